@@ -1,0 +1,122 @@
+//! What a visitor presented.
+
+use std::sync::Arc;
+
+use jiff::civil::Date;
+
+use super::person::Person;
+
+/// The kinds of credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CredentialKind {
+    /// A face before the camera.
+    Face,
+    /// An IC card.
+    Card,
+    /// An identity document.
+    Document,
+    /// A QR code, which only the platform can weigh.
+    Qr,
+}
+
+/// One credential of a session, with the person it belongs to already looked up.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// A face.
+    Face(FaceCredential),
+    /// An IC card.
+    Card {
+        /// Its number as read.
+        number: String,
+        /// Who it belongs to here.
+        person: Option<Arc<Person>>,
+    },
+    /// An identity document.
+    Document(DocumentCredential),
+    /// A QR code.
+    Qr {
+        /// What it says.
+        content: String,
+    },
+}
+
+impl Credential {
+    /// The kind.
+    pub fn kind(&self) -> CredentialKind {
+        match self {
+            Credential::Face(_) => CredentialKind::Face,
+            Credential::Card { .. } => CredentialKind::Card,
+            Credential::Document(_) => CredentialKind::Document,
+            Credential::Qr { .. } => CredentialKind::Qr,
+        }
+    }
+}
+
+/// A face that the gallery was asked about.
+#[derive(Debug, Clone)]
+pub struct FaceCredential {
+    /// What the gallery answered.
+    pub matched: FaceMatch,
+    /// Whether it is a living face, as far as the gate was told to ask.
+    pub liveness: Liveness,
+}
+
+/// What the gallery answered. The thresholds have been applied: a person here is a match.
+#[derive(Debug, Clone)]
+pub enum FaceMatch {
+    /// One person, clearly.
+    Person {
+        /// Who.
+        person: Arc<Person>,
+        /// Which of their pictures matched best (QYZN `faceId`).
+        face_id: String,
+        /// 0 to 100 on the calibrated scale of the protocols.
+        score: f32,
+    },
+    /// Two people match so nearly alike that neither can be named.
+    Ambiguous {
+        /// Score of the better one.
+        score: f32,
+    },
+    /// Nobody.
+    Stranger {
+        /// Score of the nearest, 0 where nobody is enrolled.
+        score: f32,
+    },
+}
+
+/// The answer of presentation attack detection (ISO/IEC 30107) for a session.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Liveness {
+    /// The gate does not ask (QYZN `LiveSwitch` 0).
+    NotAsked,
+    /// Judged live, with its score of 0 to 100.
+    Live(f32),
+    /// Judged an attack, with its score of 0 to 100.
+    Attack(f32),
+}
+
+/// An identity document that was read.
+#[derive(Debug, Clone)]
+pub struct DocumentCredential {
+    /// Its number, never logged in clear.
+    pub number: String,
+    /// Name of the holder.
+    pub name: String,
+    /// Last day on which it is valid; `None` where it says "long term" or nothing.
+    pub expires: Option<Date>,
+    /// Score 0 to 100 of the living face against the document's photo (1:1) and whether it reaches the
+    /// threshold for such photos; `None` until both are there.
+    pub holder: Option<HolderMatch>,
+    /// Who has this number here.
+    pub person: Option<Arc<Person>>,
+}
+
+/// A living face compared with the photo of a document.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HolderMatch {
+    /// 0 to 100 on the calibrated scale.
+    pub score: f32,
+    /// Whether the threshold for document photos is reached.
+    pub same: bool,
+}

@@ -1,0 +1,18 @@
+//! Who may pass. Pure: no I/O, no clock of its own, nothing from any other module but the time types of
+//! [`crate::clock`]. [`decide`](decide::decide) is the whole answer; the rest are its words.
+
+pub mod credential;
+pub mod decide;
+pub mod mode;
+pub mod person;
+pub mod rules;
+pub mod schedule;
+pub mod verdict;
+
+pub use credential::{Credential, CredentialKind, DocumentCredential, FaceCredential, FaceMatch, Liveness};
+pub use decide::decide;
+pub use mode::{CredentialOrder, PassMode};
+pub use person::{Bound, Origin, Person, PersonKey, PersonKind};
+pub use rules::{Remote, RemoteMode, Rules, StrangerPolicy};
+pub use schedule::{DayRule, ExtendedSchedule, Holiday, Period, Periods, Schedule, SimpleSchedule};
+pub use verdict::{Opens, Reason, Verdict};

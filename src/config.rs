@@ -1,0 +1,353 @@
+//! The configuration: one typed tree, no unknown keys, a default and an example for every key.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::gate::settings::Settings;
+use crate::text::Language;
+
+/// The commented example, which is also the documentation of every key.
+pub const EXAMPLE: &str = include_str!("config.example.toml");
+
+/// The whole tree.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Who this terminal is.
+    pub terminal: Terminal,
+    /// Its cameras.
+    pub camera: Vec<Camera>,
+    /// Models and how they are run.
+    pub vision: Vision,
+    /// Other hardware.
+    pub device: Device,
+    /// Sessions and passages.
+    pub gate: Gate,
+    /// What the store keeps and for how long.
+    pub store: Store,
+    /// Values that a platform may change later; what it has set wins over these.
+    pub settings: Settings,
+    /// Platforms.
+    pub platform: Platform,
+    /// Services for local programs.
+    pub service: Service,
+    /// Logs.
+    pub log: Log,
+}
+
+/// `[terminal]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Terminal {
+    /// Serial number, as both platforms are told it.
+    pub serial: String,
+    /// MAC address as 12 upper-case hexadecimal digits, or `auto`.
+    pub mac: String,
+    /// Type of the device, as the QYZN platform is told it.
+    pub model: String,
+    /// Where the store lives.
+    pub data_dir: PathBuf,
+    /// Language of the texts for visitors.
+    pub language: Language,
+    /// `system`, or `offset:FILE` (a file with seconds to add, for trying out a wrong clock).
+    pub clock: String,
+}
+
+impl Default for Terminal {
+    fn default() -> Self {
+        Self {
+            serial: "FEDCBA9876543210".into(),
+            mac: "auto".into(),
+            model: "MS01".into(),
+            data_dir: "/var/lib/menshen".into(),
+            language: Language::Chinese,
+            clock: "system".into(),
+        }
+    }
+}
+
+/// What a camera looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CameraRole {
+    /// Visible light, towards the visitor.
+    Visible,
+    /// Near infrared, towards the visitor.
+    Infrared,
+    /// The document plate.
+    Document,
+}
+
+/// `[[camera]]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Camera {
+    /// What it looks at.
+    pub role: CameraRole,
+    /// `v4l2:/dev/video0`, or `files:DIR`: the JPEG and PNG pictures of DIR in name order, looped.
+    pub source: String,
+    /// Frames per second, 1 to 60.
+    #[serde(default = "default_fps")]
+    pub fps: u32,
+}
+
+fn default_fps() -> u32 {
+    15
+}
+
+/// `[vision]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Vision {
+    /// Folder of `models.toml`, the models and, with `auto`, `libonnxruntime.so`.
+    pub models_dir: PathBuf,
+    /// Path of the ONNX Runtime library; `auto` looks in `models_dir`, then where the system keeps libraries.
+    pub onnxruntime: String,
+    /// Threads of one model run while watching.
+    pub threads: usize,
+    /// Threads that enrol side by side; 0 is one for each core.
+    pub enrol_workers: usize,
+    /// Width between the ears, in pixels of the frame, of the smallest face to find.
+    pub smallest_face: u32,
+    /// How much better, in score, the best match must be than the next person's to be named.
+    pub ambiguity_margin: f32,
+}
+
+impl Default for Vision {
+    fn default() -> Self {
+        Self {
+            models_dir: "/usr/share/menshen/models".into(),
+            onnxruntime: "auto".into(),
+            threads: 1,
+            enrol_workers: 0,
+            smallest_face: 40,
+            ambiguity_margin: 2.0,
+        }
+    }
+}
+
+/// `[device]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Device {
+    /// Relay of the door.
+    pub relay: String,
+    /// Wiegand output.
+    pub wiegand_out: String,
+    /// Wiegand input.
+    pub wiegand_in: String,
+    /// RS485 line.
+    pub rs485: String,
+    /// Reader of identity documents.
+    pub id_reader: String,
+    /// Reader of QR codes.
+    pub qr_reader: String,
+}
+
+impl Default for Device {
+    fn default() -> Self {
+        Self {
+            relay: "sim".into(),
+            wiegand_out: "sim".into(),
+            wiegand_in: "none".into(),
+            rs485: "none".into(),
+            id_reader: "none".into(),
+            qr_reader: "none".into(),
+        }
+    }
+}
+
+/// What the gate does when a record cannot be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnStoreFailure {
+    /// Opens, keeps the record in memory and says so.
+    Open,
+    /// Stays shut and says so.
+    Refuse,
+}
+
+/// `[gate]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gate {
+    /// Seconds a session waits for its next credential.
+    pub session_timeout_s: u64,
+    /// Milliseconds for which a face must stay unknown, while it is well visible, to be called a stranger.
+    pub stranger_after_ms: u64,
+    /// Milliseconds a judgement of liveness may take before the visitor is refused.
+    pub liveness_within_ms: u64,
+    /// Seconds between two passages of one person.
+    pub min_interval_s: u64,
+    /// What to do when a record cannot be stored.
+    pub on_store_failure: OnStoreFailure,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self {
+            session_timeout_s: 10,
+            stranger_after_ms: 1000,
+            liveness_within_ms: 3000,
+            min_interval_s: 3,
+            on_store_failure: OnStoreFailure::Open,
+        }
+    }
+}
+
+/// `[store]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// Where the device key comes from: `file:PATH` (created on first start, mode 0600), or
+    /// `credential:NAME` (a systemd credential).
+    pub key: String,
+    /// Days that delivered records are kept.
+    pub keep_days: u32,
+    /// Size at which the oldest delivered records go, in MiB.
+    pub soft_limit_mib: u64,
+    /// Size at which even undelivered records go, the oldest first, in MiB.
+    pub hard_limit_mib: u64,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { key: "file:auto".into(), keep_days: 90, soft_limit_mib: 4096, hard_limit_mib: 6144 }
+    }
+}
+
+/// `[platform]`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Platform {
+    /// QYZN over TCP; absent: not used.
+    pub qyzn: Option<Qyzn>,
+}
+
+/// `[platform.qyzn]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Qyzn {
+    /// `HOST:PORT`.
+    pub server: String,
+    /// Seconds between heartbeats.
+    #[serde(default = "default_heartbeat")]
+    pub heartbeat_s: u64,
+    /// Seconds to wait for an answer before a request is sent again.
+    #[serde(default = "default_request_timeout")]
+    pub request_timeout_s: u64,
+    /// Longest body accepted, in MiB.
+    #[serde(default = "default_body_limit")]
+    pub body_limit_mib: u32,
+}
+
+fn default_heartbeat() -> u64 {
+    25
+}
+
+fn default_request_timeout() -> u64 {
+    20
+}
+
+fn default_body_limit() -> u32 {
+    16
+}
+
+/// `[service]`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Service {
+    /// The page and the API of the technician.
+    pub admin: Option<Admin>,
+}
+
+/// `[service] admin`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Address; anything but loopback needs a token.
+    pub listen: SocketAddr,
+    /// File that holds the token of at least 16 characters.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
+    /// Origins besides its own from which a page may call it.
+    #[serde(default)]
+    pub allowed_origins: Vec<String>,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`, or a filter such as `info,menshen::platform=debug`.
+    pub filter: String,
+    /// One JSON object a line instead of text.
+    pub json: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".into(), json: false }
+    }
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .context_as(Kind::Config, || format!("cannot read the configuration {}", path.display()))?;
+        Self::parse(&text).context(|| format!("the configuration {} cannot be used", path.display()))
+    }
+
+    /// Parses and checks a text.
+    pub fn parse(text: &str) -> Result<Self> {
+        let config: Self =
+            toml::from_str(text).map_err(|error| Error::new(Kind::Config, error.to_string()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What the types cannot say.
+    fn check(&self) -> Result<()> {
+        let fail = |message: String| Err(Error::new(Kind::Config, message));
+        let serial = &self.terminal.serial;
+        if serial.is_empty() || serial.len() > 32 || !serial.chars().all(|c| c.is_ascii_alphanumeric()) {
+            return fail(format!("terminal.serial must be 1 to 32 letters and digits, not {serial:?}"));
+        }
+        let mac = &self.terminal.mac;
+        if mac != "auto"
+            && !(mac.len() == 12 && mac.chars().all(|c| c.is_ascii_digit() || ('A'..='F').contains(&c)))
+        {
+            return fail(format!("terminal.mac must be auto or 12 upper-case hexadecimal digits, not {mac:?}"));
+        }
+        if self.terminal.clock != "system" && !self.terminal.clock.starts_with("offset:") {
+            return fail("terminal.clock must be system or offset:FILE".into());
+        }
+        for camera in &self.camera {
+            if !(1..=60).contains(&camera.fps) {
+                return fail(format!("camera.fps must be 1 to 60, not {}", camera.fps));
+            }
+        }
+        if !(16..=400).contains(&self.vision.smallest_face) {
+            return fail("vision.smallest_face must be 16 to 400 pixels".into());
+        }
+        if self.vision.threads == 0 {
+            return fail("vision.threads must be at least 1".into());
+        }
+        if self.store.soft_limit_mib > self.store.hard_limit_mib {
+            return fail("store.soft_limit_mib must not exceed store.hard_limit_mib".into());
+        }
+        if let Some(admin) = &self.service.admin {
+            if !admin.listen.ip().is_loopback() && admin.token_file.is_none() {
+                return fail(format!(
+                    "service.admin listens on {}, which others can reach: name a token_file, or listen on 127.0.0.1",
+                    admin.listen
+                ));
+            }
+        }
+        self.settings.check()
+    }
+}

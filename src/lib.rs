@@ -1,0 +1,19 @@
+//! Menshen (门神): the agent that runs on a face-recognition gate. It sees who stands there, decides, opens,
+//! and tells its platform. `docs/design.md` walks one passage through these modules, in this order.
+
+pub mod access;
+pub mod agent;
+pub mod clock;
+pub mod config;
+pub mod device;
+pub mod error;
+pub mod event;
+pub mod gate;
+pub mod platform;
+pub mod service;
+pub mod simulate;
+pub mod store;
+pub mod text;
+pub mod vision;
+
+pub use error::{Context, Error, Kind, Result};

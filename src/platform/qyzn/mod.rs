@@ -1,0 +1,1 @@
+//! QYZN V3.7 over TCP.

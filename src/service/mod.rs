@@ -1,0 +1,3 @@
+//! Servers for programs beside the gate.
+
+pub mod admin;

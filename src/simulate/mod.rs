@@ -1,0 +1,3 @@
+//! Simulators: the other end of each wire, as programs that speak it and can misbehave.
+
+pub mod qyzn;

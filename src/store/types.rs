@@ -1,0 +1,210 @@
+//! What goes into the store and comes out.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::access::{Person, PersonKey, PersonKind, Reason};
+
+/// Row of a person; never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PersonRow(pub i64);
+
+/// Row of a face; never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FaceRow(pub i64);
+
+/// Number of a record; counts up, never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RecordId(pub i64);
+
+/// Number of an outbox row; counts up, never reused, so that a sequence number can be made of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct OutboxId(pub i64);
+
+/// A face to be enrolled, already examined.
+#[derive(Debug, Clone)]
+pub struct NewFace {
+    /// QYZN `faceId`.
+    pub face_id: String,
+    /// The picture, as it came.
+    pub picture: Vec<u8>,
+    /// Id of the model that made the template.
+    pub model: String,
+    /// The template's bytes, which only `vision` understands.
+    pub template: Vec<u8>,
+}
+
+/// What the gallery must do after a commit: first forget, then learn.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GalleryChange {
+    /// Faces that are gone.
+    pub forget: Vec<FaceRow>,
+    /// Faces that are new.
+    pub learn: Vec<Learned>,
+}
+
+/// A face that is new in the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Learned {
+    /// The face.
+    pub face: FaceRow,
+    /// Whose.
+    pub person: PersonRow,
+    /// Id of the model that made the template.
+    pub model: String,
+    /// The template's bytes.
+    pub template: Vec<u8>,
+}
+
+/// A person in a list.
+#[derive(Debug, Clone)]
+pub struct ListedPerson {
+    /// The row.
+    pub row: PersonRow,
+    /// The person.
+    pub person: Person,
+    /// Ids of their faces.
+    pub faces: Vec<(FaceRow, String)>,
+}
+
+/// Sizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// People.
+    pub people: u64,
+    /// Faces.
+    pub faces: u64,
+    /// Records.
+    pub records: u64,
+    /// Bytes of the database file.
+    pub bytes: u64,
+}
+
+/// QYZN 4.6.1 `result`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordResult {
+    /// 0: does not match.
+    NoMatch,
+    /// 1: matches and may pass.
+    Granted,
+    /// 2: matches, permission expired.
+    Expired,
+    /// 3: matches, outside the periods.
+    OutOfSchedule,
+}
+
+impl RecordResult {
+    /// The number in QYZN messages.
+    pub fn number(self) -> u8 {
+        match self {
+            RecordResult::NoMatch => 0,
+            RecordResult::Granted => 1,
+            RecordResult::Expired => 2,
+            RecordResult::OutOfSchedule => 3,
+        }
+    }
+}
+
+/// Who is told about a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Destination {
+    /// The QYZN platform (`snapshot_face`).
+    Qyzn,
+    /// HTTP push.
+    HttpPush,
+}
+
+/// Pictures of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PictureKind {
+    /// The frame of the verdict.
+    Snap,
+    /// The photo of the document.
+    Document,
+}
+
+/// What happened, apart from its number and pictures. The person's facts are copied: the record must say
+/// what was true then.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordFacts {
+    /// When the frame or credential of the verdict was captured, by the gate's clock.
+    pub at: Timestamp,
+    /// Offset of the gate's zone then, in seconds.
+    pub utc_offset_s: i32,
+    /// Who, where it is known.
+    pub person: Option<PersonKey>,
+    /// Which of their faces matched.
+    pub face_id: Option<String>,
+    /// Their name, or the name on the document.
+    pub name: String,
+    /// White, black, visitor, stranger.
+    pub person_kind: PersonKind,
+    /// Identity number, never logged in clear.
+    pub id_number: Option<String>,
+    /// Card number.
+    pub card: Option<String>,
+    /// 0 to 100 on the calibrated scale; `None` where no face was compared.
+    pub score: Option<f32>,
+    /// Liveness 0 to 100; `None` where it was not asked for.
+    pub liveness: Option<f32>,
+    /// As the QYZN platform counts it.
+    pub result: RecordResult,
+    /// Why.
+    pub reason: Reason,
+    /// Whether the door was opened.
+    pub opened: bool,
+    /// Milliseconds from the capture to the verdict.
+    pub latency_ms: u64,
+    /// Degrees Celsius, where a sensor measured it.
+    pub body_temp: Option<f32>,
+}
+
+/// A record to be stored.
+#[derive(Debug, Clone)]
+pub struct NewRecord {
+    /// What happened.
+    pub facts: RecordFacts,
+    /// Pictures (JPEG).
+    pub pictures: Vec<(PictureKind, Vec<u8>)>,
+    /// Who is told.
+    pub destinations: Vec<Destination>,
+    /// Whose passage count goes down by one, if they have one; never below 0.
+    pub spend: Option<PersonKey>,
+}
+
+/// A stored record.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Record {
+    /// Its number.
+    pub id: RecordId,
+    /// What happened.
+    #[serde(flatten)]
+    pub facts: RecordFacts,
+    /// Pictures it has.
+    pub pictures: Vec<PictureKind>,
+    /// Who has not acknowledged it yet.
+    pub undelivered: Vec<Destination>,
+}
+
+/// Something to deliver.
+#[derive(Debug, Clone)]
+pub struct OutboxEntry {
+    /// Its number.
+    pub id: OutboxId,
+    /// The record.
+    pub record: Record,
+}
+
+/// What a round of retention removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Retained {
+    /// Delivered records that were too old.
+    pub by_age: u64,
+    /// Delivered records that went for size.
+    pub by_size: u64,
+    /// Undelivered records that went because of the hard limit.
+    pub undelivered: u64,
+}

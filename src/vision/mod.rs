@@ -1,0 +1,3 @@
+//! Frames to faces to templates, liveness, and the gallery that says whose a face is.
+
+pub mod template;
