@@ -1,6 +1,7 @@
 //! The command line: which commands there are. What each does is in a file of its own.
 
 mod config;
+mod doctor;
 mod run;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ enum Command {
     Run(ConfigArgs),
     /// Shows the example configuration, or checks one
     Config(config::Args),
+    /// Says what hardware, models and platforms this gate finds
+    Doctor(doctor::Args),
 }
 
 /// Where the configuration is.
@@ -53,6 +56,7 @@ pub fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Config(args) => config::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("menshen: {error}");
