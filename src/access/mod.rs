@@ -7,6 +7,7 @@ pub mod mode;
 pub mod person;
 pub mod rules;
 pub mod schedule;
+pub mod schedule_json;
 pub mod verdict;
 
 pub use credential::{Credential, CredentialKind, DocumentCredential, FaceCredential, FaceMatch, Liveness};
