@@ -10,8 +10,11 @@ pub mod schedule;
 pub mod schedule_json;
 pub mod verdict;
 
+#[cfg(test)]
+mod tests;
+
 pub use credential::{Credential, CredentialKind, DocumentCredential, FaceCredential, FaceMatch, Liveness};
-pub use decide::decide;
+pub use decide::{LastPassage, decide, subject};
 pub use mode::{CredentialOrder, PassMode};
 pub use person::{Bound, Origin, Person, PersonKey, PersonKind};
 pub use rules::{Remote, RemoteMode, Rules, StrangerPolicy};

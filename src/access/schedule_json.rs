@@ -422,7 +422,7 @@ mod tests {
         assert!(said(&json!(7)).contains("must be an object"));
         assert!(said(&json!("{\"weekly\":")).contains("is not JSON"));
         assert!(said(&json!("\"{}\"")).contains("must be an object"));
-        let ten = vec!["08:00~09:00"; 10].join(",");
+        let ten = ["08:00~09:00"; 10].join(",");
         let mut rule = document();
         rule["weekly"]["wed"]["periods"] = json!(ten);
         assert!(ExtendedSchedule::from_qyzn(&rule).is_ok());
