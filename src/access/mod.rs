@@ -1,5 +1,6 @@
 //! Who may pass. Pure: no I/O, no clock of its own, nothing from any other module but the time types of
-//! [`crate::clock`]. [`decide`](decide::decide) is the whole answer; the rest are its words.
+//! [`crate::clock`] and the error. [`decide`](decide::decide) is the whole answer; the rest are its words, and
+//! [`schedule_json`] is how platforms write schedules.
 
 pub mod credential;
 pub mod decide;
