@@ -132,7 +132,11 @@ impl Store {
         unimplemented!()
     }
     /// Calls `each` with every template of `model`.
-    pub fn each_template(&self, model: &str, each: &mut dyn FnMut(FaceRow, PersonRow, &[u8])) -> Result<()> {
+    pub fn each_template(
+        &self,
+        model: &str,
+        each: &mut dyn FnMut(FaceRow, PersonRow, &[u8]),
+    ) -> Result<()> {
         unimplemented!()
     }
     /// Faces whose template is not of `model`, in the order of their rows after `after`, at most `limit`.
