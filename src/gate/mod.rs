@@ -214,19 +214,15 @@ impl Gate {
         let settings = stored_settings(&parts.store, parts.settings, &parts.config)?;
         let gallery = Arc::new(Gallery::new(parts.models.manifest().embedder.dimension)?);
         load(&parts.store, &parts.models, &gallery)?;
+        follow(&parts.store, &gallery);
         let (outputs, output_task) = Outputs::new(parts.relay, parts.wiegand, parts.events.clone());
         tokio::spawn(output_task.run(settings.relay));
         let workers = match parts.vision.enrol_workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
-        let enrolment = Enrolment::start(
-            workers,
-            parts.models.clone(),
-            parts.store.clone(),
-            Arc::clone(&gallery),
-            parts.events.clone(),
-        )?;
+        let enrolment =
+            Enrolment::start(workers, parts.models.clone(), parts.store.clone(), parts.events.clone())?;
         let inner = Arc::new(Inner {
             clock: parts.clock,
             events: parts.events,
@@ -367,15 +363,30 @@ impl Eyes {
 
 /// Fills the gallery with the templates that the models in use have made.
 fn load(store: &Store, models: &Models, gallery: &Gallery) -> Result<()> {
-    let mut damaged = 0_u64;
+    // What cannot be used is left out and said: the others must not wait for it.
+    let mut unusable = 0_u64;
     store.each_template(&models.embedder_id(), &mut |face, person, template| {
-        // A template that cannot be read is found by `menshen check` too; the others must not wait for it.
-        damaged += u64::from(gallery.insert(face, person, template).is_err());
+        unusable += u64::from(gallery.insert(face, person, template).is_err());
     })?;
-    if damaged > 0 {
-        tracing::error!(damaged, "templates in the store cannot be used: run `menshen check --repair`");
+    if unusable > 0 {
+        tracing::error!(unusable, "templates in the store have a wrong length: run `menshen check --repair`");
     }
     Ok(())
+}
+
+/// Makes the gallery follow every change of the store.
+fn follow(store: &Store, gallery: &Arc<Gallery>) {
+    let gallery = Arc::clone(gallery);
+    store.observe_people(move |change| {
+        for face in &change.forget {
+            gallery.remove(*face);
+        }
+        for learned in &change.learn {
+            if let Err(error) = gallery.insert(learned.face, learned.person, &learned.template) {
+                tracing::error!(face = learned.face.0, %error, "a stored face cannot be searched for");
+            }
+        }
+    });
 }
 
 /// The groups of the settings, by name.
