@@ -57,7 +57,7 @@ impl Embedder {
         Template::normalised(sum)
     }
 
-    fn values(&mut self, face: &AlignedFace, mirrored: bool) -> Result<Vec<f32>> {
+    pub fn values(&mut self, face: &AlignedFace, mirrored: bool) -> Result<Vec<f32>> {
         if face.size() != self.model.size {
             return Err(Error::new(
                 Kind::Model,
