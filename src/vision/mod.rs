@@ -9,6 +9,7 @@ pub mod face;
 pub mod frame;
 pub mod gallery;
 pub mod liveness;
+pub mod liveness_model;
 pub mod models;
 pub mod motion;
 pub mod picture;

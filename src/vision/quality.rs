@@ -110,7 +110,7 @@ impl Limits {
         pitch: 40.0,
         roll: 50.0,
         inside: 0.93,
-        eyes: 0.4,
+        eyes: 0.35,
         mouth: 0.25,
     };
 
@@ -124,8 +124,8 @@ impl Limits {
         pitch: 55.0,
         roll: 60.0,
         inside: 0.8,
-        eyes: 0.0,
-        mouth: 0.0,
+        eyes: f32::NEG_INFINITY,
+        mouth: f32::NEG_INFINITY,
     };
 }
 
@@ -217,7 +217,7 @@ impl Meter {
             inside: mean(places(FACE, size), |at| f32::from(u8::from(aligned.is_inside(at)))),
             eyes: eyes / cheeks.max(1.0),
             // Below this the light is as good as grey (an infrared camera) and says nothing about skin.
-            mouth: if nose < 0.04 { 1.0 } else { mouth / nose },
+            mouth: if nose < 0.08 { 1.0 } else { mouth / nose },
         }
     }
 
@@ -338,7 +338,9 @@ mod tests {
 
     #[test]
     fn the_pose_is_that_of_the_head() {
-        for (yaw, pitch, roll) in [(0.0, 0.0, 0.0), (30.0, 0.0, 0.0), (-45.0, 0.0, 0.0), (0.0, 20.0, 0.0), (0.0, -35.0, 0.0)] {
+        for (yaw, pitch, roll) in
+            [(0.0, 0.0, 0.0), (30.0, 0.0, 0.0), (-45.0, 0.0, 0.0), (0.0, 20.0, 0.0), (0.0, -35.0, 0.0)]
+        {
             let [y, p, r] = pose(&turned(yaw, pitch, roll));
             assert!((y - yaw as f32).abs() < 0.5, "yaw {y} for {yaw}");
             assert!((p - pitch as f32).abs() < 0.5, "pitch {p} for {pitch}");
