@@ -259,7 +259,7 @@ def fold_linear_tail(graph):
     if [first.kind, norm.kind, last.kind] != ["MatMul", "BatchNormalization", "MatMul"]:
         raise ModelError("expected the model to end in MatMul, BatchNormalization, MatMul")
     gamma, beta, mean, variance = (graph.constants[i].astype(np.float64) for i in norm.inputs[1:])
-    factor = gamma / np.sqrt(variance + norm.attributes["epsilon"])
+    factor = gamma / np.sqrt(variance + norm.attributes.get("epsilon", 1e-5))
     shift = beta - mean * factor
     into, out = (graph.constants[o.inputs[1]].astype(np.float64) for o in (first, last))
     weights, bias = np.zeros((len(into), out.shape[1])), np.zeros(out.shape[1])
@@ -295,6 +295,9 @@ def main():
     except (ModelError, OSError, DecodeError, onnx.checker.ValidationError,
             onnx.shape_inference.InferenceError) as error:
         print(f"{options.source}: not rewritten: {error}", file=sys.stderr)
+        return 1
+    except (LookupError, ValueError, TypeError) as error:  # a rewrite met something that it does not know
+        print(f"{options.source}: not rewritten: not built like the published {options.kind}: {error!r}", file=sys.stderr)
         return 1
     return 0
 
