@@ -5,13 +5,8 @@ use super::picture::{Normalisation, Picture};
 
 /// Where ArcFace has the five landmarks on 112 x 112 (Deng et al., 2019, arXiv:1801.07698; the values are
 /// those of the authors' `face_align.py`).
-pub const ARCFACE_112: [[f32; 2]; 5] = [
-    [38.2946, 51.6963],
-    [73.5318, 51.5014],
-    [56.0252, 71.7366],
-    [41.5493, 92.3655],
-    [70.7299, 92.2041],
-];
+pub const ARCFACE_112: [[f32; 2]; 5] =
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]];
 
 /// A turn with a scale and a shift: `(x, y)` goes to `(a x - b y + tx, b x + a y + ty)`.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -42,8 +42,7 @@ impl Detector {
             &[&outputs.loc, &outputs.conf, &outputs.landmarks],
         )?;
         let input = tensor(&model.name, size)?;
-        let normalisation =
-            Normalisation { colour: model.colour, mean: model.mean, scale: model.scale };
+        let normalisation = Normalisation { colour: model.colour, mean: model.mean, scale: model.scale };
         let anchors = anchors(size, &model.strides, &model.anchors);
         let mut detector = Self {
             session,
@@ -72,7 +71,12 @@ impl Detector {
     }
 
     /// The same in a region of the picture only; places are those of the whole picture.
-    pub fn detect_in(&mut self, picture: &Picture, region: Region, threshold: f32) -> Result<&[DetectedFace]> {
+    pub fn detect_in(
+        &mut self,
+        picture: &Picture,
+        region: Region,
+        threshold: f32,
+    ) -> Result<&[DetectedFace]> {
         let inner = fit((region.width, region.height), self.size);
         {
             let (_, values) = self.input.extract_tensor_mut();
@@ -87,10 +91,8 @@ impl Detector {
     /// Runs the model on what is in the input. `place` is the offset and the factors from input to picture.
     fn run(&mut self, threshold: f32, place: [f32; 4]) -> Result<()> {
         let model = &self.model;
-        let outputs = self
-            .session
-            .run([(&self.input).into()])
-            .map_err(|error| run_failed(&model.name, error))?;
+        let outputs =
+            self.session.run([(&self.input).into()]).map_err(|error| run_failed(&model.name, error))?;
         let values = |name: &str, width: usize| -> Result<&[f32]> {
             let (_, values) = outputs
                 .get(name)
@@ -184,8 +186,11 @@ fn decode(
         place(centre_x + offset(0), centre_y + offset(1))
     }));
     let area = rect.area();
-    (area.is_finite() && area > 0.0 && landmarks.is_finite())
-        .then_some(DetectedFace { rect, landmarks, score })
+    (area.is_finite() && area > 0.0 && landmarks.is_finite()).then_some(DetectedFace {
+        rect,
+        landmarks,
+        score,
+    })
 }
 
 #[cfg(test)]

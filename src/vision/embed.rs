@@ -61,7 +61,12 @@ impl Embedder {
         if face.size() != self.model.size {
             return Err(Error::new(
                 Kind::Model,
-                format!("a face of {} pixels for {}, which takes {}", face.size(), self.model.name, self.model.size),
+                format!(
+                    "a face of {} pixels for {}, which takes {}",
+                    face.size(),
+                    self.model.name,
+                    self.model.size
+                ),
             ));
         }
         let (_, values) = self.input.extract_tensor_mut();
@@ -71,10 +76,8 @@ impl Embedder {
 
     fn run(&mut self) -> Result<Vec<f32>> {
         let model = &self.model;
-        let outputs = self
-            .session
-            .run([(&self.input).into()])
-            .map_err(|error| run_failed(&model.name, error))?;
+        let outputs =
+            self.session.run([(&self.input).into()]).map_err(|error| run_failed(&model.name, error))?;
         let (_, values) = outputs
             .get(&model.output)
             .ok_or_else(|| Error::new(Kind::Model, format!("{} gave no {}", model.name, model.output)))?

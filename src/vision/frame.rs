@@ -48,7 +48,13 @@ pub struct Frame {
 
 impl Frame {
     /// A JPEG frame; its size is read from its header. `Input` if there is none or the picture is too large.
-    pub fn jpeg(data: Vec<u8>, captured: Instant, wall: Timestamp, number: u64, camera: usize) -> Result<Self> {
+    pub fn jpeg(
+        data: Vec<u8>,
+        captured: Instant,
+        wall: Timestamp,
+        number: u64,
+        camera: usize,
+    ) -> Result<Self> {
         let header = JpegHeader::read(&data)?;
         let (width, height) = (header.width, header.height);
         Ok(Self { data, format: PixelFormat::Jpeg, width, height, stride: 0, captured, wall, number, camera })
@@ -81,7 +87,8 @@ impl Frame {
             PixelFormat::Rgb => (columns * 3, lines, true),
         };
         // The last line may end before its stride does; a stride from a driver is not trusted to be small.
-        let needed = stride.checked_mul(needed_lines.saturating_sub(1)).and_then(|n| n.checked_add(least_stride));
+        let needed =
+            stride.checked_mul(needed_lines.saturating_sub(1)).and_then(|n| n.checked_add(least_stride));
         if !even || stride < least_stride || needed.is_none_or(|needed| data.len() < needed) {
             return Err(Error::new(
                 Kind::Input,
@@ -259,7 +266,17 @@ mod tests {
     #[test]
     fn refuses_frames_whose_bytes_do_not_suffice() {
         let raw = |bytes: usize, format, width, height, stride| {
-            Frame::raw(vec![0; bytes], format, width, height, stride, Instant::now(), Timestamp::UNIX_EPOCH, 1, 0)
+            Frame::raw(
+                vec![0; bytes],
+                format,
+                width,
+                height,
+                stride,
+                Instant::now(),
+                Timestamp::UNIX_EPOCH,
+                1,
+                0,
+            )
         };
         assert!(raw(640 * 480 * 2, PixelFormat::Yuyv, 640, 480, 1280).is_ok());
         assert!(raw(640 * 480 * 2 - 1, PixelFormat::Yuyv, 640, 480, 1280).is_err());

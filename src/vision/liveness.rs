@@ -37,8 +37,7 @@ impl Patch {
             let lines = [at(top, line, 0.25, height), at(top, line, 0.75, height)];
             for (column, pixel) in row.iter_mut().enumerate() {
                 let columns = [at(left, column, 0.25, width), at(left, column, 0.75, width)];
-                let sum: u16 =
-                    lines.iter().flat_map(|y| columns.map(|x| u16::from(luma(x, *y)))).sum();
+                let sum: u16 = lines.iter().flat_map(|y| columns.map(|x| u16::from(luma(x, *y)))).sum();
                 *pixel = (sum / 4) as u8;
             }
         }

@@ -4,6 +4,7 @@ pub mod align;
 pub mod calibration;
 pub mod detect;
 pub mod embed;
+pub mod enrolment;
 pub mod face;
 pub mod frame;
 pub mod gallery;
@@ -11,6 +12,7 @@ pub mod liveness;
 pub mod models;
 pub mod picture;
 pub mod template;
+pub mod watch;
 
 pub use face::{DetectedFace, Landmarks, Rect};
 pub use frame::{Frame, PixelFormat};

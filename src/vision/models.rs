@@ -217,7 +217,10 @@ impl Manifest {
         }
         let embedder = &manifest.embedder;
         if !(16..=1024).contains(&embedder.size) || !(1..=4096).contains(&embedder.dimension) {
-            return wrong(format!("[embedder] size {} or dimension {} is out of range", embedder.size, embedder.dimension));
+            return wrong(format!(
+                "[embedder] size {} or dimension {} is out of range",
+                embedder.size, embedder.dimension
+            ));
         }
         if let Some(liveness) = &manifest.liveness
             && (liveness.live_class >= liveness.classes
@@ -275,8 +278,9 @@ impl Models {
     /// The bytes of a model, if they are the right ones.
     fn read(&self, file: &str, sha256: &str) -> Result<Vec<u8>> {
         let path = self.dir.join(file);
-        let bytes = std::fs::read(&path)
-            .context_as(Kind::Model, || format!("cannot read the model {}; run make setup", path.display()))?;
+        let bytes = std::fs::read(&path).context_as(Kind::Model, || {
+            format!("cannot read the model {}; run make setup", path.display())
+        })?;
         let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         if !hash.eq_ignore_ascii_case(sha256) {
             return Err(Error::new(
@@ -342,7 +346,9 @@ impl Models {
             }
             builder.commit_from_memory(bytes)
         };
-        build().map_err(|error| Error::new(Kind::Model, format!("ONNX Runtime refuses the model {file}: {error}")))
+        build().map_err(|error| {
+            Error::new(Kind::Model, format!("ONNX Runtime refuses the model {file}: {error}"))
+        })
     }
 }
 
@@ -363,8 +369,8 @@ fn symbols_of_input(
     let ValueType::Tensor { ty: TensorElementType::Float32, shape, dimension_symbols } = found.dtype() else {
         return Err(wrong(format!("takes {:?}, not 32-bit floats", found.dtype())));
     };
-    let fits = shape.len() == 4
-        && shape.iter().zip(dimensions).all(|(&has, wanted)| has == wanted || has == -1);
+    let fits =
+        shape.len() == 4 && shape.iter().zip(dimensions).all(|(&has, wanted)| has == wanted || has == -1);
     if !fits {
         return Err(wrong(format!("takes {shape:?}, not {dimensions:?}")));
     }
@@ -412,7 +418,8 @@ fn runtime(dir: &Path, library: &str) -> Result<Environment> {
 /// Where Debian, Yocto and Buildroot put shared libraries.
 fn system_library() -> Result<PathBuf> {
     let triple = format!("{}-linux-gnu", std::env::consts::ARCH);
-    let folders = ["/usr/local/lib".into(), format!("/usr/lib/{triple}"), "/usr/lib".into(), "/usr/lib64".into()];
+    let folders =
+        ["/usr/local/lib".into(), format!("/usr/lib/{triple}"), "/usr/lib".into(), "/usr/lib64".into()];
     for folder in &folders {
         for name in ["libonnxruntime.so", "libonnxruntime.so.1"] {
             let path = Path::new(folder).join(name);
@@ -444,8 +451,9 @@ fn check_library(path: &Path) -> Result<()> {
             ),
         )
     };
-    let mut file = std::fs::File::open(path)
-        .context_as(Kind::Model, || format!("cannot open ONNX Runtime at {}; run make setup", path.display()))?;
+    let mut file = std::fs::File::open(path).context_as(Kind::Model, || {
+        format!("cannot open ONNX Runtime at {}; run make setup", path.display())
+    })?;
     let length = file.metadata().context_as(Kind::Model, || format!("cannot read {}", path.display()))?.len();
     let mut header = [0u8; 64];
     file.read_exact(&mut header).map_err(|_| wrong("is too short for a library"))?;

@@ -181,7 +181,10 @@ impl Picture {
         };
         let across = matches!(
             orientation,
-            Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH
+            Orientation::Rotate90
+                | Orientation::Rotate270
+                | Orientation::Rotate90FlipH
+                | Orientation::Rotate270FlipH
         );
         let (new_width, new_height) = if across { (height, width) } else { (width, height) };
         self.scratch.clear();
@@ -358,9 +361,8 @@ impl Region {
         if side == 0 {
             return None;
         }
-        let place = |centre: f32, most: u32| {
-            ((centre - side as f32 / 2.0).round().max(0.0) as u32).min(most - side)
-        };
+        let place =
+            |centre: f32, most: u32| ((centre - side as f32 / 2.0).round().max(0.0) as u32).min(most - side);
         Some(Self { x: place(x, picture.width), y: place(y, picture.height), width: side, height: side })
     }
 }
@@ -394,12 +396,19 @@ impl Scaler {
         let inside = |at: u32, length: u32, most: u32| {
             length > 0 && at.checked_add(length).is_some_and(|end| end <= most)
         };
-        if !inside(region.x, region.width, picture.width) || !inside(region.y, region.height, picture.height) {
-            return Err(Error::new(Kind::Input, format!("no {region:?} in a picture of {:?}", picture.size())));
+        if !inside(region.x, region.width, picture.width) || !inside(region.y, region.height, picture.height)
+        {
+            return Err(Error::new(
+                Kind::Input,
+                format!("no {region:?} in a picture of {:?}", picture.size()),
+            ));
         }
         let (width, height) = (canvas.0 as usize, canvas.1 as usize);
         if tensor.len() != 3 * width * height || inner.0 > canvas.0 || inner.1 > canvas.1 {
-            return Err(Error::new(Kind::Model, format!("a tensor of {} is not 3 x {canvas:?}", tensor.len())));
+            return Err(Error::new(
+                Kind::Model,
+                format!("a tensor of {} is not 3 x {canvas:?}", tensor.len()),
+            ));
         }
         if inner != canvas {
             tensor.fill(0.0);
@@ -410,9 +419,8 @@ impl Scaler {
         let lines = inner.1 as usize;
         let columns = inner.0 as usize;
         if (region.width, region.height) == inner {
-            let source = |line: usize| {
-                &picture.pixels[from(region.x, region.y + line as u32)..][..columns * 3]
-            };
+            let source =
+                |line: usize| &picture.pixels[from(region.x, region.y + line as u32)..][..columns * 3];
             write_planes(planes, width, lines, source);
         } else if (region.width, region.height) == (inner.0 * 2, inner.1 * 2) {
             let source = |line: usize| {
@@ -425,9 +433,13 @@ impl Scaler {
             let failed = |error: &dyn std::fmt::Debug| {
                 Error::new(Kind::Input, format!("the picture cannot be scaled: {error:?}"))
             };
-            let pixels =
-                fir::images::ImageRef::new(picture.width, picture.height, &picture.pixels, fir::PixelType::U8x3)
-                    .map_err(|error| failed(&error))?;
+            let pixels = fir::images::ImageRef::new(
+                picture.width,
+                picture.height,
+                &picture.pixels,
+                fir::PixelType::U8x3,
+            )
+            .map_err(|error| failed(&error))?;
             let mut scaled =
                 fir::images::Image::from_slice_u8(inner.0, inner.1, &mut self.buffer, fir::PixelType::U8x3)
                     .map_err(|error| failed(&error))?;
