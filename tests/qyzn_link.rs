@@ -193,7 +193,8 @@ async fn over_tcp(options: Options) -> (Platform, Arc<Bench>, mpsc::UnboundedRec
     let address = platform.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let (bench, states) = Bench::new();
     let running = Running::over_tcp(&bench, options, address);
-    platform.wait_until_logged_in().await.unwrap();
+    // Sent when the terminal has taken note of its login.
+    platform.wait_for(|entry| entry.event == "sync_time").await.unwrap();
     (platform, bench, states, running)
 }
 

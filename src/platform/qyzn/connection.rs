@@ -512,8 +512,14 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
         }
         link.bytes_at_work += len;
         match duty.lane {
-            Lane::People => link.people.push_back(waiting),
-            Lane::Settings => link.settings.push_back(waiting),
+            Lane::People => {
+                link.people.push_back(waiting);
+                link.begin_commands();
+            }
+            Lane::Settings => {
+                link.settings.push_back(waiting);
+                link.begin_commands();
+            }
             Lane::Free => {
                 link.free_at_work += 1;
                 link.begin(waiting);
