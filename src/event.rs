@@ -68,6 +68,11 @@ impl Events {
         let _ = self.inner.sender.send(event);
     }
 
+    /// Whether anybody listens: an event that only matters while somebody looks need not be made.
+    pub fn watched(&self) -> bool {
+        self.inner.sender.receiver_count() > 0
+    }
+
     /// Everything from now on, after the remembered events later than `after` (0 for all of them).
     /// A listener that falls 1024 events behind loses the oldest and is told so by its receiver.
     pub fn subscribe(&self, after: u64) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {

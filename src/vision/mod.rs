@@ -1,3 +1,21 @@
 //! Frames to faces to templates, liveness, and the gallery that says whose a face is.
 
+pub mod align;
+pub mod calibration;
+pub mod detect;
+pub mod embed;
+pub mod enrolment;
+pub mod face;
+pub mod frame;
+pub mod gallery;
+pub mod liveness;
+pub mod models;
+pub mod picture;
 pub mod template;
+pub mod watch;
+
+pub use face::{DetectedFace, Landmarks, Rect};
+pub use frame::{Frame, PixelFormat};
+pub use models::Models;
+pub use picture::Picture;
+pub use template::Template;

@@ -1,0 +1,196 @@
+//! From five landmarks to the upright face that the embedder was trained on.
+
+use super::face::Landmarks;
+use super::picture::{Normalisation, Picture};
+
+/// Where ArcFace has the five landmarks on 112 x 112 (Deng et al., 2019, arXiv:1801.07698; the values are
+/// those of the authors' `face_align.py`).
+pub const ARCFACE_112: [[f32; 2]; 5] =
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]];
+
+/// A turn with a scale and a shift: `(x, y)` goes to `(a x - b y + tx, b x + a y + ty)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Similarity {
+    /// Scale times cosine.
+    pub a: f32,
+    /// Scale times sine.
+    pub b: f32,
+    /// Shift to the right.
+    pub tx: f32,
+    /// Shift down.
+    pub ty: f32,
+}
+
+impl Similarity {
+    /// The one that brings `from` closest to `to` by least squares (Umeyama, 1991; in the plane its solution
+    /// without reflection is the regression of complex numbers). `None` if all points of `from` are one.
+    pub fn between(from: &[[f32; 2]], to: &[[f32; 2]]) -> Option<Self> {
+        let count = from.len().min(to.len()) as f64;
+        let mean = |points: &[[f32; 2]], axis: usize| {
+            points.iter().map(|point| f64::from(point[axis])).sum::<f64>() / count
+        };
+        let (fx, fy, gx, gy) = (mean(from, 0), mean(from, 1), mean(to, 0), mean(to, 1));
+        let (mut along, mut across, mut spread) = (0.0, 0.0, 0.0);
+        for (from, to) in from.iter().zip(to) {
+            let (x, y) = (f64::from(from[0]) - fx, f64::from(from[1]) - fy);
+            let (u, v) = (f64::from(to[0]) - gx, f64::from(to[1]) - gy);
+            along += x * u + y * v;
+            across += x * v - y * u;
+            spread += x * x + y * y;
+        }
+        let (a, b) = (along / spread, across / spread);
+        (spread > 0.0 && a.is_finite() && b.is_finite() && a * a + b * b > 0.0).then(|| Self {
+            a: a as f32,
+            b: b as f32,
+            tx: (gx - a * fx + b * fy) as f32,
+            ty: (gy - b * fx - a * fy) as f32,
+        })
+    }
+
+    /// Size of a thing afterwards over its size before.
+    pub fn scale(&self) -> f32 {
+        self.a.hypot(self.b)
+    }
+
+    /// Where a point goes.
+    pub fn apply(&self, [x, y]: [f32; 2]) -> [f32; 2] {
+        [self.a * x - self.b * y + self.tx, self.b * x + self.a * y + self.ty]
+    }
+
+    /// The way back.
+    pub fn inverse(&self) -> Self {
+        let square = self.a * self.a + self.b * self.b;
+        let (a, b) = (self.a / square, -self.b / square);
+        Self { a, b, tx: -(a * self.tx - b * self.ty), ty: -(b * self.tx + a * self.ty) }
+    }
+}
+
+/// Red, green and blue of an upright face, `size` x `size`, each value 0 to 255.
+#[derive(Debug, Clone, Default)]
+pub struct AlignedFace {
+    size: u32,
+    pixels: Vec<[f32; 3]>,
+    inside: f32,
+}
+
+impl AlignedFace {
+    /// Empty.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the face with `landmarks` out of `picture`, bilinear, black where the picture ends. A face more
+    /// than twice as large as wanted is averaged, so that no pixel is skipped. `false`, and nothing is done, if
+    /// the landmarks span nothing.
+    pub fn take(&mut self, picture: &Picture, landmarks: &Landmarks, size: u32) -> bool {
+        let factor = size as f32 / 112.0;
+        let template = ARCFACE_112.map(|[x, y]| [x * factor, y * factor]);
+        let Some(forward) = Similarity::between(&landmarks.0, &template) else {
+            return false;
+        };
+        let back = forward.inverse();
+        self.size = size;
+        self.pixels.clear();
+        // Samples a side for each pixel of the aligned face: 1 up to twice its resolution, then more.
+        let samples = (back.scale() / 2.0).ceil().clamp(1.0, 16.0) as u32;
+        let mut inside = 0;
+        for y in 0..size {
+            for x in 0..size {
+                let (pixel, whole) = if samples == 1 {
+                    sample(picture, back.apply([x as f32, y as f32]))
+                } else {
+                    mean_sample(picture, &back, x, y, samples)
+                };
+                inside += u32::from(whole);
+                self.pixels.push(pixel);
+            }
+        }
+        self.inside = inside as f32 / (size * size) as f32;
+        true
+    }
+
+    /// Side in pixels.
+    pub fn size(&self) -> u32 {
+        self.size
+    }
+
+    /// Line by line, each red, green, blue, 0 to 255.
+    pub fn pixels(&self) -> &[[f32; 3]] {
+        &self.pixels
+    }
+
+    /// The share, 0 to 1, that lay inside the picture.
+    pub fn share_inside(&self) -> f32 {
+        self.inside
+    }
+
+    /// Writes the face, or its mirror image, to the three planes of a tensor of its size.
+    pub fn write(&self, normalisation: &Normalisation, mirrored: bool, tensor: &mut [f32]) {
+        let size = self.size as usize;
+        for (channel, (plane, factor, summand)) in normalisation.split(tensor).into_iter().enumerate() {
+            for (line, out) in self.pixels.chunks_exact(size).zip(plane.chunks_exact_mut(size)) {
+                let normalised = line.iter().map(|pixel| pixel[channel] * factor + summand);
+                if mirrored {
+                    out.iter_mut().rev().zip(normalised).for_each(|(out, value)| *out = value);
+                } else {
+                    out.iter_mut().zip(normalised).for_each(|(out, value)| *out = value);
+                }
+            }
+        }
+    }
+}
+
+/// The picture at a place between four pixels, black outside; and whether the place was inside.
+fn sample(picture: &Picture, [x, y]: [f32; 2]) -> ([f32; 3], bool) {
+    let (width, height) = picture.size();
+    let (left, top) = (x.floor(), y.floor());
+    let (across, down) = (x - left, y - top);
+    // The four pixels are inside together for all but the border.
+    if left >= 0.0 && top >= 0.0 && left + 1.0 < width as f32 && top + 1.0 < height as f32 {
+        let stride = width as usize * 3;
+        let at = top as usize * stride + left as usize * 3;
+        let upper = &picture.pixels()[at..at + 6];
+        let lower = &picture.pixels()[at + stride..at + stride + 6];
+        let mix = |channel: usize| {
+            let line = |line: &[u8]| {
+                let (one, next) = (f32::from(line[channel]), f32::from(line[channel + 3]));
+                one + (next - one) * across
+            };
+            let (upper, lower) = (line(upper), line(lower));
+            upper + (lower - upper) * down
+        };
+        return ([mix(0), mix(1), mix(2)], true);
+    }
+    let mut mixed = [0.0; 3];
+    for (dx, dy, weight) in [
+        (0.0, 0.0, (1.0 - across) * (1.0 - down)),
+        (1.0, 0.0, across * (1.0 - down)),
+        (0.0, 1.0, (1.0 - across) * down),
+        (1.0, 1.0, across * down),
+    ] {
+        let (x, y) = (left + dx, top + dy);
+        if x >= 0.0 && y >= 0.0 && x < width as f32 && y < height as f32 {
+            let pixel = picture.pixel(x as u32, y as u32);
+            mixed.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += f32::from(value) * weight);
+        }
+    }
+    let inside = x >= -0.5 && y >= -0.5 && x <= width as f32 - 0.5 && y <= height as f32 - 0.5;
+    (mixed, inside)
+}
+
+/// The mean of `samples` x `samples` places within one pixel of the aligned face.
+fn mean_sample(picture: &Picture, back: &Similarity, x: u32, y: u32, samples: u32) -> ([f32; 3], bool) {
+    let mut sum = [0.0; 3];
+    let mut inside = 0;
+    let offset = |index: u32| (index as f32 + 0.5) / samples as f32 - 0.5;
+    for row in 0..samples {
+        for column in 0..samples {
+            let place = back.apply([x as f32 + offset(column), y as f32 + offset(row)]);
+            let (pixel, whole) = sample(picture, place);
+            sum.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += value);
+            inside += u32::from(whole);
+        }
+    }
+    let count = samples * samples;
+    (sum.map(|sum| sum / count as f32), 2 * inside > count)
+}

@@ -1,0 +1,502 @@
+//! A picture: decoded pixels in one reusable buffer, and the ways from there into a model's tensor.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use fast_image_resize as fir;
+use image::metadata::Orientation;
+use serde::Deserialize;
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
+
+use super::face::Rect;
+use super::frame::{Frame, JpegHeader, MAX_PIXELS, MAX_SIDE, PixelFormat, check_size};
+use crate::error::{Error, Kind, Result};
+
+/// A buffer larger than this is given back after use: somebody enrolled a very large picture.
+const KEPT_BYTES: usize = 8 << 20;
+
+/// Red, green and blue, one byte each, line by line without gaps. Decoding reuses the buffer.
+#[derive(Debug, Clone, Default)]
+pub struct Picture {
+    pixels: Vec<u8>,
+    width: u32,
+    height: u32,
+    scratch: Vec<u8>,
+}
+
+impl Picture {
+    /// An empty picture of 0 x 0.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A picture of given pixels. `Input` unless there are exactly `width * height * 3` bytes.
+    pub fn from_rgb(width: u32, height: u32, pixels: Vec<u8>) -> Result<Self> {
+        check_size(width, height)?;
+        if pixels.len() != width as usize * height as usize * 3 {
+            return Err(Error::new(
+                Kind::Input,
+                format!("{} bytes are no RGB picture of {width} x {height}", pixels.len()),
+            ));
+        }
+        Ok(Self { pixels, width, height, scratch: Vec::new() })
+    }
+
+    /// Width and height in pixels.
+    pub fn size(&self) -> (u32, u32) {
+        (self.width, self.height)
+    }
+
+    /// The pixels, `height` lines of `width` times red, green, blue.
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// The pixel at a place inside the picture.
+    pub fn pixel(&self, x: u32, y: u32) -> [u8; 3] {
+        let at = (y as usize * self.width as usize + x as usize) * 3;
+        [self.pixels[at], self.pixels[at + 1], self.pixels[at + 2]]
+    }
+
+    /// Decodes a frame of a camera. EXIF is not looked at. `Input` if the bytes are damaged or cut off: the
+    /// frame is then dropped, the next one comes soon.
+    pub fn decode_frame(&mut self, frame: &Frame) -> Result<()> {
+        let (width, height) = frame.size();
+        let decoded = match frame.format() {
+            PixelFormat::Jpeg => self.decode_jpeg(frame.data()).map(|_| ()),
+            format => {
+                self.resize(width, height);
+                let convert = match format {
+                    PixelFormat::Yuyv => yuyv_to_rgb,
+                    PixelFormat::Nv12 => nv12_to_rgb,
+                    PixelFormat::Rgb => rgb_to_rgb,
+                    PixelFormat::Jpeg | PixelFormat::Grey => grey_to_rgb,
+                };
+                convert(frame.data(), frame.stride(), width as usize, height as usize, &mut self.pixels);
+                Ok(())
+            }
+        };
+        if decoded.is_err() {
+            self.clear();
+        }
+        decoded
+    }
+
+    /// Decodes a picture file, JPEG or PNG, turned upright as its EXIF says. `Input` if it is neither, damaged,
+    /// cut off, or larger than [`check_size`] allows.
+    pub fn decode_file(&mut self, bytes: &[u8]) -> Result<()> {
+        let decoded = match bytes {
+            [0xff, 0xd8, ..] => self.decode_jpeg_file(bytes),
+            [0x89, b'P', b'N', b'G', ..] => self.decode_png(bytes),
+            [] => Err(Error::new(Kind::Input, "the picture is empty")),
+            _ => Err(Error::new(Kind::Input, "the picture is neither JPEG nor PNG")),
+        };
+        if decoded.is_err() {
+            self.clear();
+        }
+        decoded
+    }
+
+    /// Gives memory back if the last picture was a very large one.
+    pub fn shrink(&mut self) {
+        if self.pixels.capacity() > KEPT_BYTES {
+            self.clear();
+            self.pixels.shrink_to_fit();
+        }
+        if self.scratch.capacity() > KEPT_BYTES {
+            self.scratch = Vec::new();
+        }
+    }
+
+    fn clear(&mut self) {
+        self.pixels.clear();
+        (self.width, self.height) = (0, 0);
+    }
+
+    fn resize(&mut self, width: u32, height: u32) {
+        self.pixels.resize(width as usize * height as usize * 3, 0);
+        (self.width, self.height) = (width, height);
+    }
+
+    fn decode_jpeg_file(&mut self, bytes: &[u8]) -> Result<()> {
+        let header = JpegHeader::read(bytes)?;
+        // Inside entropy-coded bytes 0xff is followed by 0 or a restart marker, so this is the end marker or
+        // nothing. A decoder notices a cut only where the bytes run out, which the last lines may hide.
+        if !bytes[header.scan..].windows(2).any(|pair| pair == [0xff, 0xd9]) {
+            return Err(Error::new(Kind::Input, "the JPEG is cut off"));
+        }
+        let exif = self.decode_jpeg(bytes)?;
+        if let Some(orientation) = exif.as_deref().and_then(Orientation::from_exif_chunk) {
+            self.turn(orientation);
+        }
+        Ok(())
+    }
+
+    /// Decodes into the buffer; gives the EXIF segment.
+    fn decode_jpeg(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
+        let header = JpegHeader::read(bytes)?;
+        self.resize(header.width, header.height);
+        decode_jpeg(bytes, &header, ColorSpace::RGB, &mut self.scratch, &mut self.pixels)
+    }
+
+    fn decode_png(&mut self, bytes: &[u8]) -> Result<()> {
+        use image::ImageDecoder;
+        let damaged = |error| Error::caused(Kind::Input, "the PNG is damaged", error);
+        // The size is in the first chunk, always: nothing is allocated for a picture that is refused.
+        let size = |at: usize| bytes.get(at..at + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
+        match (size(16), size(20)) {
+            (Some(width), Some(height)) => check_size(width, height)?,
+            _ => return Err(Error::new(Kind::Input, "the PNG ends within its header")),
+        }
+        let mut limits = image::Limits::default();
+        limits.max_image_width = Some(MAX_SIDE);
+        limits.max_image_height = Some(MAX_SIDE);
+        limits.max_alloc = Some(MAX_PIXELS * 4);
+        let mut decoder = image::codecs::png::PngDecoder::with_limits(std::io::Cursor::new(bytes), limits)
+            .map_err(damaged)?;
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let picture = image::DynamicImage::from_decoder(decoder).map_err(damaged)?.into_rgb8();
+        (self.width, self.height) = picture.dimensions();
+        self.pixels = picture.into_raw();
+        self.turn(orientation);
+        Ok(())
+    }
+
+    /// Turns and mirrors the picture as `orientation` says.
+    fn turn(&mut self, orientation: Orientation) {
+        let (width, height) = (self.width as usize, self.height as usize);
+        // From a place in the turned picture to its place in this one.
+        let from: fn(usize, usize, usize, usize) -> (usize, usize) = match orientation {
+            Orientation::NoTransforms => return,
+            Orientation::FlipHorizontal => |x, y, w, _| (w - 1 - x, y),
+            Orientation::Rotate180 => |x, y, w, h| (w - 1 - x, h - 1 - y),
+            Orientation::FlipVertical => |x, y, _, h| (x, h - 1 - y),
+            Orientation::Rotate90FlipH => |x, y, _, _| (y, x),
+            Orientation::Rotate90 => |x, y, _, h| (y, h - 1 - x),
+            Orientation::Rotate270FlipH => |x, y, w, h| (w - 1 - y, h - 1 - x),
+            Orientation::Rotate270 => |x, y, w, _| (w - 1 - y, x),
+        };
+        let across = matches!(
+            orientation,
+            Orientation::Rotate90
+                | Orientation::Rotate270
+                | Orientation::Rotate90FlipH
+                | Orientation::Rotate270FlipH
+        );
+        let (new_width, new_height) = if across { (height, width) } else { (width, height) };
+        self.scratch.clear();
+        self.scratch.reserve(self.pixels.len());
+        for y in 0..new_height {
+            for x in 0..new_width {
+                let (from_x, from_y) = from(x, y, width, height);
+                let at = (from_y * width + from_x) * 3;
+                self.scratch.extend_from_slice(&self.pixels[at..at + 3]);
+            }
+        }
+        std::mem::swap(&mut self.pixels, &mut self.scratch);
+        (self.width, self.height) = (new_width as u32, new_height as u32);
+    }
+}
+
+/// Decodes a JPEG into `out`, which has room for exactly its pixels in `colour`; gives the EXIF segment.
+/// `scratch` is used for cameras that leave out the standard Huffman tables.
+pub(super) fn decode_jpeg(
+    bytes: &[u8],
+    header: &JpegHeader,
+    colour: ColorSpace,
+    scratch: &mut Vec<u8>,
+    out: &mut [u8],
+) -> Result<Option<Vec<u8>>> {
+    let bytes = if header.huffman_tables {
+        bytes
+    } else {
+        // The decoder puts the standard tables in where a segment says that this is Motion-JPEG.
+        scratch.clear();
+        scratch.extend_from_slice(&[0xff, 0xd8, 0xff, 0xe0, 0, 9, b'A', b'V', b'I', b'1', 0, 0, 0]);
+        scratch.extend_from_slice(&bytes[2..]);
+        scratch
+    };
+    let options = DecoderOptions::default()
+        .set_max_width(MAX_SIDE as usize)
+        .set_max_height(MAX_SIDE as usize)
+        .set_strict_mode(true)
+        .jpeg_set_out_colorspace(colour);
+    // What a stranger sends goes through here; a decoder's mistake must cost a picture, not the gate.
+    let decoded = catch_unwind(AssertUnwindSafe(|| {
+        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+        decoder.decode_headers()?;
+        if decoder.output_buffer_size() != Some(out.len()) {
+            return Err(DecodeErrors::FormatStatic("two headers of different size"));
+        }
+        decoder.decode_into(out)?;
+        Ok(decoder.exif().cloned())
+    }));
+    match decoded {
+        Ok(Ok(exif)) => Ok(exif),
+        Ok(Err(error)) => Err(Error::new(Kind::Input, format!("the JPEG is damaged: {error:?}"))),
+        Err(_) => Err(Error::new(Kind::Input, "the JPEG is damaged: its decoder gave up")),
+    }
+}
+
+/// Red, green and blue of BT.601 limited range (Y 16..=235, Cb and Cr 16..=240), in steps of 1/65536:
+/// 255/219 for Y, and 255/112 times 0.701, 0.886 and their shares of green for the differences.
+fn ycbcr_to_rgb(y: i32, cb: i32, cr: i32) -> [u8; 3] {
+    let luma = (y - 16) * 76_309 + 32_768;
+    let (cb, cr) = (cb - 128, cr - 128);
+    let clamp = |value: i32| (value >> 16).clamp(0, 255) as u8;
+    [clamp(luma + cr * 104_597), clamp(luma - cb * 25_675 - cr * 53_279), clamp(luma + cb * 132_201)]
+}
+
+fn yuyv_to_rgb(data: &[u8], stride: usize, width: usize, height: usize, out: &mut [u8]) {
+    for (line, out) in data.chunks(stride).take(height).zip(out.chunks_exact_mut(width * 3)) {
+        for (pair, out) in line[..width * 2].chunks_exact(4).zip(out.chunks_exact_mut(6)) {
+            let [y0, cb, y1, cr] = [pair[0], pair[1], pair[2], pair[3]].map(i32::from);
+            out[..3].copy_from_slice(&ycbcr_to_rgb(y0, cb, cr));
+            out[3..].copy_from_slice(&ycbcr_to_rgb(y1, cb, cr));
+        }
+    }
+}
+
+fn nv12_to_rgb(data: &[u8], stride: usize, width: usize, height: usize, out: &mut [u8]) {
+    let (luma, chroma) = data.split_at(stride * height);
+    let lines = luma.chunks(stride).zip(out.chunks_exact_mut(width * 3)).enumerate();
+    for (number, (line, out)) in lines {
+        let chroma = &chroma[number / 2 * stride..][..width];
+        let pairs = line[..width].chunks_exact(2).zip(chroma.chunks_exact(2)).zip(out.chunks_exact_mut(6));
+        for ((y, c), out) in pairs {
+            let (cb, cr) = (i32::from(c[0]), i32::from(c[1]));
+            out[..3].copy_from_slice(&ycbcr_to_rgb(i32::from(y[0]), cb, cr));
+            out[3..].copy_from_slice(&ycbcr_to_rgb(i32::from(y[1]), cb, cr));
+        }
+    }
+}
+
+fn grey_to_rgb(data: &[u8], stride: usize, width: usize, height: usize, out: &mut [u8]) {
+    for (line, out) in data.chunks(stride).take(height).zip(out.chunks_exact_mut(width * 3)) {
+        for (grey, out) in line[..width].iter().zip(out.chunks_exact_mut(3)) {
+            out.fill(*grey);
+        }
+    }
+}
+
+fn rgb_to_rgb(data: &[u8], stride: usize, width: usize, height: usize, out: &mut [u8]) {
+    for (line, out) in data.chunks(stride).take(height).zip(out.chunks_exact_mut(width * 3)) {
+        out.copy_from_slice(&line[..width * 3]);
+    }
+}
+
+/// Order of a model's three planes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Colour {
+    /// Blue, green, red.
+    Bgr,
+    /// Red, green, blue.
+    Rgb,
+}
+
+/// How a model wants its pixels: `(pixel - mean) * scale`, pixel 0 to 255.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Normalisation {
+    /// Order of the planes.
+    pub colour: Colour,
+    /// For each plane, in the order of `colour`.
+    pub mean: [f32; 3],
+    /// For all planes.
+    pub scale: f32,
+}
+
+impl Normalisation {
+    /// Factor and summand for red, green and blue, and the plane each goes to.
+    fn by_channel(&self) -> [(f32, f32, usize); 3] {
+        let planes = match self.colour {
+            Colour::Rgb => [0, 1, 2],
+            Colour::Bgr => [2, 1, 0],
+        };
+        planes.map(|plane| (self.scale, -self.mean[plane] * self.scale, plane))
+    }
+
+    /// The three planes of `tensor`, as red, green and blue with their factor and summand.
+    pub(super) fn split<'a>(&self, tensor: &'a mut [f32]) -> [(&'a mut [f32], f32, f32); 3] {
+        let plane = tensor.len() / 3;
+        let (first, rest) = tensor.split_at_mut(plane);
+        let (second, third) = rest.split_at_mut(plane);
+        let [(fr, sr, to), (fg, sg, _), (fb, sb, _)] = self.by_channel();
+        let (red, blue) = if to == 0 { (first, third) } else { (third, first) };
+        [(red, fr, sr), (second, fg, sg), (blue, fb, sb)]
+    }
+}
+
+/// A region of a picture in whole pixels, inside it and not empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Region {
+    /// Left column.
+    pub x: u32,
+    /// Upper line.
+    pub y: u32,
+    /// Columns.
+    pub width: u32,
+    /// Lines.
+    pub height: u32,
+}
+
+impl Region {
+    /// All of a picture.
+    pub fn whole(picture: &Picture) -> Self {
+        Self { x: 0, y: 0, width: picture.width, height: picture.height }
+    }
+
+    /// A square around `rect` with `factor` times its longer side, made smaller if the picture is, and moved
+    /// inside the picture. `None` if the picture has no pixels there or the numbers are not finite.
+    pub fn square_around(rect: &Rect, factor: f32, picture: &Picture) -> Option<Self> {
+        let side = rect.width().max(rect.height()) * factor;
+        let [x, y] = rect.centre();
+        if !(side.is_finite() && x.is_finite() && y.is_finite()) {
+            return None;
+        }
+        let side = (side.round() as u32).min(picture.width).min(picture.height);
+        if side == 0 {
+            return None;
+        }
+        let place =
+            |centre: f32, most: u32| ((centre - side as f32 / 2.0).round().max(0.0) as u32).min(most - side);
+        Some(Self { x: place(x, picture.width), y: place(y, picture.height), width: side, height: side })
+    }
+}
+
+/// Scales regions of pictures into tensors, with buffers of its own.
+#[derive(Debug, Default)]
+pub struct Scaler {
+    resizer: fir::Resizer,
+    buffer: Vec<u8>,
+}
+
+impl Scaler {
+    /// With empty buffers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Scales `region` of `picture` to `inner` and writes it to the upper left corner of `tensor`, three
+    /// planes of `canvas` (width, height); the rest of the tensor becomes 0, which is the model's mean colour.
+    /// Bilinear; beyond a half the pixels are averaged first, so that nothing is skipped.
+    /// `Input` for a region outside the picture, `Model` for a tensor of another size.
+    pub fn fill(
+        &mut self,
+        picture: &Picture,
+        region: Region,
+        inner: (u32, u32),
+        canvas: (u32, u32),
+        normalisation: &Normalisation,
+        tensor: &mut [f32],
+    ) -> Result<()> {
+        let inside = |at: u32, length: u32, most: u32| {
+            length > 0 && at.checked_add(length).is_some_and(|end| end <= most)
+        };
+        if !inside(region.x, region.width, picture.width) || !inside(region.y, region.height, picture.height)
+        {
+            return Err(Error::new(
+                Kind::Input,
+                format!("no {region:?} in a picture of {:?}", picture.size()),
+            ));
+        }
+        let (width, height) = (canvas.0 as usize, canvas.1 as usize);
+        if tensor.len() != 3 * width * height || inner.0 > canvas.0 || inner.1 > canvas.1 {
+            return Err(Error::new(
+                Kind::Model,
+                format!("a tensor of {} is not 3 x {canvas:?}", tensor.len()),
+            ));
+        }
+        if inner != canvas {
+            tensor.fill(0.0);
+        }
+        let stride = picture.width as usize * 3;
+        let from = |x: u32, y: u32| y as usize * stride + x as usize * 3;
+        let planes = normalisation.split(tensor);
+        let lines = inner.1 as usize;
+        let columns = inner.0 as usize;
+        if (region.width, region.height) == inner {
+            let source =
+                |line: usize| &picture.pixels[from(region.x, region.y + line as u32)..][..columns * 3];
+            write_planes(planes, width, lines, source);
+        } else if (region.width, region.height) == (inner.0 * 2, inner.1 * 2) {
+            let source = |line: usize| {
+                let upper = from(region.x, region.y + 2 * line as u32);
+                (&picture.pixels[upper..][..columns * 6], &picture.pixels[upper + stride..][..columns * 6])
+            };
+            write_halved_planes(planes, width, lines, source);
+        } else {
+            self.buffer.resize(columns * lines * 3, 0);
+            let failed = |error: &dyn std::fmt::Debug| {
+                Error::new(Kind::Input, format!("the picture cannot be scaled: {error:?}"))
+            };
+            let pixels = fir::images::ImageRef::new(
+                picture.width,
+                picture.height,
+                &picture.pixels,
+                fir::PixelType::U8x3,
+            )
+            .map_err(|error| failed(&error))?;
+            let mut scaled =
+                fir::images::Image::from_slice_u8(inner.0, inner.1, &mut self.buffer, fir::PixelType::U8x3)
+                    .map_err(|error| failed(&error))?;
+            let coarse = region.width > 2 * inner.0 || region.height > 2 * inner.1;
+            let algorithm = if coarse {
+                fir::ResizeAlg::Convolution(fir::FilterType::Bilinear)
+            } else {
+                fir::ResizeAlg::Interpolation(fir::FilterType::Bilinear)
+            };
+            let options = fir::ResizeOptions::new().resize_alg(algorithm).crop(
+                f64::from(region.x),
+                f64::from(region.y),
+                f64::from(region.width),
+                f64::from(region.height),
+            );
+            self.resizer.resize(&pixels, &mut scaled, Some(&options)).map_err(|error| failed(&error))?;
+            let buffer = &self.buffer;
+            write_planes(planes, width, lines, |line| &buffer[line * columns * 3..][..columns * 3]);
+        }
+        Ok(())
+    }
+}
+
+/// Writes `lines` lines of interleaved pixels to the three planes, whose lines are `width` long.
+fn write_planes<'a>(
+    planes: [(&mut [f32], f32, f32); 3],
+    width: usize,
+    lines: usize,
+    source: impl Fn(usize) -> &'a [u8],
+) {
+    for (channel, (plane, factor, summand)) in planes.into_iter().enumerate() {
+        for (line, out) in plane.chunks_exact_mut(width).take(lines).enumerate() {
+            for (pixel, out) in source(line).chunks_exact(3).zip(out) {
+                *out = f32::from(pixel[channel]) * factor + summand;
+            }
+        }
+    }
+}
+
+/// The same from lines twice as long and twice as many, each pixel the mean of four.
+fn write_halved_planes<'a>(
+    planes: [(&mut [f32], f32, f32); 3],
+    width: usize,
+    lines: usize,
+    source: impl Fn(usize) -> (&'a [u8], &'a [u8]),
+) {
+    for (channel, (plane, factor, summand)) in planes.into_iter().enumerate() {
+        let factor = factor / 4.0;
+        for (line, out) in plane.chunks_exact_mut(width).take(lines).enumerate() {
+            let (upper, lower) = source(line);
+            for ((upper, lower), out) in upper.chunks_exact(6).zip(lower.chunks_exact(6)).zip(out) {
+                let sum = u16::from(upper[channel])
+                    + u16::from(upper[channel + 3])
+                    + u16::from(lower[channel])
+                    + u16::from(lower[channel + 3]);
+                *out = f32::from(sum) * factor + summand;
+            }
+        }
+    }
+}
