@@ -9,7 +9,7 @@ use super::schedule::ExtendedSchedule;
 
 /// The rules of the gate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Rules {
     /// Mode for people who have none of their own.
     pub mode: PassMode,
@@ -26,6 +26,7 @@ pub struct Rules {
     /// Who has the last word on opening.
     pub remote: Remote,
     /// The least time between two passages of one person; 0 does not ask.
+    #[serde(skip)]
     pub min_interval: Duration,
 }
 
@@ -47,6 +48,7 @@ impl Default for Rules {
 /// QYZN `StrangerParam`. Strangers pass only where both are on: a gate that does not recognise strangers
 /// makes no record of them, and must not open for somebody it does not record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct StrangerPolicy {
     /// `strangerIdentifyEn`: strangers are told so and recorded.
     pub identify: bool,
@@ -62,6 +64,7 @@ impl Default for StrangerPolicy {
 
 /// QYZN `online_open_door`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Remote {
     /// What the gate may open by itself.
     pub mode: RemoteMode,
