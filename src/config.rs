@@ -321,7 +321,9 @@ impl Config {
         if mac != "auto"
             && !(mac.len() == 12 && mac.chars().all(|c| c.is_ascii_digit() || ('A'..='F').contains(&c)))
         {
-            return fail(format!("terminal.mac must be auto or 12 upper-case hexadecimal digits, not {mac:?}"));
+            return fail(format!(
+                "terminal.mac must be auto or 12 upper-case hexadecimal digits, not {mac:?}"
+            ));
         }
         if self.terminal.clock != "system" && !self.terminal.clock.starts_with("offset:") {
             return fail("terminal.clock must be system or offset:FILE".into());
