@@ -14,10 +14,12 @@ use crate::clock::SharedClock;
 /// Events kept for those who come late.
 const REMEMBERED: usize = 256;
 
-/// One event. Its JSON form is flat: `{"id": …, "time": …, "kind": …, …}`.
+/// One event. Its JSON form is flat: `{"time": …, "kind": …, …}`. The id is not in it: a `record` event has an
+/// `id` of its own, the record's.
 #[derive(Debug, Clone, Serialize)]
 pub struct Event {
     /// Counts from 1 since the agent started.
+    #[serde(skip)]
     pub id: u64,
     /// When.
     pub time: Timestamp,

@@ -47,7 +47,7 @@ pub(super) async fn serve(
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = stopped.wait_for(|stopped| *stopped) => break,
+            () = stop(&mut stopped) => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
             accepted = listener.accept() => accepted,
         };
@@ -86,7 +86,7 @@ async fn converse(stream: TcpStream, router: Router, mut stopped: watch::Receive
     let mut connection = pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
-        _ = stopped.wait_for(|stopped| *stopped) => {
+        () = stop(&mut stopped) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -94,6 +94,12 @@ async fn converse(stream: TcpStream, router: Router, mut stopped: watch::Receive
     if let Err(error) = outcome {
         tracing::debug!(%error, "a connection to the admin service ended");
     }
+}
+
+/// Waits for the stop.
+async fn stop(stopped: &mut watch::Receiver<bool>) {
+    // Its sender gone, the agent is gone too.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 /// A stream whose writes fail when the other side has taken nothing for [`STALLED`].
