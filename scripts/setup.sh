@@ -111,6 +111,7 @@ if ! $venv/bin/python -S -c '' 2>/dev/null; then
     "$python" -m venv $venv
 fi
 pip_install pip-demo scripts/requirements-demo.txt --only-binary :all:
+pip_install pip-models scripts/requirements-models.txt --only-binary :all:
 if [ "$what" = bench ]; then
     pip_install pip-bench scripts/requirements-bench.txt --only-binary :all:
     pip_install pip-bench-source scripts/requirements-bench-source.txt --no-build-isolation

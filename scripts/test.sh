@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 .setup/venv/bin/python tests/setup_fetch.py
+.setup/venv/bin/python tests/setup_optimise.py
 
 log=.setup/test.log
 cargo test --locked "$@" 2>&1 | tee $log

@@ -422,7 +422,9 @@ mod tests {
         assert!(refused("[vison]").contains("vison"));
         assert!(refused("[settings.face]\nsimilar_threshold = 101").contains("SimilarThres"));
         assert!(refused("[settings.rules]\nmoed = \"card\"").contains("moed"));
-        assert!(refused("[[camera]]\nrole = \"visible\"\nsource = \"files:x\"\nfps = 0").contains("camera.fps"));
+        assert!(
+            refused("[[camera]]\nrole = \"visible\"\nsource = \"files:x\"\nfps = 0").contains("camera.fps")
+        );
         let open = refused("[service]\nadmin = { listen = \"0.0.0.0:8080\" }");
         assert!(open.contains("token_file"), "{open}");
         assert!(refused("[store]\nsoft_limit_mib = 10\nhard_limit_mib = 5").contains("soft_limit_mib"));

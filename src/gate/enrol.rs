@@ -3,8 +3,8 @@
 //!
 //! An order passes three stages. `examine` sends its pictures to the worker threads and does not wait for
 //! them; `commit` takes the orders in turn, waits for that one's templates and hands the change to the store,
-//! which commits many at once; `publish` takes them in turn again, waits for the disk, changes the gallery and
-//! answers. Many orders are under way at once, and none overtakes another.
+//! which commits many at once; `publish` takes them in turn again, waits for the disk and answers; the gallery
+//! has followed the store by then. Many orders are under way at once, and none overtakes another.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Gallery, NewPicture, PeopleChange, PersonPatch};
+use super::{NewPicture, PeopleChange, PersonPatch};
 use crate::access::{Person, PersonKey};
 use crate::error::{Error, Kind, Result};
 use crate::event::Events;
@@ -58,20 +58,14 @@ struct Committing {
 impl Enrolment {
     /// Starts the stages on the current runtime. `workers` threads examine pictures; they load their models
     /// when the first picture comes and let them go when none has come for a while.
-    pub fn start(
-        workers: usize,
-        models: Models,
-        store: Store,
-        gallery: Arc<Gallery>,
-        events: Events,
-    ) -> Result<Self> {
+    pub fn start(workers: usize, models: Models, store: Store, events: Events) -> Result<Self> {
         let (orders, received) = mpsc::channel(UNDER_WAY);
         let (examining, examined) = mpsc::channel(UNDER_WAY);
         let (committing, committed) = mpsc::channel(UNDER_WAY);
         let pool = Workers::start(workers, models)?;
         tokio::spawn(examine(received, pool, examining));
         tokio::spawn(commit(examined, store, committing));
-        tokio::spawn(publish(committed, gallery, events));
+        tokio::spawn(publish(committed, events));
         Ok(Self { orders })
     }
 
@@ -195,26 +189,12 @@ fn submit(
     }
 }
 
-async fn publish(mut orders: mpsc::Receiver<Committing>, gallery: Arc<Gallery>, events: Events) {
+async fn publish(mut orders: mpsc::Receiver<Committing>, events: Events) {
     while let Some(Committing { pending, what, answer }) = orders.recv().await {
-        let result = match pending.await {
-            Ok(change) => apply(&gallery, &change).inspect(|()| events.send("person", what)),
-            Err(error) => Err(error),
-        };
+        let result = pending.await.map(|_| events.send("person", what));
         // The caller may have hung up; the change stands.
         let _ = answer.send(result);
     }
-}
-
-/// Makes the gallery follow the store.
-pub(super) fn apply(gallery: &Gallery, change: &GalleryChange) -> Result<()> {
-    for face in &change.forget {
-        gallery.remove(*face);
-    }
-    for learned in &change.learn {
-        gallery.insert(learned.face, learned.person, &learned.template)?;
-    }
-    Ok(())
 }
 
 impl PersonPatch {
@@ -311,7 +291,7 @@ fn work(jobs: &Mutex<Receiver<Job>>, models: &Models) {
 fn examine_one(examiner: &mut Option<Examiner>, models: &Models, picture: NewPicture) -> Result<NewFace> {
     let examiner = match examiner {
         Some(examiner) => examiner,
-        None => examiner.insert(Examiner::new(models)?),
+        None => examiner.insert(Examiner::new(models, 1)?),
     };
     let examined = examiner.examine(&picture.bytes)?;
     Ok(NewFace {

@@ -13,7 +13,7 @@ mod tests;
 mod watch;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
@@ -179,6 +179,7 @@ struct Inner {
     changing: Mutex<()>,
     live: latest::Sender<Option<LiveFrame>>,
     outputs: Outputs,
+    settled: Arc<watch::Settled>,
 }
 
 impl Inner {
@@ -205,6 +206,7 @@ pub struct Eyes {
     vision: config::Vision,
     sightings: mpsc::Sender<Sighting>,
     stop: Arc<AtomicBool>,
+    runs: AtomicU64,
 }
 
 impl Gate {
@@ -214,19 +216,15 @@ impl Gate {
         let settings = stored_settings(&parts.store, parts.settings, &parts.config)?;
         let gallery = Arc::new(Gallery::new(parts.models.manifest().embedder.dimension)?);
         load(&parts.store, &parts.models, &gallery)?;
+        follow(&parts.store, &gallery);
         let (outputs, output_task) = Outputs::new(parts.relay, parts.wiegand, parts.events.clone());
         tokio::spawn(output_task.run(settings.relay));
         let workers = match parts.vision.enrol_workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
         };
-        let enrolment = Enrolment::start(
-            workers,
-            parts.models.clone(),
-            parts.store.clone(),
-            Arc::clone(&gallery),
-            parts.events.clone(),
-        )?;
+        let enrolment =
+            Enrolment::start(workers, parts.models.clone(), parts.store.clone(), parts.events.clone())?;
         let inner = Arc::new(Inner {
             clock: parts.clock,
             events: parts.events,
@@ -238,6 +236,7 @@ impl Gate {
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
+            settled: Arc::default(),
         });
         let (sightings, seen) = mpsc::channel(WAITING_LOOKS);
         let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);
@@ -250,6 +249,7 @@ impl Gate {
             vision: parts.vision,
             sightings,
             stop: Arc::new(AtomicBool::new(false)),
+            runs: AtomicU64::new(1),
         };
         Ok((Self { inner, enrolment, commands }, eyes))
     }
@@ -351,13 +351,16 @@ impl Eyes {
 
     /// Watches with one camera on this thread until told to stop. May be called again after a failure.
     pub fn watch(&self, index: usize, camera: &config::Camera) -> Result<()> {
-        let watcher = Watcher::new(&self.models, &self.vision)
+        let watcher = Watcher::new(&self.models, self.vision.threads)
             .context(|| format!("camera {index} ({}) cannot be watched", camera.source))?;
         let eyes = watch::Eyes {
             gate: Arc::clone(&self.gate),
             gallery: Arc::clone(&self.gallery),
             calibration: Calibration::new(self.models.manifest().embedder.calibration.points.clone())?,
             ambiguity_margin: self.vision.ambiguity_margin,
+            smallest_face: self.vision.smallest_face,
+            run: self.runs.fetch_add(1, Ordering::Relaxed),
+            settled: Arc::clone(&self.gate.settled),
             sightings: self.sightings.clone(),
             stop: Arc::clone(&self.stop),
         };
@@ -367,15 +370,30 @@ impl Eyes {
 
 /// Fills the gallery with the templates that the models in use have made.
 fn load(store: &Store, models: &Models, gallery: &Gallery) -> Result<()> {
-    let mut damaged = 0_u64;
+    // What cannot be used is left out and said: the others must not wait for it.
+    let mut unusable = 0_u64;
     store.each_template(&models.embedder_id(), &mut |face, person, template| {
-        // A template that cannot be read is found by `menshen check` too; the others must not wait for it.
-        damaged += u64::from(gallery.insert(face, person, template).is_err());
+        unusable += u64::from(gallery.insert(face, person, template).is_err());
     })?;
-    if damaged > 0 {
-        tracing::error!(damaged, "templates in the store cannot be used: run `menshen check --repair`");
+    if unusable > 0 {
+        tracing::error!(unusable, "templates in the store have a wrong length: run `menshen check --repair`");
     }
     Ok(())
+}
+
+/// Makes the gallery follow every change of the store.
+fn follow(store: &Store, gallery: &Arc<Gallery>) {
+    let gallery = Arc::clone(gallery);
+    store.observe_people(move |change| {
+        for face in &change.forget {
+            gallery.remove(*face);
+        }
+        for learned in &change.learn {
+            if let Err(error) = gallery.insert(learned.face, learned.person, &learned.template) {
+                tracing::error!(face = learned.face.0, %error, "a stored face cannot be searched for");
+            }
+        }
+    });
 }
 
 /// The groups of the settings, by name.

@@ -22,6 +22,8 @@ pub(super) struct Happened {
     pub(super) person: Option<Arc<Person>>,
     /// Why.
     pub(super) reason: Reason,
+    /// QYZN 4.6.1 `result`.
+    pub(super) result: Option<u8>,
     /// Who opens; `None` for a refusal.
     pub(super) opens: Option<Opens>,
     /// The face's track, where there is a face.
@@ -65,22 +67,28 @@ impl Happened {
     }
 }
 
-/// Whether a verdict with this reason is recorded. Somebody who stands at the gate after passing would fill
-/// the record, and strangers are recorded only where the gate was told to (QYZN `strangerIdentifyEn`).
-pub(super) fn is_kept(reason: Reason, settings: &Settings) -> bool {
+/// Whether a verdict with this reason is recorded. Somebody who stands at the gate after passing, or who shows
+/// their face where cards are asked for, would fill the record.
+pub(super) fn is_kept(reason: Reason) -> bool {
+    !matches!(reason, Reason::TooSoon | Reason::WrongCredential)
+}
+
+/// Whether a verdict is worth a word at all: strangers only where the gate was told to notice them (QYZN
+/// `strangerIdentifyEn`), and not the faces of bystanders where something else than a face is asked for.
+pub(super) fn is_announced(reason: Reason, person: Option<&Person>, settings: &Settings) -> bool {
     match reason {
-        Reason::TooSoon => false,
         Reason::Stranger | Reason::Ambiguous => settings.rules.stranger.identify,
+        Reason::WrongCredential => person.is_some(),
         _ => true,
     }
 }
 
-/// How the QYZN platform counts a reason (4.6.1 `result`).
-fn result(reason: Reason) -> RecordResult {
-    match reason {
-        Reason::Granted | Reason::StrangerAllowed | Reason::DocumentHolder => RecordResult::Granted,
-        Reason::Expired | Reason::UsedUp => RecordResult::Expired,
-        Reason::OutOfSchedule | Reason::NotYetValid => RecordResult::OutOfSchedule,
+/// As the QYZN platform counts it (4.6.1 `result`); access knows the number.
+fn result(number: Option<u8>) -> RecordResult {
+    match number {
+        Some(1) => RecordResult::Granted,
+        Some(2) => RecordResult::Expired,
+        Some(3) => RecordResult::OutOfSchedule,
         _ => RecordResult::NoMatch,
     }
 }
@@ -126,7 +134,7 @@ pub(super) fn compose(
         card,
         score: happened.score(),
         liveness: happened.liveness(),
-        result: result(happened.reason),
+        result: result(happened.result),
         reason: happened.reason,
         opened,
         latency_ms: crate::clock::millis_between(happened.captured.into_std(), std::time::Instant::now()),

@@ -18,7 +18,8 @@ use super::outputs::{OpenedBy, Opening};
 use super::record::{self, Happened};
 use super::sighting::{Compared, Sighting, Snap, VisibleFace};
 use crate::access::{
-    Credential, FaceCredential, FaceMatch, Liveness, Opens, Person, PersonKey, Reason, Verdict, decide,
+    Credential, CredentialKind, FaceCredential, FaceMatch, LastPassage, Liveness, Opens, Person, PersonKey,
+    Reason, Verdict, decide, subject,
 };
 use crate::config::OnStoreFailure;
 use crate::error::Result;
@@ -71,8 +72,8 @@ enum State {
     Open,
     /// A verdict is being carried out.
     Closing,
-    /// Waits for another credential until the moment given.
-    Awaiting(Instant),
+    /// Waits for another credential of a kind until the moment given.
+    Awaiting(CredentialKind, Instant),
     /// Has passed or was refused for good.
     Settled,
     /// Was refused because it could not be told who it is; a better look may still do.
@@ -116,7 +117,7 @@ pub(super) struct Sessions {
     loose: Option<(Instant, Vec<Credential>)>,
     answerable: HashMap<RecordId, Answerable>,
     /// When people passed last, as far as this run of the agent knows.
-    passages: HashMap<PersonKey, Timestamp>,
+    passages: HashMap<PersonKey, (Timestamp, Instant)>,
     /// People whose verdict is being carried out: a second one must see what the first has spent.
     busy: HashSet<PersonKey>,
     finishing: JoinSet<Finished>,
@@ -177,7 +178,7 @@ impl Sessions {
         for track in &sighting.lost {
             if let Some(session) = self.visitors.get(track) {
                 // One who was asked for a card has turned to the reader: that session ends by its timeout.
-                if !matches!(session.state, State::Awaiting(_)) {
+                if !matches!(session.state, State::Awaiting(..)) {
                     self.visitors.remove(track);
                 }
             }
@@ -190,8 +191,8 @@ impl Sessions {
         let session = self.visitors.entry(face.track).or_insert_with(|| Session::new(captured));
         session.seen = captured;
         match session.state {
-            State::Settled | State::Closing | State::Awaiting(_) => return,
-            State::Open | State::Unknown => {}
+            State::Awaiting(CredentialKind::Face, _) | State::Open | State::Unknown => {}
+            State::Settled | State::Closing | State::Awaiting(..) => return,
         }
         let matched = match &face.compared {
             Compared::Not => return,
@@ -269,7 +270,7 @@ impl Sessions {
         };
         presented.push(credential);
 
-        let key = presented.iter().find_map(person_of).map(|person| person.key.clone());
+        let key = subject(&presented).map(|person| person.key.clone());
         if key.as_ref().is_some_and(|key| self.busy.contains(key)) {
             return;
         }
@@ -281,9 +282,13 @@ impl Sessions {
             Verdict::Await { person, next } => {
                 let until = Instant::now() + patience;
                 match track.and_then(|track| self.visitors.get_mut(&track)) {
+                    // What it was asked for before, it is still asked for: the same again says nothing.
+                    Some(session) if matches!(session.state, State::Awaiting(kind, _) if kind == next) => {
+                        return;
+                    }
                     Some(session) => {
                         session.presented = presented;
-                        session.state = State::Awaiting(until);
+                        session.state = State::Awaiting(next, until);
                         self.loose = None;
                     }
                     None => self.loose = Some((until, presented)),
@@ -301,14 +306,15 @@ impl Sessions {
         }
     }
 
-    fn last_passage(&self, key: &PersonKey) -> Option<Timestamp> {
-        if let Some(at) = self.passages.get(key) {
-            return Some(*at);
+    fn last_passage(&self, key: &PersonKey) -> Option<LastPassage> {
+        if let Some((at, instant)) = self.passages.get(key) {
+            return Some(LastPassage { at: *at, elapsed: Some(instant.elapsed()) });
         }
-        self.gate.store.last_passage(key).unwrap_or_else(|error| {
+        let stored = self.gate.store.last_passage(key).unwrap_or_else(|error| {
             tracing::error!(%error, "the last passage of a person could not be read");
             None
-        })
+        });
+        stored.map(|at| LastPassage { at, elapsed: None })
     }
 
     /// Carries out a verdict beside the task.
@@ -321,6 +327,7 @@ impl Sessions {
         at: Timestamp,
         snap: Option<Snap>,
     ) {
+        let result = verdict.qyzn_result();
         let (person, reason, opens) = match verdict {
             Verdict::Pass { person, reason, opens } => (person, reason, Some(opens)),
             Verdict::Refuse { person, reason } => (person, reason, None),
@@ -328,6 +335,9 @@ impl Sessions {
         };
         let key = person.as_ref().map(|person| person.key.clone());
         if let Some(session) = track.and_then(|track| self.visitors.get_mut(&track)) {
+            if let Some(track) = track {
+                self.gate.settled.add(track);
+            }
             session.presented.clear();
             session.agreed = None;
             session.unknown = None;
@@ -336,13 +346,19 @@ impl Sessions {
                 _ => State::Closing,
             };
         }
+        if !record::is_announced(reason, person.as_deref(), &self.gate.settings.load()) {
+            if let Some(session) = track.and_then(|track| self.visitors.get_mut(&track)) {
+                session.state = State::Unknown;
+            }
+            return;
+        }
         if let Some(key) = &key {
             self.busy.insert(key.clone());
             if opens == Some(Opens::Gate) {
-                self.passages.insert(key.clone(), self.gate.clock.now());
+                self.passages.insert(key.clone(), (self.gate.clock.now(), Instant::now()));
             }
         }
-        let happened = Happened { at, captured, presented, person, reason, opens, track };
+        let happened = Happened { at, captured, presented, person, reason, result, opens, track };
         let gate = Arc::clone(&self.gate);
         self.finishing.spawn(carry_out(gate, happened, snap));
     }
@@ -396,15 +412,18 @@ impl Sessions {
         }
         let person = answerable.person.clone();
         if let Some(person) = &person {
-            self.passages.insert(person.key.clone(), self.gate.clock.now());
+            self.passages.insert(person.key.clone(), (self.gate.clock.now(), Instant::now()));
         }
         let gate = Arc::clone(&self.gate);
         self.finishing.spawn(async move {
             let opening = Opening::new(OpenedBy::Record(record), &gate.settings.load(), person.as_deref());
             if let Err(error) = gate.outputs.open(opening).await {
                 tracing::error!(%error, "the platform's order to open could not be carried out");
-            } else if let Err(error) = gate.store.mark_opened(record).await {
-                tracing::error!(%error, "an opening could not be noted in its record");
+            } else {
+                match gate.store.mark_opened(record).await {
+                    Ok(()) => gate.events.send("record", json!({ "id": record, "state": "opened" })),
+                    Err(error) => tracing::error!(%error, "an opening could not be noted in its record"),
+                }
             }
             Finished { track: None, person: None, record: None, unsaved: None }
         });
@@ -423,7 +442,7 @@ impl Sessions {
             .visitors
             .iter()
             .filter_map(|(track, session)| match session.state {
-                State::Awaiting(until) => Some((until, *track)),
+                State::Awaiting(CredentialKind::Card, until) => Some((until, *track)),
                 _ => None,
             })
             .max()
@@ -438,7 +457,7 @@ impl Sessions {
         let late: Vec<u64> = self
             .visitors
             .iter()
-            .filter(|(_, session)| matches!(session.state, State::Awaiting(until) if until <= now))
+            .filter(|(_, session)| matches!(session.state, State::Awaiting(_, until) if until <= now))
             .map(|(track, _)| *track)
             .collect();
         for track in late {
@@ -450,12 +469,11 @@ impl Sessions {
         }
         // The end of a track may be in a look that was dropped.
         self.visitors.retain(|_, session| {
-            matches!(session.state, State::Awaiting(_) | State::Closing) || now < session.seen + FORGOTTEN
+            matches!(session.state, State::Awaiting(..) | State::Closing) || now < session.seen + FORGOTTEN
         });
         // What is older than any interval in force says nothing any more.
         let interval = self.gate.settings.load().rules.min_interval;
-        let clock = self.gate.clock.now();
-        self.passages.retain(|_, at| clock.duration_since(*at).unsigned_abs() <= interval * 2);
+        self.passages.retain(|_, (_, instant)| instant.elapsed() <= interval);
         if !self.unsaved.is_empty() && now >= self.save_again {
             self.save_again = now + SAVE_AGAIN;
             let gate = Arc::clone(&self.gate);
@@ -472,8 +490,13 @@ impl Sessions {
     }
 
     fn time_out(&mut self, track: Option<u64>, presented: Vec<Credential>) {
-        let person = presented.iter().find_map(person_of).cloned();
-        let verdict = Verdict::Refuse { person, reason: Reason::Timeout };
+        let person = subject(&presented).cloned();
+        let nobody = presented.iter().all(|credential| {
+            matches!(credential, Credential::Face(FaceCredential { matched: FaceMatch::Stranger { .. }, .. }))
+        });
+        // A stranger who was offered to show a document and did not is a stranger, not a late visitor.
+        let reason = if nobody { Reason::Stranger } else { Reason::Timeout };
+        let verdict = Verdict::Refuse { person, reason };
         self.close(track, presented, verdict, Instant::now(), self.gate.clock.now(), None);
     }
 
@@ -484,16 +507,6 @@ impl Sessions {
                 tracing::error!(%error, last, "a record could not be stored and is lost");
             }
         }
-    }
-}
-
-/// The person a credential belongs to.
-fn person_of(credential: &Credential) -> Option<&Arc<Person>> {
-    match credential {
-        Credential::Face(FaceCredential { matched: FaceMatch::Person { person, .. }, .. }) => Some(person),
-        Credential::Card { person, .. } => person.as_ref(),
-        Credential::Document(document) => document.person.as_ref(),
-        _ => None,
     }
 }
 
@@ -508,7 +521,7 @@ async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option<Snap>) -> 
         unsaved: None,
     };
     let mut open_as = opens_now.then_some(OpenedBy::Unrecorded);
-    if record::is_kept(happened.reason, &settings) {
+    if record::is_kept(happened.reason) {
         let snap = match snap {
             Some(snap) => snap.jpeg().await,
             None => None,
