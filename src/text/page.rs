@@ -94,11 +94,19 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("notice.camera_lost", "摄像头无信号：", "A camera gives no picture: "),
     ("notice.relay_failed", "继电器没有响应：", "The relay does not answer: "),
     ("notice.store_failed", "存储出错：", "The store has a problem: "),
-    ("notice.records_dropped", "存储已满，丢弃的未上传记录数：", "The store was full; records dropped unsent: "),
+    (
+        "notice.records_dropped",
+        "存储已满，丢弃的未上传记录数：",
+        "The store was full; records dropped unsent: ",
+    ),
     ("notice.salvaged", "数据库曾损坏并已修复", "The store was damaged and has been rebuilt"),
     ("token.title", "请输入访问令牌", "Enter the access token"),
     ("token.label", "令牌", "Token"),
-    ("token.hint", "令牌保存在 service.admin.token_file 指定的文件中", "It is in the file that service.admin.token_file names"),
+    (
+        "token.hint",
+        "令牌保存在 service.admin.token_file 指定的文件中",
+        "It is in the file that service.admin.token_file names",
+    ),
     ("token.enter", "进入", "Continue"),
     ("token.wrong", "令牌不正确", "This is not the token"),
 ];

@@ -75,7 +75,8 @@ pub(super) async fn listen(
         Some(after) => after,
     };
     let (remembered, events) = bus.subscribe(after);
-    let hello = json!({ "run": shared.run, "version": env!("CARGO_PKG_VERSION"), "time": shared.gate.clock().now() });
+    let hello =
+        json!({ "run": shared.run, "version": env!("CARGO_PKG_VERSION"), "time": shared.gate.clock().now() });
     let mut ready = VecDeque::from([Bytes::from(format!("retry: 1000\nevent: hello\ndata: {hello}\n\n"))]);
     let mut text = String::new();
     for event in &remembered {

@@ -43,7 +43,10 @@ struct Standing(Vec<std::sync::Arc<Event>>);
 impl Standing {
     /// The last event of `kind` whose `field` is `value`.
     fn of(&self, kind: &str, field: &str, value: &Value) -> Option<&Event> {
-        self.0.iter().find(|event| event.kind == kind && event.fields.get(field) == Some(value)).map(|event| &**event)
+        self.0
+            .iter()
+            .find(|event| event.kind == kind && event.fields.get(field) == Some(value))
+            .map(|event| &**event)
     }
 
     /// The last event of `kind`, whatever its subject.
@@ -64,8 +67,11 @@ pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Fai
     let stored_notices = shared.read(|store| store.notices()).await?;
     let standing = Standing(shared.gate.events().standing());
     let about = &shared.about;
-    let ready = standing.of("task", "task", &"agent".into()).filter(|event| event.fields.get("state") == Some(&"ready".into()));
-    let cameras: Vec<Value> = about.cameras.iter().enumerate().map(|(index, role)| camera(&standing, index, *role)).collect();
+    let ready = standing
+        .of("task", "task", &"agent".into())
+        .filter(|event| event.fields.get("state") == Some(&"ready".into()));
+    let cameras: Vec<Value> =
+        about.cameras.iter().enumerate().map(|(index, role)| camera(&standing, index, *role)).collect();
     let platforms: Vec<Value> = about
         .qyzn
         .iter()
@@ -127,7 +133,8 @@ fn state(event: Option<&Event>, otherwise: &str) -> Map<String, Value> {
 
 /// What a technician should look at, from the last events.
 fn failures(standing: &Standing, now: jiff::Timestamp) -> Vec<Value> {
-    let text = |event: &Event, field: &str| event.fields.get(field).and_then(Value::as_str).map(str::to_owned);
+    let text =
+        |event: &Event, field: &str| event.fields.get(field).and_then(Value::as_str).map(str::to_owned);
     standing
         .0
         .iter()
