@@ -1,6 +1,8 @@
 //! A store with damaged pages, values, counters and keys: `menshen check` finds the damage, says what it is,
 //! and repairs it without losing an undelivered record that can be read and without bringing back the dead.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
