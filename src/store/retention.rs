@@ -128,7 +128,18 @@ impl Lived {
         let (seconds, latest_ms) = match saved {
             None => (0, now_ms),
             Some(saved) => {
-                let saved: Saved = serde_json::from_slice(&saved).map_err(bad_json("meta.lived"))?;
+                let saved = match serde_json::from_slice(&saved).map_err(bad_json("meta.lived")) {
+                    Ok(saved) => saved,
+                    // Not worth a shut gate: the youngest record tells nearly as much.
+                    Err(error) => {
+                        tracing::error!(%error, "the age of the store is taken from its records");
+                        let seconds =
+                            db.query_row("SELECT ifnull(max(lived_s), 0) FROM records", [], |row| {
+                                row.get(0)
+                            })?;
+                        Saved { seconds, latest_ms: now_ms }
+                    }
+                };
                 let absence_s = now_ms.saturating_sub(saved.latest_ms) / 1000;
                 let believed = if (0..=ABSENCE_S).contains(&absence_s) { absence_s } else { 0 };
                 (saved.seconds.saturating_add(believed), saved.latest_ms.max(now_ms))
