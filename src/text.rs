@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::access::{CredentialKind, Reason};
+use crate::vision::enrolment::PictureFault;
+use crate::vision::quality::QualityFault;
 
 /// A language of the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
@@ -61,6 +63,25 @@ fn in_language(chinese: &'static str, english: &'static str, language: Language)
         Language::Chinese => chinese,
         Language::English => english,
     }
+}
+
+/// What is wrong with a picture that should enrol somebody.
+pub fn picture_fault(fault: PictureFault, language: Language) -> &'static str {
+    let (chinese, english) = match fault {
+        PictureFault::NoFace => ("未检测到人脸", "there is no face in the picture"),
+        PictureFault::SeveralFaces => ("图片中有多张人脸", "there is more than one face in the picture"),
+        PictureFault::Quality(fault) => match fault {
+            QualityFault::TooSmall => ("人脸太小", "the face is too small"),
+            QualityFault::CutOff => ("人脸不完整", "the edge of the picture cuts the face off"),
+            QualityFault::TooDark => ("人脸太暗", "the face is too dark"),
+            QualityFault::TooBright => ("人脸过亮", "the face is too bright"),
+            QualityFault::Blurred => ("人脸模糊", "the face is blurred"),
+            QualityFault::TurnedAway => ("请正对镜头", "the face is turned away"),
+            QualityFault::EyesCovered => ("眼部有遮挡", "the eyes are covered"),
+            QualityFault::MouthCovered => ("口鼻有遮挡", "the mouth is covered"),
+        },
+    };
+    in_language(chinese, english, language)
 }
 
 #[cfg(test)]

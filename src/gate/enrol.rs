@@ -291,7 +291,7 @@ fn work(jobs: &Mutex<Receiver<Job>>, models: &Models) {
 fn examine_one(examiner: &mut Option<Examiner>, models: &Models, picture: NewPicture) -> Result<NewFace> {
     let examiner = match examiner {
         Some(examiner) => examiner,
-        None => examiner.insert(Examiner::new(models)?),
+        None => examiner.insert(Examiner::new(models, 1)?),
     };
     let examined = examiner.examine(&picture.bytes)?;
     Ok(NewFace {

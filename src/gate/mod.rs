@@ -13,7 +13,7 @@ mod tests;
 mod watch;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
@@ -179,6 +179,7 @@ struct Inner {
     changing: Mutex<()>,
     live: latest::Sender<Option<LiveFrame>>,
     outputs: Outputs,
+    settled: Arc<watch::Settled>,
 }
 
 impl Inner {
@@ -205,6 +206,7 @@ pub struct Eyes {
     vision: config::Vision,
     sightings: mpsc::Sender<Sighting>,
     stop: Arc<AtomicBool>,
+    runs: AtomicU64,
 }
 
 impl Gate {
@@ -234,6 +236,7 @@ impl Gate {
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
+            settled: Arc::default(),
         });
         let (sightings, seen) = mpsc::channel(WAITING_LOOKS);
         let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);
@@ -246,6 +249,7 @@ impl Gate {
             vision: parts.vision,
             sightings,
             stop: Arc::new(AtomicBool::new(false)),
+            runs: AtomicU64::new(1),
         };
         Ok((Self { inner, enrolment, commands }, eyes))
     }
@@ -347,13 +351,16 @@ impl Eyes {
 
     /// Watches with one camera on this thread until told to stop. May be called again after a failure.
     pub fn watch(&self, index: usize, camera: &config::Camera) -> Result<()> {
-        let watcher = Watcher::new(&self.models, &self.vision)
+        let watcher = Watcher::new(&self.models, self.vision.threads)
             .context(|| format!("camera {index} ({}) cannot be watched", camera.source))?;
         let eyes = watch::Eyes {
             gate: Arc::clone(&self.gate),
             gallery: Arc::clone(&self.gallery),
             calibration: Calibration::new(self.models.manifest().embedder.calibration.points.clone())?,
             ambiguity_margin: self.vision.ambiguity_margin,
+            smallest_face: self.vision.smallest_face,
+            run: self.runs.fetch_add(1, Ordering::Relaxed),
+            settled: Arc::clone(&self.gate.settled),
             sightings: self.sightings.clone(),
             stop: Arc::clone(&self.stop),
         };

@@ -32,7 +32,7 @@ pub(super) fn start(gate: Arc<Inner>, models: Models, gallery: Arc<Gallery>) -> 
 
 fn run(gate: &Inner, models: &Models, gallery: &Gallery) -> Result<()> {
     let model = &models.embedder_id();
-    let mut examiner = Examiner::new(models)?;
+    let mut examiner = Examiner::new(models, 1)?;
     let (mut done, mut refused, mut last) = (0_u64, 0_u64, None);
     loop {
         let faces = gate.store.faces_without(model, last, BATCH)?;

@@ -335,6 +335,9 @@ impl Sessions {
         };
         let key = person.as_ref().map(|person| person.key.clone());
         if let Some(session) = track.and_then(|track| self.visitors.get_mut(&track)) {
+            if let Some(track) = track {
+                self.gate.settled.add(track);
+            }
             session.presented.clear();
             session.agreed = None;
             session.unknown = None;

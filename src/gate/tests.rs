@@ -69,6 +69,7 @@ impl Bench {
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
+            settled: Arc::default(),
         });
         let (sightings, seen) = mpsc::channel(8);
         let (commands, ordered) = mpsc::channel(8);

@@ -13,9 +13,15 @@ use crate::config;
 use crate::device::camera;
 use crate::error::{Kind, Result};
 use crate::frame::Frame;
+use crate::store::{FaceRow, PersonRow};
 use crate::vision::calibration::Calibration;
 use crate::vision::gallery::Found;
+use crate::vision::liveness::Level;
+use crate::vision::quality::QualityFault;
+use crate::vision::track::TrackId;
 use crate::vision::watch::{LookParams, SeenFace, Watcher};
+
+type Seen = SeenFace<FaceRow, PersonRow>;
 
 /// Between two attempts to open a camera that is not there.
 const REOPEN: Duration = Duration::from_secs(1);
@@ -105,6 +111,10 @@ pub(super) struct Eyes {
     pub(super) gallery: Arc<Gallery>,
     pub(super) calibration: Calibration,
     pub(super) ambiguity_margin: f32,
+    pub(super) smallest_face: u32,
+    /// What sets the tracks of this run apart from those of other cameras and of earlier runs.
+    pub(super) run: u64,
+    pub(super) settled: Arc<Settled>,
     pub(super) sightings: mpsc::Sender<Sighting>,
     pub(super) stop: Arc<AtomicBool>,
 }
@@ -173,7 +183,13 @@ fn capture(eyes: &Eyes, index: usize, camera: &config::Camera, slot: &Slot) {
 fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Option<Vec<u8>> {
     show_live(&eyes.gate, &frame);
     let settings = eyes.gate.settings.load();
-    let params = LookParams::from(&settings.face);
+    let params = LookParams {
+        detect_threshold: settings.face.detect_threshold,
+        distance: settings.face.distance,
+        smallest_face: eyes.smallest_face,
+        live_level: Level::from_switch(settings.face.live_level),
+    };
+    eyes.settled.take(eyes.run, |track| watcher.settle(track));
     let look = match watcher.look(&frame, &params, &eyes.gallery) {
         Ok(look) => look,
         Err(error) => {
@@ -182,7 +198,7 @@ fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Optio
         }
     };
     if eyes.gate.events.watched() && !look.faces.is_empty() {
-        tell(&eyes.gate, index, &frame, &look.faces);
+        tell(eyes, index, &frame, &look.faces);
     }
     if look.faces.is_empty() && look.lost.is_empty() {
         return Some(frame.into_data());
@@ -192,12 +208,12 @@ fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Optio
         .faces
         .iter()
         .map(|face| VisibleFace {
-            track: face.track.0,
+            track: visitor(eyes.run, face.track),
             compared: compare(eyes, face, threshold),
             liveness: face.liveness,
         })
         .collect();
-    let lost = look.lost.iter().map(|track| track.0).collect();
+    let lost = look.lost.iter().map(|track| visitor(eyes.run, *track)).collect();
     let frame = Arc::new(frame);
     let sighting =
         Sighting { captured: frame.captured, at: frame.wall, snap: Snap(Arc::clone(&frame)), faces, lost };
@@ -209,8 +225,8 @@ fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Optio
     Arc::into_inner(frame).map(Frame::into_data)
 }
 
-fn compare(eyes: &Eyes, face: &SeenFace, threshold: f32) -> Compared {
-    if !face.compared {
+fn compare(eyes: &Eyes, face: &Seen, threshold: f32) -> Compared {
+    if !face.searched {
         return Compared::Not;
     }
     let Some(Found { best, runner_up }) = &face.found else {
@@ -227,22 +243,51 @@ fn compare(eyes: &Eyes, face: &SeenFace, threshold: f32) -> Compared {
     Compared::Person { face: best.face, person: best.person, score }
 }
 
+/// The name of a track that no other camera and no earlier run has given.
+fn visitor(run: u64, track: TrackId) -> u64 {
+    run << 32 | (track.0 & u64::from(u32::MAX))
+}
+
+/// Visitors who have their verdict, on their way from the sessions to the threads that look.
+#[derive(Default)]
+pub(super) struct Settled(Mutex<Vec<u64>>);
+
+impl Settled {
+    /// The session of this visitor is decided.
+    pub(super) fn add(&self, visitor: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(visitor);
+    }
+
+    /// Hands over the tracks of one run.
+    fn take(&self, run: u64, mut each: impl FnMut(TrackId)) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|visitor| {
+            let mine = visitor >> 32 == run;
+            if mine {
+                each(TrackId(visitor & u64::from(u32::MAX)));
+            }
+            // What a run left behind that has ended is nobody's.
+            !mine && visitor >> 32 > run.saturating_sub(64)
+        });
+    }
+}
+
 /// One event for all faces of the frame: boxes in pixels of the frame.
-fn tell(gate: &Inner, index: usize, frame: &Frame, faces: &[SeenFace]) {
+fn tell(eyes: &Eyes, index: usize, frame: &Frame, faces: &[Seen]) {
     let (width, height) = frame.size();
     let faces: Vec<_> = faces
         .iter()
         .map(|face| {
-            let rect = face.rect;
+            let rect = face.face.rect;
             json!({
-                "track": face.track.0,
+                "track": visitor(eyes.run, face.track),
                 "box": [rect.left.round(), rect.top.round(), rect.width().round(), rect.height().round()],
-                "score": (face.detect_score * 100.0).round(),
+                "score": (face.face.score * 100.0).round(),
                 "liveness": face.liveness.map(f32::round),
+                "fault": face.fault.map(QualityFault::word),
             })
         })
         .collect();
-    gate.events.send(
+    eyes.gate.events.send(
         "face",
         json!({ "camera": index, "frame": frame.number, "size": [width, height], "faces": faces }),
     );

@@ -70,7 +70,7 @@ impl Similarity {
 pub struct AlignedFace {
     size: u32,
     pixels: Vec<[f32; 3]>,
-    inside: f32,
+    inside: Vec<bool>,
 }
 
 impl AlignedFace {
@@ -93,19 +93,18 @@ impl AlignedFace {
         self.pixels.clear();
         // Samples a side for each pixel of the aligned face: 1 up to twice its resolution, then more.
         let samples = (back.scale() / 2.0).ceil().clamp(1.0, 16.0) as u32;
-        let mut inside = 0;
+        self.inside.clear();
         for y in 0..size {
             for x in 0..size {
-                let (pixel, whole) = if samples == 1 {
+                let (pixel, inside) = if samples == 1 {
                     sample(picture, back.apply([x as f32, y as f32]))
                 } else {
                     mean_sample(picture, &back, x, y, samples)
                 };
-                inside += u32::from(whole);
+                self.inside.push(inside);
                 self.pixels.push(pixel);
             }
         }
-        self.inside = inside as f32 / (size * size) as f32;
         true
     }
 
@@ -119,9 +118,9 @@ impl AlignedFace {
         &self.pixels
     }
 
-    /// The share, 0 to 1, that lay inside the picture.
-    pub fn share_inside(&self) -> f32 {
-        self.inside
+    /// Whether the pixel at an index of [`AlignedFace::pixels`] lay inside the picture.
+    pub fn is_inside(&self, index: usize) -> bool {
+        self.inside.get(index).is_some_and(|inside| *inside)
     }
 
     /// Writes the face, or its mirror image, to the three planes of a tensor of its size.

@@ -9,9 +9,13 @@ pub mod face;
 pub mod frame;
 pub mod gallery;
 pub mod liveness;
+pub mod liveness_model;
 pub mod models;
+pub mod motion;
 pub mod picture;
+pub mod quality;
 pub mod template;
+pub mod track;
 pub mod watch;
 
 pub use face::{DetectedFace, Landmarks, Rect};

@@ -367,6 +367,30 @@ impl Region {
     }
 }
 
+impl Region {
+    /// `factor` times a rectangle, made smaller without changing its shape if the picture is smaller, and moved
+    /// inside the picture. `None` as for [`Region::square_around`].
+    pub fn around(rect: &Rect, factor: f32, picture: &Picture) -> Option<Self> {
+        let (width, height) = (rect.width(), rect.height());
+        let [x, y] = rect.centre();
+        if !(width > 0.0 && height > 0.0 && x.is_finite() && y.is_finite()) {
+            return None;
+        }
+        let factor = factor.min(picture.width as f32 / width).min(picture.height as f32 / height);
+        let side = |side: f32, most: u32| ((side * factor).round() as u32).clamp(1, most.max(1));
+        let (width, height) = (side(width, picture.width), side(height, picture.height));
+        let place = |centre: f32, side: u32, most: u32| {
+            ((centre - side as f32 / 2.0).round().max(0.0) as u32).min(most - side)
+        };
+        (picture.width > 0 && picture.height > 0).then(|| Self {
+            x: place(x, width, picture.width),
+            y: place(y, height, picture.height),
+            width,
+            height,
+        })
+    }
+}
+
 /// Scales regions of pictures into tensors, with buffers of its own.
 #[derive(Debug, Default)]
 pub struct Scaler {

@@ -1,40 +1,381 @@
-//! x
-#![allow(missing_docs, unused_variables)]
-use super::gallery::*;
-use super::*;
-use crate::Result;
-use crate::gate::settings::FaceSettings;
-use crate::store::*;
-pub struct Watcher;
-pub struct TrackId(pub u64);
-pub struct LookParams;
-impl From<&FaceSettings> for LookParams {
-    fn from(f: &FaceSettings) -> Self {
-        Self
-    }
+//! Watching: the eyes of one visible camera, from a frame to who stands there.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::align::AlignedFace;
+use super::calibration::Calibration;
+use super::detect::Detector;
+use super::embed::Embedder;
+use super::face::DetectedFace;
+use super::frame::Frame;
+use super::gallery::{Found, Gallery};
+use super::liveness::{Judge, Level, Observation, Patch};
+use super::liveness_model::LivenessScorer;
+use super::models::Models;
+use super::motion::MotionGate;
+use super::picture::Picture;
+use super::quality::{Limits, Meter, Quality, QualityFault};
+use super::template::Template;
+use super::track::{TrackId, Tracker};
+use crate::error::Result;
+
+/// A face must be this wide on the detector's input to be found reliably.
+const WIDTH_ON_INPUT: f32 = 20.0;
+/// Templates made of one frame at most: with more faces than this, each gets its turn in one of the next frames.
+const TEMPLATES_A_FRAME: usize = 4;
+/// A face whose session is decided is compared again every so many frames, to notice that somebody else stands there.
+const SETTLED_EVERY: u32 = 10;
+/// Score, on the calibration, below which a face is another person's than that of the frame before.
+const OTHER_PERSON: f32 = 45.0;
+/// Below this it may be: the next frame decides.
+const DOUBTFUL: f32 = 70.0;
+
+/// What is asked of a look; changes between frames take effect at once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LookParams {
+    /// QYZN `DetThres`, 0 to 100: how sure the detector must be.
+    pub detect_threshold: u8,
+    /// QYZN `Distance`: 0 any, 1 to 5 within 0.5, 1, 1.5, 2 and 3 m. See [`least_width`].
+    pub distance: u8,
+    /// Width between the ears, in pixels of the frame, of the smallest face to find.
+    pub smallest_face: u32,
+    /// Whether liveness is looked for.
+    pub live_level: Level,
 }
-pub struct SeenFace {
-    pub track: TrackId,
-    pub rect: Rect,
-    pub detect_score: f32,
-    pub compared: bool,
-    pub found: Option<Found<FaceRow, PersonRow>>,
-    pub liveness: Option<f32>,
-}
-pub struct Look {
-    pub faces: Vec<SeenFace>,
+
+/// What one frame showed.
+#[derive(Debug)]
+pub struct Look<F, P> {
+    /// Nothing moved: the frame was not examined.
+    pub idle: bool,
+    /// The faces, the largest first.
+    pub faces: Vec<SeenFace<F, P>>,
+    /// Tracks that ended: out of sight, or replaced.
     pub lost: Vec<TrackId>,
+    /// Where the time went.
+    pub timings: Timings,
 }
+
+/// A face in a frame.
+#[derive(Debug)]
+pub struct SeenFace<F, P> {
+    /// Which visit it belongs to.
+    pub track: TrackId,
+    /// The track that this one takes the place of: the face there turned out to be another person's. The old track
+    /// is in [`Look::lost`] as well.
+    pub replaces: Option<TrackId>,
+    /// Where.
+    pub face: DetectedFace,
+    /// How good.
+    pub quality: Quality,
+    /// Why it was not worth comparing, if it was not.
+    pub fault: Option<QualityFault>,
+    /// The template, if one was made of this frame.
+    pub template: Option<Template>,
+    /// Whether the gallery was searched. Then no `found` means that it is empty.
+    pub searched: bool,
+    /// Whose face it may be. It is not decided here whether it is like enough.
+    pub found: Option<Found<F, P>>,
+    /// What the liveness model gives for live in this frame, 0 to 1.
+    pub live: Option<f32>,
+    /// The score of liveness over all frames of the track, 0 to 100; `None` until enough was seen.
+    pub liveness: Option<f32>,
+    /// Whether [`Watcher::settle`] was called for the track.
+    pub settled: bool,
+}
+
+/// Time spent in the stages of one look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Timings {
+    /// The motion gate.
+    pub motion: Duration,
+    /// Bytes to pixels.
+    pub decode: Duration,
+    /// Scaling, the detector, its boxes.
+    pub detect: Duration,
+    /// Taking the faces out and measuring them.
+    pub align: Duration,
+    /// Templates.
+    pub embed: Duration,
+    /// Gallery.
+    pub search: Duration,
+    /// Liveness.
+    pub liveness: Duration,
+}
+
+/// What is remembered of a track.
+#[derive(Default)]
+struct Visit {
+    /// Of the last frame that was compared.
+    template: Option<Template>,
+    /// That frame did not quite look like the one before.
+    doubtful: bool,
+    settled: bool,
+    /// Frames since the last template.
+    waiting: u32,
+    judge: Judge,
+}
+
+/// The models, buffers and tracks of one visible camera, used by one thread. Holds no lock while a model runs.
+pub struct Watcher {
+    models: Models,
+    threads: usize,
+    detector: Option<Detector>,
+    embedder: Embedder,
+    scorer: Option<LivenessScorer>,
+    other_person: f32,
+    doubtful: f32,
+    gate: MotionGate,
+    picture: Picture,
+    aligned: Vec<AlignedFace>,
+    meter: Meter,
+    tracker: Tracker,
+    visits: HashMap<TrackId, Visit>,
+    faces: Vec<DetectedFace>,
+    ids: Vec<TrackId>,
+}
+
 impl Watcher {
-    pub fn new(models: &Models, config: &crate::config::Vision) -> Result<Self> {
-        unimplemented!()
+    /// Loads the models, each on `threads` threads. The detector follows with the first frame, when its size is
+    /// known.
+    pub fn new(models: &Models, threads: usize) -> Result<Self> {
+        let calibration = Calibration::new(models.manifest().embedder.calibration.points.clone())?;
+        Ok(Self {
+            models: models.clone(),
+            threads,
+            detector: None,
+            embedder: Embedder::new(models, threads)?,
+            scorer: LivenessScorer::new(models, threads)?,
+            other_person: calibration.cosine(OTHER_PERSON),
+            doubtful: calibration.cosine(DOUBTFUL),
+            gate: MotionGate::new(),
+            picture: Picture::new(),
+            aligned: Vec::new(),
+            meter: Meter::new(),
+            tracker: Tracker::new(),
+            visits: HashMap::new(),
+            faces: Vec::new(),
+            ids: Vec::new(),
+        })
     }
-    pub fn look(
+
+    /// Looks at a frame. `Input` for a damaged frame, which is best skipped; `Model` if a model fails.
+    pub fn look<F, P>(
         &mut self,
         frame: &Frame,
         params: &LookParams,
-        gallery: &Gallery<FaceRow, PersonRow>,
-    ) -> Result<Look> {
-        unimplemented!()
+        gallery: &Gallery<F, P>,
+    ) -> Result<Look<F, P>>
+    where
+        F: Copy + Ord + Hash,
+        P: Copy + Eq,
+    {
+        let mut look = Look { idle: false, faces: Vec::new(), lost: Vec::new(), timings: Timings::default() };
+        let mut clock = Stopwatch::new();
+        let awake = self.gate.wakes(frame)?;
+        look.timings.motion = clock.lap();
+        if !awake {
+            look.idle = true;
+            self.faces.clear();
+            self.follow(frame.captured, &mut look.lost);
+            return Ok(look);
+        }
+        self.picture.decode_frame(frame)?;
+        look.timings.decode = clock.lap();
+        self.detect(frame, params)?;
+        look.timings.detect = clock.lap();
+        self.gate.examined(&self.picture, !self.faces.is_empty(), frame.data().len(), frame.captured);
+        look.timings.motion += clock.lap();
+        self.follow(frame.captured, &mut look.lost);
+
+        // What is worth a template, the one that waited longest first, then the nearest.
+        let mut seen = Vec::with_capacity(self.faces.len());
+        self.aligned.resize_with(self.faces.len().max(self.aligned.len()), AlignedFace::new);
+        for ((face, &track), aligned) in self.faces.iter().zip(&self.ids).zip(&mut self.aligned) {
+            let taken = aligned.take(&self.picture, &face.landmarks, self.embedder.size());
+            let quality = if taken { self.meter.measure(face, aligned) } else { Quality::default() };
+            seen.push(SeenFace {
+                track,
+                replaces: None,
+                face: *face,
+                quality,
+                fault: quality.first_failure(&Limits::MATCHING),
+                template: None,
+                searched: false,
+                found: None,
+                live: None,
+                liveness: None,
+                settled: false,
+            });
+        }
+        look.timings.align = clock.lap();
+        let turns = self.turns(&seen);
+        for index in turns {
+            let seen = &mut seen[index];
+            let template = self.embedder.template(&self.aligned[index])?;
+            look.timings.embed += clock.lap();
+            let alike = self
+                .visits
+                .get(&seen.track)
+                .and_then(|visit| visit.template.as_ref())
+                .map(|last| last.cosine(&template));
+            let visit = self.visits.entry(seen.track).or_default();
+            visit.waiting = 0;
+            // A single strange frame may be a grimace or a hand; two, or one that is like nobody's, are somebody else.
+            let strange = alike.is_some_and(|alike| alike < self.doubtful);
+            let other = alike.is_some_and(|alike| alike < self.other_person || (strange && visit.doubtful));
+            if other {
+                let old = seen.track;
+                seen.track = self.tracker.replace(old);
+                seen.replaces = Some(old);
+                look.lost.push(old);
+                self.visits.remove(&old);
+                self.visits
+                    .insert(seen.track, Visit { template: Some(template.clone()), ..Visit::default() });
+            } else if strange {
+                // Not compared: it must not count for the visitor of whom it may not be.
+                visit.doubtful = true;
+                continue;
+            } else {
+                visit.doubtful = false;
+                visit.template = Some(template.clone());
+            }
+            seen.found = gallery.search(&template)?;
+            seen.searched = true;
+            seen.template = Some(template);
+            look.timings.search += clock.lap();
+        }
+        clock.lap();
+        for seen in &mut seen {
+            let visit = self.visits.entry(seen.track).or_default();
+            visit.waiting += u32::from(seen.template.is_none());
+            seen.settled = visit.settled;
+            if params.live_level != Level::Off && !visit.settled {
+                let rect = seen.face.rect;
+                if let Some(scorer) = &mut self.scorer {
+                    seen.live = scorer.live(&self.picture, &rect)?;
+                }
+                let picture = &self.picture;
+                let patch = Patch::sample(&rect, picture.size(), |x, y| {
+                    let [red, green, blue] = picture.pixel(x, y).map(u32::from);
+                    ((77 * red + 150 * green + 29 * blue) >> 8) as u8
+                });
+                visit.judge.observe(&Observation {
+                    at: frame.captured,
+                    rect,
+                    landmarks: seen.face.landmarks,
+                    model: seen.live,
+                    infrared: None,
+                    patch: Some(&patch),
+                });
+            }
+            seen.liveness = visit.judge.score();
+        }
+        look.timings.liveness = clock.lap();
+        look.faces = seen;
+        Ok(look)
+    }
+
+    /// The session of a track has its verdict: its face is compared only now and then from here on.
+    pub fn settle(&mut self, track: TrackId) {
+        if let Some(visit) = self.visits.get_mut(&track) {
+            visit.settled = true;
+        }
+    }
+
+    /// The judge of a track's liveness, for its judgement and the parts of its score; `None` if the track is gone.
+    pub fn judge(&self, track: TrackId) -> Option<&Judge> {
+        self.visits.get(&track).map(|visit| &visit.judge)
+    }
+
+    /// The picture of the last frame that was examined.
+    pub fn picture(&self) -> &Picture {
+        &self.picture
+    }
+
+    /// Fills `faces`, the largest first.
+    fn detect(&mut self, frame: &Frame, params: &LookParams) -> Result<()> {
+        let least = least_width(params, frame.size().0);
+        let size = input_size(frame.size(), least);
+        let detector = match &mut self.detector {
+            Some(detector) if detector.size() == size => detector,
+            other => other.insert(Detector::new(&self.models, size, self.threads)?),
+        };
+        let threshold = f32::from(params.detect_threshold.min(100)) / 100.0;
+        let found = detector.detect(&self.picture, threshold.max(0.05))?;
+        self.faces.clear();
+        // A fifth of tolerance: boxes tremble, and "within 1 m" is no measurement.
+        self.faces.extend(found.iter().filter(|face| face.rect.width() >= 0.8 * least));
+        self.faces.sort_unstable_by(|one, other| other.rect.area().total_cmp(&one.rect.area()));
+        Ok(())
+    }
+
+    /// Matches `faces` with the tracks and forgets those that ended.
+    fn follow(&mut self, at: Instant, lost: &mut Vec<TrackId>) {
+        self.tracker.update(&self.faces, at, &mut self.ids, lost);
+        for track in lost {
+            self.visits.remove(track);
+        }
+    }
+
+    /// Indices of the faces that get a template now.
+    fn turns<F, P>(&self, seen: &[SeenFace<F, P>]) -> Vec<usize> {
+        let mut turns: Vec<_> = seen
+            .iter()
+            .enumerate()
+            .filter(|(_, seen)| seen.fault.is_none())
+            .filter_map(|(index, seen)| match self.visits.get(&seen.track) {
+                None => Some((u32::MAX, index)),
+                Some(visit) if !visit.settled || visit.doubtful => Some((visit.waiting, index)),
+                Some(visit) => (visit.waiting >= SETTLED_EVERY).then_some((visit.waiting, index)),
+            })
+            .collect();
+        turns.sort_by_key(|&(waiting, index)| (std::cmp::Reverse(waiting), index));
+        turns.truncate(TEMPLATES_A_FRAME);
+        turns.into_iter().map(|(_, index)| index).collect()
+    }
+}
+
+/// Width in pixels of the frame from which a face counts, for a distance. A face is about 15 cm wide between the
+/// ears; a gate's lens sees 60 degrees across, so that a face at one metre covers 0.13 of the frame's width.
+pub fn least_width(params: &LookParams, frame_width: u32) -> f32 {
+    let metres = match params.distance {
+        1 => 0.5,
+        2 => 1.0,
+        3 => 1.5,
+        4 => 2.0,
+        5 => 3.0,
+        _ => return params.smallest_face.max(1) as f32,
+    };
+    // 0.15 m / (2 tan 30°)
+    frame_width as f32 * 0.1299 / metres
+}
+
+/// The detector's input for frames of a size in which faces of `least` pixels are to be found: an eighth of the frame
+/// or a multiple of it, never more than the frame itself.
+pub fn input_size((width, height): (u32, u32), least: f32) -> (u32, u32) {
+    let eighths = (8.0 * WIDTH_ON_INPUT / least).ceil().clamp(1.0, 8.0) as u32;
+    // Whole pairs of pixels keep the half-size shortcut of scaling; an input must hold the largest stride.
+    let side = |side: u32| (side * eighths).div_ceil(8).next_multiple_of(2).max(32);
+    (side(width), side(height))
+}
+
+/// Time from lap to lap.
+struct Stopwatch(Instant);
+
+impl Stopwatch {
+    fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        let lap = now - self.0;
+        self.0 = now;
+        lap
     }
 }
