@@ -1,5 +1,7 @@
 //! Texts for visitors and technicians, in Chinese and English, from one table.
 
+pub mod page;
+
 use serde::{Deserialize, Serialize};
 
 use crate::access::{CredentialKind, Reason};

@@ -1,5 +1,6 @@
 //! The command line: which commands there are. What each does is in a file of its own.
 
+mod check;
 mod config;
 mod doctor;
 mod run;
@@ -27,6 +28,8 @@ enum Command {
     Run(ConfigArgs),
     /// Shows the example configuration, or checks one
     Config(config::Args),
+    /// Verifies the store and repairs what can be repaired
+    Check(check::Args),
     /// Says what hardware, models and platforms this gate finds
     Doctor(doctor::Args),
 }
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Config(args) => config::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };
     outcome.unwrap_or_else(|error| {

@@ -296,10 +296,9 @@ impl Inner {
         // An order may hold the last handle; the writer cannot wait for itself.
         if let Some(writer) = writer
             && writer.thread().id() != std::thread::current().id()
+            && writer.join().is_err()
         {
-            if writer.join().is_err() {
-                tracing::error!("the store's thread had ended by a defect");
-            }
+            tracing::error!("the store's thread had ended by a defect");
         }
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -151,6 +151,27 @@ impl Lived {
     }
 }
 
+/// Whether what was saved can be read and does not lie before `latest`, the youngest record's count.
+pub(super) fn lived_is_sound(db: &Connection, latest: i64) -> bool {
+    let saved: rusqlite::Result<Option<Vec<u8>>> =
+        db.query_row("SELECT value FROM meta WHERE key = 'lived'", [], |row| row.get(0)).optional();
+    match saved {
+        Ok(None) => latest <= DAY_S,
+        Ok(Some(saved)) => serde_json::from_slice::<Saved>(&saved)
+            // What was lived since the last save is lost with the power.
+            .is_ok_and(|saved| saved.seconds.saturating_add(DAY_S) >= latest && saved.seconds >= 0),
+        Err(_) => false,
+    }
+}
+
+/// Begins again at the youngest record's count.
+pub(super) fn restore_lived(db: &Connection, latest: i64) -> Result<()> {
+    let saved = Saved { seconds: latest, latest_ms: jiff::Timestamp::now().as_millisecond() };
+    let saved = serde_json::to_vec(&saved).map_err(bad_json("meta.lived"))?;
+    db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('lived', ?1)", [saved])?;
+    Ok(())
+}
+
 /// A round of retention, in steps of one short transaction each.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Round {
