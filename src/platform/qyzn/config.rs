@@ -91,9 +91,8 @@ pub fn config_system(data: &Value, settings: &mut Settings) -> Result<()> {
     }
     for (key, value) in fields.iter() {
         let group = group(key)?;
-        let set = group
-            .set
-            .ok_or_else(|| Error::new(Kind::Input, format!("{}: can only be read", group.key)))?;
+        let set =
+            group.set.ok_or_else(|| Error::new(Kind::Input, format!("{}: can only be read", group.key)))?;
         if !value.is_object() {
             return Err(Error::new(Kind::Input, format!("{}: must be an object", group.key)));
         }
@@ -214,9 +213,13 @@ mod tests {
         }
         assert_eq!(answer.data[1]["groupKey"], "vaparam");
         assert_eq!(get(json!({"groupKey": "version"})).rsp_msg.as_deref(), Some("get_version"));
-        for bad in [json!({"groupKey": ["vaparam", "weather"]}), json!({}), json!(null), json!({"groupKey": []}),
-            json!({"groupKey": [5]})]
-        {
+        for bad in [
+            json!({"groupKey": ["vaparam", "weather"]}),
+            json!({}),
+            json!(null),
+            json!({"groupKey": []}),
+            json!({"groupKey": [5]}),
+        ] {
             assert_eq!(get(bad.clone()).result, 104, "{bad}");
         }
         assert!(get(json!({"groupKey": ["weather"]})).desc.starts_with("weather: "));
@@ -236,17 +239,27 @@ mod tests {
 
     #[test]
     fn out_of_range_is_refused_by_name_and_nothing_changes() {
-        for (key, value) in [("SimilarThres", json!(101)), ("DetThres", json!(-1)), ("LiveThres", json!("x")),
-            ("LiveSwitch", json!(3)), ("Distance", json!(6)), ("safetyhatDecect", json!("perhaps"))]
-        {
+        for (key, value) in [
+            ("SimilarThres", json!(101)),
+            ("DetThres", json!(-1)),
+            ("LiveThres", json!("x")),
+            ("LiveSwitch", json!(3)),
+            ("Distance", json!(6)),
+            ("safetyhatDecect", json!("perhaps")),
+        ] {
             let (answer, settings) = set(json!({"vaparam": {"LiveThres": 51, key: value}}));
             assert_eq!(answer.result, 104, "{key}");
             assert!(answer.desc.starts_with(&format!("vaparam.{key}: ")), "{}", answer.desc);
             assert_eq!(settings, Settings::default());
         }
-        for bad in [json!({}), json!(null), json!({"weather": {}}), json!({"vaparam": 5}), json!({"version": {}}),
-            json!({"vaparam": {"LiveThres": 51}, "weather": {}})]
-        {
+        for bad in [
+            json!({}),
+            json!(null),
+            json!({"weather": {}}),
+            json!({"vaparam": 5}),
+            json!({"version": {}}),
+            json!({"vaparam": {"LiveThres": 51}, "weather": {}}),
+        ] {
             assert_eq!(set(bad.clone()).0.result, 104, "{bad}");
         }
     }

@@ -27,8 +27,8 @@ const LONGEST_TEXT: usize = 100;
 /// How a message is treated; `None` for one that this gate does not know (103).
 pub fn duty(message: &str) -> Option<Duty> {
     let (lane, acts) = match message {
-        "add_person" | "update_person" | "delete_person" | "clear_person" | "add_person_face" | "add_face"
-        | "delete_face" => (Lane::People, true),
+        "add_person" | "update_person" | "delete_person" | "clear_person" | "add_person_face"
+        | "add_face" | "delete_face" => (Lane::People, true),
         "config_system" => (Lane::Settings, true),
         "get_configs" => (Lane::Settings, false),
         "open_door" | "record_clear" => (Lane::Free, true),
@@ -234,7 +234,12 @@ impl Handler for Duties {
                 json!({ "state": "time_offset", "offset_ms": milliseconds })
             }
             State::RecordRefused { record, result, desc } => {
-                tracing::warn!(record = record.0, result, desc, "the QYZN platform refuses a record; it is set aside");
+                tracing::warn!(
+                    record = record.0,
+                    result,
+                    desc,
+                    "the QYZN platform refuses a record; it is set aside"
+                );
                 json!({ "state": "record_refused", "record": record.0, "result": result, "desc": desc })
             }
         };

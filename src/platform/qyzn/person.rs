@@ -37,7 +37,8 @@ const DAYS: [&str; 7] = [
 
 /// Orders what `message` asks for, and answers when it is on disk and in the gallery.
 pub fn carry_out(gate: &Gate, message: &str, data: &Value) -> Work<Answer> {
-    let missing = if message == "delete_face" && by_face_id(data) { code::NO_OBJECT } else { code::NO_PERSON };
+    let missing =
+        if message == "delete_face" && by_face_id(data) { code::NO_OBJECT } else { code::NO_PERSON };
     let otherwise = match message {
         "add_person" | "add_person_face" => code::NOT_ADDED,
         _ => code::FAILED,
@@ -161,16 +162,17 @@ fn patch(fields: &Fields<'_>) -> Result<PersonPatch> {
     let extended = match fields.get("extPassRule") {
         None => None,
         Some(rule) => Some(
-            ExtendedSchedule::from_qyzn(rule).map_err(|error| fields.wrong("extPassRule", error.message()))?,
+            ExtendedSchedule::from_qyzn(rule)
+                .map_err(|error| fields.wrong("extPassRule", error.message()))?,
         ),
     };
-    let mode = match fields.int("passMode")? {
-        None => None,
-        Some(number) => Some(
-            PassMode::own_from_number(number)
-                .ok_or_else(|| fields.wrong("passMode", format_args!("must be 0 to 6 or 255, not {number}")))?,
-        ),
-    };
+    let mode =
+        match fields.int("passMode")? {
+            None => None,
+            Some(number) => Some(PassMode::own_from_number(number).ok_or_else(|| {
+                fields.wrong("passMode", format_args!("must be 0 to 6 or 255, not {number}"))
+            })?),
+        };
     Ok(PersonPatch {
         code: required("personCode", LONGEST_ID)?,
         name: required("name", LONGEST_NAME)?,
@@ -196,7 +198,9 @@ fn deletions(fields: &Fields<'_>) -> Result<Vec<PeopleChange>> {
         };
     };
     if ids.is_empty() || ids.len() > MOST_DELETED {
-        return Err(fields.wrong("idSet", format_args!("must name 1 to {MOST_DELETED} people, not {}", ids.len())));
+        return Err(
+            fields.wrong("idSet", format_args!("must name 1 to {MOST_DELETED} people, not {}", ids.len()))
+        );
     }
     ids.iter()
         .map(|id| {
@@ -217,7 +221,9 @@ fn deletions(fields: &Fields<'_>) -> Result<Vec<PeopleChange>> {
 fn pictures(fields: &Fields<'_>, person: &PersonKey) -> Result<Vec<NewPicture>> {
     let faces = fields.list("faces").ok_or_else(|| fields.wrong("faces", "is missing"))?;
     if faces.len() > FACES_PER_PERSON {
-        return Err(fields.wrong("faces", format_args!("must be at most {FACES_PER_PERSON}, not {}", faces.len())));
+        return Err(
+            fields.wrong("faces", format_args!("must be at most {FACES_PER_PERSON}, not {}", faces.len()))
+        );
     }
     let mut pictures: Vec<NewPicture> = Vec::with_capacity(faces.len());
     for (index, face) in faces.iter().enumerate() {
@@ -274,7 +280,10 @@ mod tests {
     fn the_sample_of_add_person() {
         let PeopleChange::Add(person) = one("add_person", &sample()).unwrap() else { panic!() };
         assert_eq!(person.key, PersonKey::new(Origin::Qyzn, "100001"));
-        assert_eq!((person.name.as_str(), person.code.as_str(), person.kind), ("张三", "100001", PersonKind::White));
+        assert_eq!(
+            (person.name.as_str(), person.code.as_str(), person.kind),
+            ("张三", "100001", PersonKind::White)
+        );
         assert_eq!(person.id_number.as_deref(), Some("420381200010013857"));
         assert_eq!((person.card.as_deref(), person.passes_left), (Some("157342643"), Some(10)));
         assert_eq!(person.valid_from, Some(Bound::Local(datetime(2019, 1, 1, 0, 0, 0, 0))));
@@ -365,9 +374,12 @@ mod tests {
 
     #[test]
     fn deletions_by_any_notation() {
-        for data in [json!({"idSet": ["100001"]}), json!({"idSet": "100001"}), json!({"idset": [100_001]}),
-            json!({"personId": "100001"})]
-        {
+        for data in [
+            json!({"idSet": ["100001"]}),
+            json!({"idSet": "100001"}),
+            json!({"idset": [100_001]}),
+            json!({"personId": "100001"}),
+        ] {
             let PeopleChange::Delete(key) = one("delete_person", &data).unwrap() else { panic!() };
             assert_eq!(key, PersonKey::new(Origin::Qyzn, "100001"));
         }
@@ -380,10 +392,14 @@ mod tests {
     #[test]
     fn faces_come_with_their_person() {
         let mut data = sample();
-        data["faces"] = json!([{"faceId": "3000004", "image": "data:image/jpeg;base64,/9j/2w=="}, {"image": "/9j/4A=="}]);
+        data["faces"] =
+            json!([{"faceId": "3000004", "image": "data:image/jpeg;base64,/9j/2w=="}, {"image": "/9j/4A=="}]);
         let PeopleChange::Put(person, pictures) = one("add_person_face", &data).unwrap() else { panic!() };
         assert_eq!(person.name, "张三");
-        assert_eq!((pictures[0].face_id.as_str(), &pictures[0].bytes[..]), ("3000004", &[0xff, 0xd8, 0xff, 0xdb][..]));
+        assert_eq!(
+            (pictures[0].face_id.as_str(), &pictures[0].bytes[..]),
+            ("3000004", &[0xff, 0xd8, 0xff, 0xdb][..])
+        );
         assert_eq!(pictures[1].face_id, "100001-1");
         for (faces, what) in [
             (json!(null), "faces: is missing"),
@@ -391,7 +407,10 @@ mod tests {
             (json!([{"image": "/9j/"}, {"image": "not base64!"}]), "faces[1].image: is not base64"),
             (json!([{"image": ""}]), "faces[0].image: must not be empty"),
             (json!([{}, {}, {}, {}]), "faces: must be at most 3, not 4"),
-            (json!([{"faceId": "1", "image": "/9j/"}, {"faceId": "1", "image": "/9j/"}]), "faces[1].faceId: is there twice"),
+            (
+                json!([{"faceId": "1", "image": "/9j/"}, {"faceId": "1", "image": "/9j/"}]),
+                "faces[1].faceId: is there twice",
+            ),
         ] {
             data["faces"] = faces;
             assert_eq!(read("add_person_face", &data).unwrap_err().message(), what);

@@ -116,7 +116,10 @@ impl Journal {
                     .collect();
                 return Err(Error::new(
                     Kind::Timeout,
-                    format!("it did not happen within {patience:?}; the last entries are\n{}", last.join("\n")),
+                    format!(
+                        "it did not happen within {patience:?}; the last entries are\n{}",
+                        last.join("\n")
+                    ),
                 ));
             }
         }

@@ -253,11 +253,20 @@ impl Terminal {
             "sync_time" => self.on_sync_time(received, data),
             "snapshot_face" => self.on_snapshot_face(received, data, resent),
             _ => {
-                let known = ["logout", "device_sync_person", "qrcode_data", "device_call_param", "device_call_result"];
+                let known = [
+                    "logout",
+                    "device_sync_person",
+                    "qrcode_data",
+                    "device_call_param",
+                    "device_call_result",
+                ];
                 if !known.contains(&message) {
                     self.violation(format!("{message}: the document has no such message of a terminal"));
                 }
-                self.note("request", json!({ "message": message, "seq": received.seq, "resent": resent, "data": data }));
+                self.note(
+                    "request",
+                    json!({ "message": message, "seq": received.seq, "resent": resent, "data": data }),
+                );
                 self.answer_as_told(received, message, json!({}));
             }
         }
@@ -509,7 +518,10 @@ impl Terminal {
                 ));
             }
             let wants = matches!(message, "get_configs" | "config_system");
-            if wants && body.get("result") == Some(&json!(0)) && !body.get("RspMsg").is_some_and(Value::is_string) {
+            if wants
+                && body.get("result") == Some(&json!(0))
+                && !body.get("RspMsg").is_some_and(Value::is_string)
+            {
                 self.violation(format!("{message} is answered without RspMsg"));
             }
         }
