@@ -3,6 +3,7 @@
 mod config;
 mod doctor;
 mod run;
+mod simulate;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ enum Command {
     Config(config::Args),
     /// Says what hardware, models and platforms this gate finds
     Doctor(doctor::Args),
+    /// Plays the other end of a wire
+    Simulate(simulate::Args),
 }
 
 /// Where the configuration is.
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("menshen: {error}");
