@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod doctor;
 mod run;
+mod simulate;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ enum Command {
     Check(check::Args),
     /// Says what hardware, models and platforms this gate finds
     Doctor(doctor::Args),
+    /// Plays the other end of a wire
+    Simulate(simulate::Args),
 }
 
 /// Where the configuration is.
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("menshen: {error}");

@@ -17,6 +17,8 @@ const REQUEST: u8 = 3;
 const RESPONSE: u8 = 4;
 /// 4.2.2.
 const SIGN_MAGIC: &str = "P3K0eikSRSJHliME";
+/// Requests that are remembered to tell a repetition.
+const SEEN: usize = 500_000;
 /// How long frames are collected to be sent together.
 const JOIN_FOR: Duration = Duration::from_millis(20);
 
@@ -278,7 +280,12 @@ impl Terminal {
         hasher.write(&received.body);
         let hash = hasher.finish();
         let key = (self.serial.clone(), received.seq);
-        let before = self.shared.state().seen.insert(key, hash);
+        let mut state = self.shared.state();
+        if state.seen.len() >= SEEN {
+            state.seen.clear();
+        }
+        let before = state.seen.insert(key, hash);
+        drop(state);
         match before {
             Some(before) if before == hash => true,
             Some(_) => {
