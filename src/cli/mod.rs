@@ -1,6 +1,86 @@
-//! The commands, one file for each family.
+//! The command line: which commands there are. What each does is in a file of its own.
+
+mod check;
+mod config;
+mod doctor;
+mod run;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use menshen::config::Config;
+use menshen::{Error, Kind, Result};
+
+/// The agent that runs on a face-recognition gate.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not there, 4 a picture was refused, 5 the check found damage.
+#[derive(Parser)]
+#[command(name = "menshen", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the gate
+    Run(ConfigArgs),
+    /// Shows the example configuration, or checks one
+    Config(config::Args),
+    /// Verifies the store and repairs what can be repaired
+    Check(check::Args),
+    /// Says what hardware, models and platforms this gate finds
+    Doctor(doctor::Args),
+}
+
+/// Where the configuration is.
+#[derive(clap::Args, Clone)]
+pub struct ConfigArgs {
+    /// The configuration of the gate
+    #[arg(long, value_name = "FILE", default_value = "/etc/menshen/menshen.toml")]
+    pub config: PathBuf,
+}
+
+impl ConfigArgs {
+    /// Reads it.
+    pub fn load(&self) -> Result<Config> {
+        Config::load(&self.config)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.config
+    }
+}
 
 /// Runs the command and answers with its exit code.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::FAILURE
+pub fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Config(args) => config::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("menshen: {error}");
+        exit_code(&error)
+    })
+}
+
+fn exit_code(error: &Error) -> ExitCode {
+    ExitCode::from(match error.kind() {
+        Kind::NotFound => 3,
+        Kind::Face => 4,
+        _ => 1,
+    })
+}
+
+/// Prints a line; a reader that has gone away (`menshen … | head`) ends the command quietly.
+pub fn say(line: impl std::fmt::Display) -> Result<()> {
+    use std::io::Write as _;
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        other => Ok(other?),
+    }
 }
