@@ -1,1 +1,246 @@
 //! The composition root: reads the configuration, builds the parts, runs and stops them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::clock::{OffsetClock, SharedClock, SystemClock};
+use crate::config::{CameraRole, Config};
+use crate::error::{Context, Error, Kind, Result};
+use crate::event::Events;
+use crate::gate::{Eyes, Gate, Parts};
+use crate::store::{self, Destination, Store};
+use crate::vision::Models;
+use crate::{device, platform, service};
+
+/// First and longest pause before a part that failed is started again.
+const RESTART: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// A part that ran this long was healthy: its next failure counts as the first.
+const HEALTHY: Duration = Duration::from_secs(300);
+
+/// How long the parts may take to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// Runs the agent until SIGTERM or SIGINT.
+pub fn run(config: Config) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("menshen")
+        .enable_all()
+        .build()
+        .context(|| "the runtime cannot be started")?;
+    let result = runtime.block_on(run_parts(config));
+    runtime.shutdown_timeout(STOP_WITHIN);
+    result
+}
+
+async fn run_parts(config: Config) -> Result<()> {
+    let started = Instant::now();
+    // Taken first, so that a signal during a long start is not lost.
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .context(|| "the signal SIGTERM cannot be listened to")?;
+    let clock = clock(&config.terminal.clock);
+    let events = Events::new(Arc::clone(&clock));
+    let models = Models::open(&config.vision.models_dir, &config.vision.onnxruntime)?;
+    let options = store::Options { data_dir: config.terminal.data_dir.clone(), config: config.store.clone() };
+    let store = Store::open(&options, Arc::clone(&clock))?;
+    let (gate, eyes) = Gate::start(Parts {
+        clock,
+        events: events.clone(),
+        store: store.clone(),
+        config: config.gate.clone(),
+        vision: config.vision.clone(),
+        settings: config.settings.clone(),
+        language: config.terminal.language,
+        destinations: config.platform.qyzn.iter().map(|_| Destination::Qyzn).collect(),
+        relay: device::relay::open(&config.device.relay)?,
+        wiegand: device::wiegand::open(&config.device.wiegand_out)?,
+        models,
+    })?;
+
+    let (stop, stopped) = watch::channel(false);
+    let eyes = Arc::new(eyes);
+    let stop_eyes = eyes.stopper();
+    let watching = watch_cameras(&config, &eyes, &events)?;
+    // The sessions end when the last of these is gone.
+    drop(eyes);
+    let mut parts = Vec::new();
+    if let Some(qyzn) = &config.platform.qyzn {
+        let (gate, terminal, qyzn, stopped) =
+            (gate.clone(), config.terminal.clone(), qyzn.clone(), stopped.clone());
+        parts.push(supervise("platform.qyzn", events.clone(), stopped.clone(), move || {
+            let (gate, terminal, qyzn, stopped) =
+                (gate.clone(), terminal.clone(), qyzn.clone(), stopped.clone());
+            async move { platform::qyzn::run(gate, terminal, qyzn, stopped).await }
+        }));
+    }
+    if let Some(admin) = &config.service.admin {
+        let server = service::admin::Server::bind(gate.clone(), &config, admin.clone()).await?;
+        let (server, stopped) = (Arc::new(server), stopped.clone());
+        parts.push(supervise("service.admin", events.clone(), stopped.clone(), move || {
+            let (server, stopped) = (Arc::clone(&server), stopped.clone());
+            async move { server.run(stopped).await }
+        }));
+    }
+
+    let ready_ms = crate::clock::millis_between(started, Instant::now());
+    tracing::info!(ready_ms, serial = config.terminal.serial, "ready");
+    events.send("task", json!({ "task": "agent", "state": "ready", "ready_ms": ready_ms }));
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        result = tokio::signal::ctrl_c() => result.context(|| "the signal SIGINT cannot be listened to")?,
+    }
+    tracing::info!("stopping");
+    stop.send_replace(true);
+    stop_eyes.store(true, Ordering::Relaxed);
+    for part in parts {
+        if tokio::time::timeout(STOP_WITHIN, part).await.is_err() {
+            tracing::warn!("a part did not stop in time and is left behind");
+        }
+    }
+    let joined =
+        tokio::task::spawn_blocking(move || watching.into_iter().for_each(|thread| drop(thread.join())));
+    if tokio::time::timeout(STOP_WITHIN, joined).await.is_err() {
+        tracing::warn!("a camera did not stop in time and is left behind");
+    }
+    drop(gate);
+    // Writes that wait are finished; nothing new is taken.
+    tokio::task::spawn_blocking(move || store.close())
+        .await
+        .map_err(|error| Error::caused(Kind::Store, "the store could not be closed", error))?;
+    Ok(())
+}
+
+/// The clock that `terminal.clock` names.
+fn clock(name: &str) -> SharedClock {
+    match name.strip_prefix("offset:") {
+        Some(file) => Arc::new(OffsetClock::new(file)),
+        None => Arc::new(SystemClock),
+    }
+}
+
+/// One thread for each camera that watches visitors, started again when it fails.
+fn watch_cameras(
+    config: &Config,
+    eyes: &Arc<Eyes>,
+    events: &Events,
+) -> Result<Vec<std::thread::JoinHandle<()>>> {
+    let mut threads = Vec::new();
+    for (index, camera) in config.camera.iter().enumerate() {
+        if camera.role != CameraRole::Visible {
+            tracing::warn!(camera = index, role = ?camera.role, "this build watches visible cameras only");
+            continue;
+        }
+        let (eyes, events, camera) = (Arc::clone(eyes), events.clone(), camera.clone());
+        let thread = std::thread::Builder::new()
+            .name(format!("watch-{index}"))
+            .spawn(move || {
+                let mut pause = RESTART.0;
+                while !eyes.stopped() {
+                    let began = Instant::now();
+                    // The watcher is made anew each time: what a panic left behind is dropped with it.
+                    let outcome =
+                        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| eyes.watch(index, &camera)));
+                    let failure = match outcome {
+                        Ok(Ok(())) if eyes.stopped() => return,
+                        Ok(Ok(())) => "the camera's thread ended".to_owned(),
+                        Ok(Err(error)) => error.to_string(),
+                        Err(_) => "the camera's thread panicked".to_owned(),
+                    };
+                    pause = next_pause(pause, began);
+                    report(&events, &format!("camera {index}"), &failure, pause);
+                    std::thread::sleep(pause);
+                }
+            })
+            .context(|| "a camera's thread cannot be started")?;
+        threads.push(thread);
+    }
+    Ok(threads)
+}
+
+/// Runs a part until it ends well, starting it again after a failure or a panic.
+fn supervise<F>(
+    name: &'static str,
+    events: Events,
+    mut stopped: watch::Receiver<bool>,
+    mut start: impl FnMut() -> F + Send + 'static,
+) -> tokio::task::JoinHandle<()>
+where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    tokio::spawn(async move {
+        let mut pause = RESTART.0;
+        loop {
+            let began = Instant::now();
+            let failure = match tokio::spawn(start()).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error.to_string(),
+            };
+            if *stopped.borrow() {
+                return;
+            }
+            pause = next_pause(pause, began);
+            report(&events, name, &failure, pause);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+            }
+        }
+    })
+}
+
+fn next_pause(pause: Duration, began: Instant) -> Duration {
+    if began.elapsed() >= HEALTHY { RESTART.0 } else { (pause * 2).min(RESTART.1) }
+}
+
+fn report(events: &Events, part: &str, failure: &str, pause: Duration) {
+    tracing::error!(part, error = failure, again_s = pause.as_secs(), "a part of the agent failed");
+    events.send(
+        "task",
+        json!({ "task": part, "state": "failed", "error": failure, "again_s": pause.as_secs() }),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU32;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_that_panics_is_started_again_and_seen() {
+        let events = Events::new(Arc::new(SystemClock));
+        let (_, mut heard) = events.subscribe(0);
+        let (_stop, stopped) = watch::channel(false);
+        let runs = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&runs);
+        supervise("part", events, stopped, move || {
+            let run = counted.fetch_add(1, Ordering::SeqCst);
+            async move {
+                match run {
+                    0 => panic!("the first run fails"),
+                    1 => Err(Error::new(Kind::Network, "the second does too")),
+                    _ => Ok(()),
+                }
+            }
+        })
+        .await
+        .unwrap();
+        assert_eq!(runs.load(Ordering::SeqCst), 3);
+        let first = heard.recv().await.unwrap();
+        assert_eq!(
+            (first.kind, &first.fields["state"], &first.fields["again_s"]),
+            ("task", &json!("failed"), &json!(2))
+        );
+        let second = heard.recv().await.unwrap();
+        assert_eq!(
+            (&second.fields["error"], &second.fields["again_s"]),
+            (&json!("the second does too"), &json!(4))
+        );
+    }
+}

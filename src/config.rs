@@ -321,7 +321,9 @@ impl Config {
         if mac != "auto"
             && !(mac.len() == 12 && mac.chars().all(|c| c.is_ascii_digit() || ('A'..='F').contains(&c)))
         {
-            return fail(format!("terminal.mac must be auto or 12 upper-case hexadecimal digits, not {mac:?}"));
+            return fail(format!(
+                "terminal.mac must be auto or 12 upper-case hexadecimal digits, not {mac:?}"
+            ));
         }
         if self.terminal.clock != "system" && !self.terminal.clock.starts_with("offset:") {
             return fail("terminal.clock must be system or offset:FILE".into());
@@ -349,5 +351,82 @@ impl Config {
             }
         }
         self.settings.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        let error = Config::parse(text).unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
+        error.to_string()
+    }
+
+    /// Every key of `tree`, as a path.
+    fn keys(tree: &toml::Table, path: &str, all: &mut Vec<String>) {
+        for (key, value) in tree {
+            let path = format!("{path}.{key}");
+            match value {
+                toml::Value::Table(table) => keys(table, &path, all),
+                toml::Value::Array(items) if items.iter().any(toml::Value::is_table) => {
+                    items.iter().filter_map(toml::Value::as_table).for_each(|table| keys(table, &path, all));
+                }
+                _ => all.push(path),
+            }
+        }
+    }
+
+    #[test]
+    fn the_example_shows_every_key_with_its_default() {
+        let example = Config::parse(EXAMPLE).unwrap();
+        let expected = Config {
+            camera: vec![Camera {
+                role: CameraRole::Visible,
+                source: "files:/usr/share/menshen/demo/frames".into(),
+                fps: 15,
+            }],
+            platform: Platform {
+                qyzn: Some(Qyzn {
+                    server: "127.0.0.1:5005".into(),
+                    heartbeat_s: 25,
+                    request_timeout_s: 20,
+                    body_limit_mib: 16,
+                }),
+            },
+            service: Service {
+                admin: Some(Admin {
+                    listen: "127.0.0.1:8080".parse().unwrap(),
+                    token_file: None,
+                    allowed_origins: Vec::new(),
+                }),
+            },
+            ..Config::default()
+        };
+        assert_eq!(example, expected);
+        let (mut written, mut shown) = (Vec::new(), Vec::new());
+        keys(&toml::Table::try_from(&example).unwrap(), "", &mut written);
+        keys(&toml::from_str(EXAMPLE).unwrap(), "", &mut shown);
+        written.sort();
+        shown.sort();
+        assert_eq!(shown, written);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_by_name() {
+        assert!(refused("[terminal]\nserial = \"a b\"").contains("terminal.serial"));
+        assert!(refused("[terminal]\nmac = \"0064871ecb01\"").contains("terminal.mac"));
+        assert!(refused("[terminal]\nclock = \"sundial\"").contains("terminal.clock"));
+        assert!(refused("[vision]\nsmallest_face = 5").contains("vision.smallest_face"));
+        assert!(refused("[vison]").contains("vison"));
+        assert!(refused("[settings.face]\nsimilar_threshold = 101").contains("SimilarThres"));
+        assert!(refused("[settings.rules]\nmoed = \"card\"").contains("moed"));
+        assert!(
+            refused("[[camera]]\nrole = \"visible\"\nsource = \"files:x\"\nfps = 0").contains("camera.fps")
+        );
+        let open = refused("[service]\nadmin = { listen = \"0.0.0.0:8080\" }");
+        assert!(open.contains("token_file"), "{open}");
+        assert!(refused("[store]\nsoft_limit_mib = 10\nhard_limit_mib = 5").contains("soft_limit_mib"));
     }
 }

@@ -1,7 +1,7 @@
 //! What happens at the gate, as it happens: one bus that the admin page, the console and tests listen to.
 //! Events never carry pictures, templates or identity numbers.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -14,10 +14,12 @@ use crate::clock::SharedClock;
 /// Events kept for those who come late.
 const REMEMBERED: usize = 256;
 
-/// One event. Its JSON form is flat: `{"id": …, "time": …, "kind": …, …}`.
+/// One event. Its JSON form is flat: `{"time": …, "kind": …, …}`. The id is not in it: a `record` event has an
+/// `id` of its own, the record's.
 #[derive(Debug, Clone, Serialize)]
 pub struct Event {
     /// Counts from 1 since the agent started.
+    #[serde(skip)]
     pub id: u64,
     /// When.
     pub time: Timestamp,
@@ -38,14 +40,32 @@ pub struct Events {
 struct Inner {
     clock: SharedClock,
     sender: broadcast::Sender<Arc<Event>>,
-    recent: Mutex<(u64, VecDeque<Arc<Event>>)>,
+    recent: Mutex<Recent>,
+}
+
+/// What is kept for those who come late.
+#[derive(Default)]
+struct Recent {
+    /// The last id given.
+    last: u64,
+    events: VecDeque<Arc<Event>>,
+    /// The last event of each kind and subject, however long ago it was.
+    standing: HashMap<(&'static str, String), Arc<Event>>,
+}
+
+/// What an event is about, where one kind tells of several things: a platform, a part of the agent, a camera.
+fn subject(kind: &str, fields: &Map<String, Value>) -> String {
+    match kind {
+        "platform" | "task" | "camera" => fields.get(kind).map(Value::to_string).unwrap_or_default(),
+        _ => String::new(),
+    }
 }
 
 impl Events {
     /// An empty bus.
     pub fn new(clock: SharedClock) -> Self {
         let (sender, _) = broadcast::channel(1024);
-        Self { inner: Arc::new(Inner { clock, sender, recent: Mutex::new((0, VecDeque::new())) }) }
+        Self { inner: Arc::new(Inner { clock, sender, recent: Mutex::default() }) }
     }
 
     /// Sends an event of `kind`; `fields` must be a JSON object, anything else is sent without fields.
@@ -55,17 +75,23 @@ impl Events {
             _ => Map::new(),
         };
         let mut recent = self.inner.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.0 += 1;
-        let event = Arc::new(Event { id: recent.0, time: self.inner.clock.now(), kind, fields });
+        recent.last += 1;
+        let event = Arc::new(Event { id: recent.last, time: self.inner.clock.now(), kind, fields });
         // Faces come with every frame and would push out all else.
         if kind != "face" {
-            if recent.1.len() == REMEMBERED {
-                recent.1.pop_front();
+            if recent.events.len() == REMEMBERED {
+                recent.events.pop_front();
             }
-            recent.1.push_back(Arc::clone(&event));
+            recent.events.push_back(Arc::clone(&event));
+            recent.standing.insert((kind, subject(kind, &event.fields)), Arc::clone(&event));
         }
         // Sent under the lock so that every listener sees the ids in order; nobody listening is no error.
         let _ = self.inner.sender.send(event);
+    }
+
+    /// Whether anybody listens: an event that only matters while somebody looks need not be made.
+    pub fn watched(&self) -> bool {
+        self.inner.sender.receiver_count() > 0
     }
 
     /// Everything from now on, after the remembered events later than `after` (0 for all of them).
@@ -73,6 +99,47 @@ impl Events {
     pub fn subscribe(&self, after: u64) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
         let recent = self.inner.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let receiver = self.inner.sender.subscribe();
-        (recent.1.iter().filter(|event| event.id > after).cloned().collect(), receiver)
+        (recent.events.iter().filter(|event| event.id > after).cloned().collect(), receiver)
+    }
+
+    /// The last event of each kind and subject but `face`: how things stand, however long ago it was said.
+    pub fn standing(&self) -> Vec<Arc<Event>> {
+        let recent = self.inner.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.standing.values().cloned().collect()
+    }
+
+    /// The last id given, 0 before the first.
+    pub fn last_id(&self) -> u64 {
+        self.inner.recent.lock().unwrap_or_else(PoisonError::into_inner).last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use serde_json::json;
+
+    #[test]
+    fn how_things_stand_outlives_what_is_remembered() {
+        let events = Events::new(Arc::new(SystemClock));
+        events.send("platform", json!({ "platform": "qyzn", "state": "connected" }));
+        events.send("platform", json!({ "platform": "qyzn", "state": "lost" }));
+        events.send("platform", json!({ "platform": "terminal_ws", "state": "logged_in" }));
+        for _ in 0..2 * REMEMBERED {
+            events.send("relay", json!({ "state": "on" }));
+        }
+        events.send("face", json!({ "faces": [] }));
+        let last = 3 + 2 * REMEMBERED as u64 + 1;
+        assert_eq!(events.last_id(), last);
+        assert!(events.subscribe(0).0.iter().all(|event| event.kind == "relay"));
+        let mut standing: Vec<_> = events
+            .standing()
+            .iter()
+            .map(|event| (event.kind, event.fields["state"].as_str().unwrap().to_owned()))
+            .collect();
+        standing.sort();
+        let wanted = [("platform", "logged_in"), ("platform", "lost"), ("relay", "on")];
+        assert_eq!(standing, wanted.map(|(kind, state)| (kind, state.to_owned())));
     }
 }

@@ -17,4 +17,6 @@ pub mod store;
 pub mod text;
 pub mod vision;
 
+pub use vision::frame;
+
 pub use error::{Context, Error, Kind, Result};

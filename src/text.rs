@@ -1,8 +1,10 @@
 //! Texts for visitors and technicians, in Chinese and English, from one table.
 
+pub mod page;
+
 use serde::{Deserialize, Serialize};
 
-use crate::access::Reason;
+use crate::access::{CredentialKind, Reason};
 use crate::vision::enrolment::PictureFault;
 use crate::vision::quality::QualityFault;
 
@@ -24,6 +26,7 @@ pub fn reason(reason: Reason, language: Language) -> &'static str {
         Reason::Granted => ("请通行", "Please pass"),
         Reason::StrangerAllowed => ("欢迎光临", "Welcome"),
         Reason::DocumentHolder => ("人证一致，请通行", "Document checked, please pass"),
+        Reason::PlatformDecides => ("请稍候", "One moment, please"),
         Reason::Stranger => ("陌生人，未登记", "Not registered"),
         Reason::Ambiguous => ("无法确认身份，请重试", "Identity unclear, please try again"),
         Reason::NotLive => ("请本人面对屏幕", "Please look at the camera in person"),
@@ -36,12 +39,28 @@ pub fn reason(reason: Reason, language: Language) -> &'static str {
         Reason::TooSoon => ("请勿重复通行", "You have just passed"),
         Reason::UnknownCard => ("卡未登记", "Card not registered"),
         Reason::UnknownDocument => ("证件未登记", "Document not registered"),
+        Reason::NotWhiteListed => ("不在白名单", "Not on the list of this gate"),
         Reason::DocumentExpired => ("证件已过期", "Document expired"),
         Reason::Mismatch => ("人证不一致", "Face and credential do not match"),
         Reason::WrongOrder => ("验证顺序错误", "Wrong order"),
         Reason::WrongCredential => ("请使用其他方式验证", "Please use another credential"),
         Reason::Timeout => ("验证超时", "Timed out"),
     };
+    in_language(chinese, english, language)
+}
+
+/// What a visitor is asked for while a second credential is awaited.
+pub fn prompt(next: CredentialKind, language: Language) -> &'static str {
+    let (chinese, english) = match next {
+        CredentialKind::Face => ("请看摄像头", "Please look at the camera"),
+        CredentialKind::Card => ("请刷卡", "Please present your card"),
+        CredentialKind::Document => ("请放置证件", "Please present your document"),
+        CredentialKind::Qr => ("请出示二维码", "Please present your QR code"),
+    };
+    in_language(chinese, english, language)
+}
+
+fn in_language(chinese: &'static str, english: &'static str, language: Language) -> &'static str {
     match language {
         Language::Chinese => chinese,
         Language::English => english,
@@ -64,8 +83,33 @@ pub fn picture_fault(fault: PictureFault, language: Language) -> &'static str {
             QualityFault::MouthCovered => ("口鼻有遮挡", "the mouth is covered"),
         },
     };
-    match language {
-        Language::Chinese => chinese,
-        Language::English => english,
+    in_language(chinese, english, language)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn everything_is_said_in_both_languages() {
+        const KINDS: [CredentialKind; 4] =
+            [CredentialKind::Face, CredentialKind::Card, CredentialKind::Document, CredentialKind::Qr];
+        let texts = |language| -> Vec<&str> {
+            let reasons = Reason::ALL.into_iter().map(|one| reason(one, language));
+            reasons.chain(KINDS.into_iter().map(|kind| prompt(kind, language))).collect()
+        };
+        let is_chinese = |text: &&str| text.chars().any(|letter| ('\u{4E00}'..='\u{9FFF}').contains(&letter));
+        let (chinese, english) = (texts(Language::Chinese), texts(Language::English));
+        assert!(chinese.iter().all(is_chinese), "{chinese:?}");
+        assert!(english.iter().all(|text| text.is_ascii() && !text.trim().is_empty()), "{english:?}");
+        for list in [chinese, english] {
+            assert_eq!(
+                list.iter().collect::<HashSet<_>>().len(),
+                Reason::ALL.len() + KINDS.len(),
+                "{list:?}"
+            );
+        }
     }
 }

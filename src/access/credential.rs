@@ -1,5 +1,6 @@
 //! What a visitor presented.
 
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::civil::Date;
@@ -19,8 +20,9 @@ pub enum CredentialKind {
     Qr,
 }
 
-/// One credential of a session, with the person it belongs to already looked up.
-#[derive(Debug, Clone)]
+/// One credential of a session, with the person it belongs to already looked up. Its `Debug` is fit for a log:
+/// identity numbers and QR codes are left out.
+#[derive(Clone)]
 pub enum Credential {
     /// A face.
     Face(FaceCredential),
@@ -48,6 +50,31 @@ impl Credential {
             Credential::Card { .. } => CredentialKind::Card,
             Credential::Document(_) => CredentialKind::Document,
             Credential::Qr { .. } => CredentialKind::Qr,
+        }
+    }
+
+    /// The person whom it names, if it names one.
+    pub fn person(&self) -> Option<&Arc<Person>> {
+        match self {
+            Credential::Face(FaceCredential { matched: FaceMatch::Person { person, .. }, .. }) => {
+                Some(person)
+            }
+            Credential::Face(_) | Credential::Qr { .. } => None,
+            Credential::Card { person, .. } => person.as_ref(),
+            Credential::Document(document) => document.person.as_ref(),
+        }
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Credential::Face(face) => face.fmt(f),
+            Credential::Card { number, person } => {
+                f.debug_struct("Card").field("number", number).field("person", person).finish()
+            }
+            Credential::Document(document) => document.fmt(f),
+            Credential::Qr { content } => f.debug_struct("Qr").field("bytes", &content.len()).finish(),
         }
     }
 }
@@ -96,8 +123,8 @@ pub enum Liveness {
     Attack(f32),
 }
 
-/// An identity document that was read.
-#[derive(Debug, Clone)]
+/// An identity document that was read. Its `Debug` leaves out what is printed on it.
+#[derive(Clone)]
 pub struct DocumentCredential {
     /// Its number, never logged in clear.
     pub number: String,
@@ -110,6 +137,16 @@ pub struct DocumentCredential {
     pub holder: Option<HolderMatch>,
     /// Who has this number here.
     pub person: Option<Arc<Person>>,
+}
+
+impl fmt::Debug for DocumentCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DocumentCredential")
+            .field("expires", &self.expires)
+            .field("holder", &self.holder)
+            .field("person", &self.person)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A living face compared with the photo of a document.

@@ -1,5 +1,6 @@
 //! Who may pass. Pure: no I/O, no clock of its own, nothing from any other module but the time types of
-//! [`crate::clock`]. [`decide`](decide::decide) is the whole answer; the rest are its words.
+//! [`crate::clock`] and the error. [`decide`](decide::decide) is the whole answer; the rest are its words, and
+//! [`schedule_json`] is how platforms write schedules.
 
 pub mod credential;
 pub mod decide;
@@ -7,10 +8,14 @@ pub mod mode;
 pub mod person;
 pub mod rules;
 pub mod schedule;
+pub mod schedule_json;
 pub mod verdict;
 
+#[cfg(test)]
+mod tests;
+
 pub use credential::{Credential, CredentialKind, DocumentCredential, FaceCredential, FaceMatch, Liveness};
-pub use decide::decide;
+pub use decide::{LastPassage, decide, subject};
 pub use mode::{CredentialOrder, PassMode};
 pub use person::{Bound, Origin, Person, PersonKey, PersonKind};
 pub use rules::{Remote, RemoteMode, Rules, StrangerPolicy};

@@ -1,5 +1,7 @@
 //! A person as the rules see one.
 
+use std::fmt;
+
 use jiff::{Timestamp, civil};
 use serde::{Deserialize, Serialize};
 
@@ -100,7 +102,7 @@ pub enum Bound {
 }
 
 impl Bound {
-    /// How `moment` lies to this bound.
+    /// How `moment` lies to this bound: `Less` is before it.
     pub fn compare(self, moment: &Moment) -> std::cmp::Ordering {
         match self {
             Bound::Local(bound) => moment.local().cmp(&bound),
@@ -109,8 +111,8 @@ impl Bound {
     }
 }
 
-/// Somebody the gate knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Somebody the gate knows. Their `Debug` is fit for a log: it has no identity number and no name.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Person {
     /// Their key.
     pub key: PersonKey,
@@ -134,4 +136,19 @@ pub struct Person {
     pub schedule: Schedule,
     /// Their own pass mode; `None` (QYZN 255) is the gate's.
     pub mode: Option<PassMode>,
+}
+
+impl fmt::Debug for Person {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Person")
+            .field("key", &self.key)
+            .field("kind", &self.kind)
+            .field("card", &self.card)
+            .field("passes_left", &self.passes_left)
+            .field("valid_from", &self.valid_from)
+            .field("valid_until", &self.valid_until)
+            .field("schedule", &self.schedule)
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
 }

@@ -9,7 +9,7 @@ use super::schedule::ExtendedSchedule;
 
 /// The rules of the gate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Rules {
     /// Mode for people who have none of their own.
     pub mode: PassMode,
@@ -25,7 +25,8 @@ pub struct Rules {
     pub schedule: Option<ExtendedSchedule>,
     /// Who has the last word on opening.
     pub remote: Remote,
-    /// The least time between two passages of one person.
+    /// The least time between two passages of one person; 0 does not ask.
+    #[serde(skip)]
     pub min_interval: Duration,
 }
 
@@ -44,8 +45,10 @@ impl Default for Rules {
     }
 }
 
-/// QYZN `StrangerParam`.
+/// QYZN `StrangerParam`. Strangers pass only where both are on: a gate that does not recognise strangers
+/// makes no record of them, and must not open for somebody it does not record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct StrangerPolicy {
     /// `strangerIdentifyEn`: strangers are told so and recorded.
     pub identify: bool,
@@ -61,6 +64,7 @@ impl Default for StrangerPolicy {
 
 /// QYZN `online_open_door`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Remote {
     /// What the gate may open by itself.
     pub mode: RemoteMode,
@@ -79,4 +83,42 @@ pub enum RemoteMode {
     RemoteWhenOnline,
     /// 2: only the remote side opens.
     Remote,
+}
+
+impl RemoteMode {
+    /// The number in QYZN messages (4.5.7).
+    pub fn number(self) -> u8 {
+        match self {
+            RemoteMode::Local => 0,
+            RemoteMode::RemoteWhenOnline => 1,
+            RemoteMode::Remote => 2,
+        }
+    }
+
+    /// The reverse of [`RemoteMode::number`].
+    pub fn from_number(number: i64) -> Option<Self> {
+        match number {
+            0 => Some(RemoteMode::Local),
+            1 => Some(RemoteMode::RemoteWhenOnline),
+            2 => Some(RemoteMode::Remote),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remote_modes_have_the_numbers_of_the_document() {
+        for (number, mode) in
+            [(0, RemoteMode::Local), (1, RemoteMode::RemoteWhenOnline), (2, RemoteMode::Remote)]
+        {
+            assert_eq!(mode.number(), number);
+            assert_eq!(RemoteMode::from_number(i64::from(number)), Some(mode));
+        }
+        assert_eq!(RemoteMode::from_number(3), None);
+        assert_eq!(RemoteMode::from_number(-1), None);
+    }
 }

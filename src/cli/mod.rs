@@ -1,7 +1,11 @@
 //! The command line: which commands there are. What each does is in a file of its own.
 
 mod bench;
+mod check;
+mod config;
+mod doctor;
 mod eval;
+mod run;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,7 +26,15 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measures how well this gate tells people apart, or heads from pictures
+    /// Runs the gate
+    Run(ConfigArgs),
+    /// Shows the example configuration, or checks one
+    Config(config::Args),
+    /// Verifies the store and repairs what can be repaired
+    Check(check::Args),
+    /// Says what hardware, models and platforms this gate finds
+    Doctor(doctor::Args),
+    /// Measures how well this gate tells people apart, or heads from pictures of them
     Eval(eval::Args),
     /// Measures this machine
     Bench(bench::Args),
@@ -51,6 +63,10 @@ impl ConfigArgs {
 /// Runs the command and answers with its exit code.
 pub fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Config(args) => config::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),
     };

@@ -13,13 +13,12 @@ use serde::Serialize;
 
 use super::list;
 use crate::error::{Context, Error, Kind, Result};
-use crate::vision::detect::Detector;
-use crate::vision::face::DetectedFace;
+use crate::vision::face::{DetectedFace, Rect};
+use crate::vision::find::Finder;
 use crate::vision::liveness::{Judge, Judgement, Level, Observation, Parts, Patch};
 use crate::vision::liveness_model::LivenessScorer;
 use crate::vision::models::Models;
 use crate::vision::picture::Picture;
-use crate::vision::watch::input_size;
 
 /// How presentations are played and judged.
 #[derive(Debug, Clone, Copy)]
@@ -184,9 +183,6 @@ fn share<'a>(
 struct Player {
     models: Models,
     conditions: Conditions,
-    detector: Option<Detector>,
-    /// Size of the frames that the detector is for.
-    size: (u32, u32),
     scorer: LivenessScorer,
     picture: Picture,
     unreadable: BTreeMap<String, String>,
@@ -200,8 +196,6 @@ impl Player {
         Ok(Self {
             models: models.clone(),
             conditions,
-            detector: None,
-            size: (0, 0),
             scorer,
             picture: Picture::new(),
             unreadable: BTreeMap::new(),
@@ -212,7 +206,8 @@ impl Player {
         let begin = Instant::now();
         let threshold = self.conditions.threshold;
         let mut judge = Judge::new();
-        let mut face: Option<DetectedFace> = None;
+        let mut finder = Finder::new(&self.models, 1)?;
+        let mut before: Vec<Rect> = Vec::new();
         let mut faces = 0;
         let (mut strict, mut lenient) = (Judgement::NotYet, Judgement::NotYet);
         for (number, path) in frames.iter().enumerate() {
@@ -221,8 +216,18 @@ impl Player {
                 self.unreadable.insert(path.display().to_string(), error.to_string());
                 continue;
             }
-            face = self.find(face.as_ref())?;
-            let Some(found) = &face else { continue };
+            let at = begin + Duration::from_secs_f32(number as f32 / self.conditions.fps);
+            let found = finder.find(
+                &self.picture,
+                at,
+                &before,
+                self.conditions.detect_threshold,
+                self.conditions.smallest_face.max(1) as f32,
+            )?;
+            let found = follow(found, before.first());
+            before.clear();
+            before.extend(found.map(|found| found.rect));
+            let Some(found) = found else { continue };
             faces += 1;
             let rect = found.rect;
             let model = self.scorer.live(&self.picture, &rect)?;
@@ -232,7 +237,7 @@ impl Player {
                 ((77 * red + 150 * green + 29 * blue) >> 8) as u8
             });
             judge.observe(&Observation {
-                at: begin + Duration::from_secs_f32(number as f32 / self.conditions.fps),
+                at,
                 rect,
                 landmarks: found.landmarks,
                 model,
@@ -264,26 +269,15 @@ impl Player {
             model: by_model,
         })
     }
+}
 
-    /// The face of the frame before, or the largest.
-    fn find(&mut self, before: Option<&DetectedFace>) -> Result<Option<DetectedFace>> {
-        let size = self.picture.size();
-        let detector = match &mut self.detector {
-            Some(detector) if self.size == size => detector,
-            other => {
-                let input = input_size(size, self.conditions.smallest_face.max(1) as f32);
-                self.size = size;
-                other.insert(Detector::new(&self.models, input, 1)?)
-            }
-        };
-        let faces = detector.detect(&self.picture, self.conditions.detect_threshold)?;
-        let by = |face: &DetectedFace| match before {
-            Some(before) => face.rect.iou(&before.rect),
-            None => face.rect.area(),
-        };
-        let best = faces.iter().max_by(|one, other| by(one).total_cmp(&by(other)));
-        Ok(best.copied())
-    }
+/// The face that was there before, or the largest.
+fn follow(faces: &[DetectedFace], before: Option<&Rect>) -> Option<DetectedFace> {
+    let by = |face: &DetectedFace| match before {
+        Some(before) => face.rect.iou(before),
+        None => face.rect.area(),
+    };
+    faces.iter().max_by(|one, other| by(one).total_cmp(&by(other))).copied()
 }
 
 #[cfg(test)]

@@ -1,1 +1,303 @@
-//! Enrolment: pictures to templates on threads of their own, and from there to store and gallery in order.
+//! Enrolment: pictures become templates on threads of their own, side by side; changes reach the store and the
+//! gallery in the order in which they were ordered.
+//!
+//! An order passes three stages. `examine` sends its pictures to the worker threads and does not wait for
+//! them; `commit` takes the orders in turn, waits for that one's templates and hands the change to the store,
+//! which commits many at once; `publish` takes them in turn again, waits for the disk and answers; the gallery
+//! has followed the store by then. Many orders are under way at once, and none overtakes another.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{NewPicture, PeopleChange, PersonPatch};
+use crate::access::{Person, PersonKey};
+use crate::error::{Error, Kind, Result};
+use crate::event::Events;
+use crate::store::{GalleryChange, NewFace, Pending, Store};
+use crate::vision::Models;
+use crate::vision::enrolment::Examiner;
+
+/// Orders under way at once; a caller beyond that is told to try again.
+const UNDER_WAY: usize = 64;
+
+/// How long a worker keeps its models after its last picture.
+const IDLE: Duration = Duration::from_secs(20);
+
+/// The largest number of pictures of one person (QYZN 4.3.7: 最多支持 3 张).
+pub const FACES_PER_PERSON: usize = 3;
+
+/// The handle. Cheap to clone.
+#[derive(Clone)]
+pub struct Enrolment {
+    orders: mpsc::Sender<Order>,
+}
+
+struct Order {
+    change: PeopleChange,
+    answer: oneshot::Sender<Result<()>>,
+}
+
+/// An order whose pictures are being examined.
+struct Examining {
+    change: PeopleChange,
+    pictures: Vec<oneshot::Receiver<Result<NewFace>>>,
+    answer: oneshot::Sender<Result<()>>,
+}
+
+/// An order that is on its way to the disk.
+struct Committing {
+    pending: Pending<GalleryChange>,
+    what: serde_json::Value,
+    answer: oneshot::Sender<Result<()>>,
+}
+
+impl Enrolment {
+    /// Starts the stages on the current runtime. `workers` threads examine pictures; they load their models
+    /// when the first picture comes and let them go when none has come for a while.
+    pub fn start(workers: usize, models: Models, store: Store, events: Events) -> Result<Self> {
+        let (orders, received) = mpsc::channel(UNDER_WAY);
+        let (examining, examined) = mpsc::channel(UNDER_WAY);
+        let (committing, committed) = mpsc::channel(UNDER_WAY);
+        let pool = Workers::start(workers, models)?;
+        tokio::spawn(examine(received, pool, examining));
+        tokio::spawn(commit(examined, store, committing));
+        tokio::spawn(publish(committed, events));
+        Ok(Self { orders })
+    }
+
+    /// Takes an order; its place among the orders is that of this call, not of the first poll.
+    pub fn change(&self, change: PeopleChange) -> impl Future<Output = Result<()>> + Send + 'static {
+        let (answer, answered) = oneshot::channel();
+        let taken = self.orders.try_send(Order { change, answer });
+        async move {
+            match taken {
+                Ok(()) => answered.await.unwrap_or_else(|_| Err(stopped())),
+                Err(mpsc::error::TrySendError::Full(_)) => Err(Error::new(
+                    Kind::Busy,
+                    format!(
+                        "{UNDER_WAY} changes of people are under way: send the next when one is answered"
+                    ),
+                )),
+                Err(mpsc::error::TrySendError::Closed(_)) => Err(stopped()),
+            }
+        }
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(Kind::Stopped, "the gate is shutting down")
+}
+
+async fn examine(mut orders: mpsc::Receiver<Order>, pool: Workers, next: mpsc::Sender<Examining>) {
+    while let Some(Order { mut change, answer }) = orders.recv().await {
+        let pictures = match &mut change {
+            PeopleChange::Put(_, pictures) => std::mem::take(pictures),
+            PeopleChange::AddFace(_, picture) => {
+                vec![NewPicture {
+                    face_id: picture.face_id.clone(),
+                    bytes: std::mem::take(&mut picture.bytes),
+                }]
+            }
+            _ => Vec::new(),
+        };
+        if pictures.len() > FACES_PER_PERSON {
+            let _ = answer.send(Err(Error::new(
+                Kind::Input,
+                format!("a person has at most {FACES_PER_PERSON} pictures, not {}", pictures.len()),
+            )));
+            continue;
+        }
+        let mut examining = Vec::with_capacity(pictures.len());
+        for picture in pictures {
+            examining.push(pool.examine(picture).await);
+        }
+        if next.send(Examining { change, pictures: examining, answer }).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn commit(mut orders: mpsc::Receiver<Examining>, store: Store, next: mpsc::Sender<Committing>) {
+    while let Some(Examining { change, pictures, answer }) = orders.recv().await {
+        let mut faces = Vec::with_capacity(pictures.len());
+        let mut failure = None;
+        for picture in pictures {
+            match picture.await.unwrap_or_else(|_| Err(stopped())) {
+                Ok(face) => faces.push(face),
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            }
+        }
+        if let Some(error) = failure {
+            let _ = answer.send(Err(error));
+            continue;
+        }
+        let (pending, what) = submit(&store, change, faces);
+        if next.send(Committing { pending, what, answer }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Hands a change to the store; what it was, for the event.
+fn submit(
+    store: &Store,
+    change: PeopleChange,
+    faces: Vec<NewFace>,
+) -> (Pending<GalleryChange>, serde_json::Value) {
+    let describe = |change: &str, key: &PersonKey| json!({ "change": change, "person": key });
+    match change {
+        PeopleChange::Add(person) => {
+            let what = describe("added", &person.key);
+            (store.add_person(person), what)
+        }
+        PeopleChange::Update(key, patch) => {
+            let what = describe("updated", &key);
+            (store.edit_person(key, move |person| patch.apply(person)), what)
+        }
+        PeopleChange::Put(person, _) => {
+            let what = describe("enrolled", &person.key);
+            (store.put_person(person, faces), what)
+        }
+        PeopleChange::Delete(key) => {
+            let what = describe("removed", &key);
+            (store.delete_person(key), what)
+        }
+        PeopleChange::Clear(origin) => {
+            (store.clear_people(origin), json!({ "change": "cleared", "origin": origin }))
+        }
+        PeopleChange::AddFace(key, _) => {
+            let what = describe("face_added", &key);
+            let face =
+                faces.into_iter().next().expect("an order with one picture has one face once examined");
+            (store.put_face(key, face), what)
+        }
+        PeopleChange::DeleteFace(origin, face_id) => {
+            let what = json!({ "change": "face_removed", "origin": origin, "face": &face_id });
+            (store.delete_face(origin, face_id), what)
+        }
+        PeopleChange::DeleteFaces(key) => {
+            let what = describe("faces_removed", &key);
+            (store.delete_faces(key), what)
+        }
+    }
+}
+
+async fn publish(mut orders: mpsc::Receiver<Committing>, events: Events) {
+    while let Some(Committing { pending, what, answer }) = orders.recv().await {
+        let result = pending.await.map(|_| events.send("person", what));
+        // The caller may have hung up; the change stands.
+        let _ = answer.send(result);
+    }
+}
+
+impl PersonPatch {
+    /// Edits `person`.
+    pub fn apply(self, person: &mut Person) -> Result<()> {
+        fn set<T>(place: &mut T, value: Option<T>) {
+            if let Some(value) = value {
+                *place = value;
+            }
+        }
+        set(&mut person.code, self.code);
+        set(&mut person.name, self.name);
+        set(&mut person.kind, self.kind);
+        set(&mut person.id_number, self.id_number);
+        set(&mut person.card, self.card);
+        set(&mut person.passes_left, self.passes_left);
+        set(&mut person.valid_from, self.valid_from);
+        set(&mut person.valid_until, self.valid_until);
+        set(&mut person.schedule.simple.periods, self.periods);
+        set(&mut person.schedule.extended, self.extended);
+        set(&mut person.mode, self.mode);
+        for (day, value) in person.schedule.simple.days.iter_mut().zip(self.days) {
+            set(day, value);
+        }
+        Ok(())
+    }
+}
+
+/// A picture to examine and where its template goes.
+type Job = (NewPicture, oneshot::Sender<Result<NewFace>>);
+
+/// The worker threads.
+struct Workers {
+    jobs: SyncSender<Job>,
+}
+
+impl Workers {
+    fn start(workers: usize, models: Models) -> Result<Self> {
+        let (jobs, received) = sync_channel::<Job>(UNDER_WAY * FACES_PER_PERSON);
+        let received = Arc::new(Mutex::new(received));
+        for number in 0..workers.max(1) {
+            let received = Arc::clone(&received);
+            let models = models.clone();
+            std::thread::Builder::new().name(format!("enrol-{number}")).spawn(move || {
+                yield_to_passages();
+                work(&received, &models);
+            })?;
+        }
+        Ok(Self { jobs })
+    }
+
+    /// Sends a picture to the workers. Never waits: there is room for every picture of every order under way.
+    async fn examine(&self, picture: NewPicture) -> oneshot::Receiver<Result<NewFace>> {
+        let (answer, answered) = oneshot::channel();
+        if let Err(error) = self.jobs.try_send((picture, answer)) {
+            let (std::sync::mpsc::TrySendError::Full((_, answer))
+            | std::sync::mpsc::TrySendError::Disconnected((_, answer))) = error;
+            let _ = answer.send(Err(Error::new(Kind::Busy, "no enrolment thread is free: try again")));
+        }
+        answered
+    }
+}
+
+/// A visitor before the door comes before a picture in a queue: the thread runs at a lower priority.
+fn yield_to_passages() {
+    // On Linux a thread's nice value is its own. Refused (a container's rule), the thread runs as it is.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 10);
+}
+
+fn work(jobs: &Mutex<Receiver<Job>>, models: &Models) {
+    let mut examiner: Option<Examiner> = None;
+    loop {
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(IDLE);
+        let (picture, answer) = match job {
+            Ok(job) => job,
+            Err(RecvTimeoutError::Timeout) => {
+                examiner = None;
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        // A picture that makes a library panic costs that picture: the models are loaded anew.
+        let examined = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            examine_one(&mut examiner, models, picture)
+        }));
+        let result = examined.unwrap_or_else(|_| {
+            examiner = None;
+            Err(Error::new(Kind::Input, "the picture could not be examined"))
+        });
+        let _ = answer.send(result);
+    }
+}
+
+fn examine_one(examiner: &mut Option<Examiner>, models: &Models, picture: NewPicture) -> Result<NewFace> {
+    let examiner = match examiner {
+        Some(examiner) => examiner,
+        None => examiner.insert(Examiner::new(models, 1)?),
+    };
+    let examined = examiner.examine(&picture.bytes)?;
+    Ok(NewFace {
+        face_id: picture.face_id,
+        picture: picture.bytes,
+        model: models.embedder_id(),
+        template: examined.template.to_bytes(),
+    })
+}

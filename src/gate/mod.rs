@@ -2,20 +2,50 @@
 //! [`Gate`] is what platforms and services hold of it.
 
 pub mod enrol;
+pub mod outputs;
+mod record;
+mod reenrol;
+mod sessions;
 pub mod settings;
+mod sighting;
+#[cfg(test)]
+mod tests;
+mod watch;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, mpsc, watch as latest};
 
-use crate::access::{Origin, Person, PersonKey};
-use crate::clock::SharedClock;
-use crate::error::Result;
+use crate::access::{FaceMatch, Origin, Person, PersonKey};
+use crate::clock::{Moment, SharedClock};
+use crate::config;
+use crate::device::relay::Relay;
+use crate::device::wiegand::WiegandOut;
+use crate::error::{Context, Error, Kind, Result};
 use crate::event::Events;
-use crate::store::{RecordId, Store};
+use crate::store::{Destination, FaceRow, PersonRow, RecordId, Store};
+use crate::text::Language;
+use crate::vision::Models;
+use crate::vision::calibration::Calibration;
+use crate::vision::gallery;
+use crate::vision::watch::Watcher;
+use enrol::Enrolment;
+use outputs::{OpenedBy, Opening, Outputs};
+use sessions::{Command, Sessions};
 use settings::Settings;
+use sighting::Sighting;
+
+/// Row of the store that holds the groups a platform has set, as one JSON object.
+const SETTINGS_ROW: &str = "settings";
+
+/// Looks that wait for the sessions; beyond these a look is dropped like a frame.
+const WAITING_LOOKS: usize = 8;
+
+/// Orders of platforms that wait for the sessions.
+const WAITING_COMMANDS: usize = 64;
 
 /// Who gave an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -99,21 +129,131 @@ pub struct PersonPatch {
     pub mode: Option<Option<crate::access::PassMode>>,
 }
 
+/// What a gate is made of.
+pub struct Parts {
+    /// The clock.
+    pub clock: SharedClock,
+    /// The bus.
+    pub events: Events,
+    /// The store, open.
+    pub store: Store,
+    /// `[gate]`.
+    pub config: config::Gate,
+    /// `[vision]`.
+    pub vision: config::Vision,
+    /// Settings for groups that no platform has set.
+    pub settings: Settings,
+    /// Language of the texts for visitors.
+    pub language: Language,
+    /// Who is told about records.
+    pub destinations: Vec<Destination>,
+    /// The relay.
+    pub relay: Option<Box<dyn Relay>>,
+    /// The Wiegand output.
+    pub wiegand: Option<Box<dyn WiegandOut>>,
+    /// The models, verified.
+    pub models: Models,
+}
+
+/// Whose a face is: the faces and people of the store.
+type Gallery = gallery::Gallery<FaceRow, PersonRow>;
+
 /// What platforms and services hold of the gate. Cheap to clone.
 #[derive(Clone)]
 pub struct Gate {
     inner: Arc<Inner>,
+    enrolment: Enrolment,
+    commands: mpsc::Sender<Command>,
 }
 
+/// What the parts of the gate share.
 struct Inner {
     clock: SharedClock,
     events: Events,
     store: Store,
+    config: config::Gate,
+    language: Language,
+    destinations: Vec<Destination>,
     settings: ArcSwap<Settings>,
-    live: watch::Sender<Option<LiveFrame>>,
+    /// One change of settings at a time.
+    changing: Mutex<()>,
+    live: latest::Sender<Option<LiveFrame>>,
+    outputs: Outputs,
+    settled: Arc<watch::Settled>,
+}
+
+impl Inner {
+    /// Now, as the rules see it.
+    fn moment(&self) -> Moment {
+        Moment { utc: self.clock.now(), offset: self.settings.load().time.offset() }
+    }
+
+    /// The person and face that the gallery named; `None` if they are gone.
+    fn matched(&self, face: FaceRow, person: PersonRow, score: f32) -> Result<Option<FaceMatch>> {
+        let (Some(person), Some(face_id)) = (self.store.person_by_row(person)?, self.store.face_id(face)?)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(FaceMatch::Person { person: Arc::new(person), face_id, score }))
+    }
+}
+
+/// The part of the gate that looks, for the threads of the cameras.
+pub struct Eyes {
+    gate: Arc<Inner>,
+    gallery: Arc<Gallery>,
+    models: Models,
+    vision: config::Vision,
+    sightings: mpsc::Sender<Sighting>,
+    stop: Arc<AtomicBool>,
+    runs: AtomicU64,
 }
 
 impl Gate {
+    /// Loads the gallery from the store and starts the tasks of the gate on the current runtime. Nothing is
+    /// seen until [`Eyes::watch`] runs for a camera.
+    pub fn start(parts: Parts) -> Result<(Self, Eyes)> {
+        let settings = stored_settings(&parts.store, parts.settings, &parts.config)?;
+        let gallery = Arc::new(Gallery::new(parts.models.manifest().embedder.dimension)?);
+        load(&parts.store, &parts.models, &gallery)?;
+        follow(&parts.store, &gallery);
+        let (outputs, output_task) = Outputs::new(parts.relay, parts.wiegand, parts.events.clone());
+        tokio::spawn(output_task.run(settings.relay));
+        let workers = match parts.vision.enrol_workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            workers => workers,
+        };
+        let enrolment =
+            Enrolment::start(workers, parts.models.clone(), parts.store.clone(), parts.events.clone())?;
+        let inner = Arc::new(Inner {
+            clock: parts.clock,
+            events: parts.events,
+            store: parts.store,
+            config: parts.config,
+            language: parts.language,
+            destinations: parts.destinations,
+            settings: ArcSwap::from_pointee(settings),
+            changing: Mutex::new(()),
+            live: latest::channel(None).0,
+            outputs,
+            settled: Arc::default(),
+        });
+        let (sightings, seen) = mpsc::channel(WAITING_LOOKS);
+        let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);
+        tokio::spawn(Sessions::new(Arc::clone(&inner)).run(seen, ordered));
+        reenrol::start(Arc::clone(&inner), parts.models.clone(), Arc::clone(&gallery))?;
+        let eyes = Eyes {
+            gate: Arc::clone(&inner),
+            gallery,
+            models: parts.models,
+            vision: parts.vision,
+            sightings,
+            stop: Arc::new(AtomicBool::new(false)),
+            runs: AtomicU64::new(1),
+        };
+        Ok((Self { inner, enrolment, commands }, eyes))
+    }
+
     /// The clock of the agent.
     pub fn clock(&self) -> &SharedClock {
         &self.inner.clock
@@ -140,26 +280,49 @@ impl Gate {
         &self,
         change: impl FnOnce(&mut Settings) -> Result<()> + Send,
     ) -> Result<()> {
-        let _ = change;
-        unimplemented!("written with the gate")
+        let inner = &self.inner;
+        let _one_at_a_time = inner.changing.lock().await;
+        let old = inner.settings.load_full();
+        let mut new = Settings::clone(&old);
+        change(&mut new)?;
+        new.check()?;
+        let mut stored = stored_groups(&inner.store)?;
+        let (old, all) = (groups(&old)?, groups(&new)?);
+        for (group, value) in all {
+            if old.get(&group) != Some(&value) {
+                stored.insert(group, value);
+            }
+        }
+        let text = serde_json::Value::Object(stored).to_string();
+        inner.store.put_setting(SETTINGS_ROW, text).await?;
+        inner.settings.store(Arc::new(new));
+        Ok(())
     }
 
     /// What the camera sees; pictures are only made while somebody holds a receiver.
-    pub fn live(&self) -> watch::Receiver<Option<LiveFrame>> {
+    pub fn live(&self) -> latest::Receiver<Option<LiveFrame>> {
         self.inner.live.subscribe()
     }
 
     /// Opens the door once. Ok when the relay has been ordered.
     pub async fn open_door(&self, by: OrderedBy) -> Result<()> {
-        let _ = by;
-        unimplemented!("written with the gate")
+        let opening = Opening::new(OpenedBy::Order(by), &self.inner.settings.load(), None);
+        self.inner.outputs.open(opening).await
     }
 
-    /// The platform's answer to a record (`opendoor`): opens, or ends the wait for it. A late answer, for a
-    /// session that is over, does nothing.
+    /// The platform's answer to a record (`opendoor`): opens, or ends the wait for it and the pulse. An answer
+    /// that comes after the session's time does nothing.
     pub async fn answer_record(&self, record: RecordId, open: bool) -> Result<()> {
-        let _ = (record, open);
-        unimplemented!("written with the gate")
+        self.command(Command::Answer { record, open }).await
+    }
+
+    /// A card was presented at the gate.
+    pub async fn present_card(&self, number: String) -> Result<()> {
+        self.command(Command::Card { number, at: tokio::time::Instant::now() }).await
+    }
+
+    async fn command(&self, command: Command) -> Result<()> {
+        self.commands.send(command).await.map_err(|_| Error::new(Kind::Stopped, "the gate is shutting down"))
     }
 
     /// Shows a text to the visitor (`screenDisp`).
@@ -168,11 +331,100 @@ impl Gate {
     }
 
     /// Changes people. Pictures are examined on the enrolment threads; Ok when the change is on disk and in
-    /// the gallery. Changes that one caller makes one after the other keep their order; a caller may have
-    /// many under way at once: they are examined side by side and committed in the order of the calls
-    /// (the order in which this function was called, not first polled).
+    /// the gallery. A caller may have many changes under way at once: they are examined side by side and
+    /// committed in the order in which this function was called (not polled).
     pub fn change_people(&self, change: PeopleChange) -> impl Future<Output = Result<()>> + Send + 'static {
-        let _ = change;
-        async { unimplemented!("written with the gate") }
+        self.enrolment.change(change)
     }
+}
+
+impl Eyes {
+    /// Tells every camera's threads to end.
+    pub fn stopper(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
+    /// Whether they were told to.
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Watches with one camera on this thread until told to stop. May be called again after a failure.
+    pub fn watch(&self, index: usize, camera: &config::Camera) -> Result<()> {
+        let watcher = Watcher::new(&self.models, self.vision.threads)
+            .context(|| format!("camera {index} ({}) cannot be watched", camera.source))?;
+        let eyes = watch::Eyes {
+            gate: Arc::clone(&self.gate),
+            gallery: Arc::clone(&self.gallery),
+            calibration: Calibration::new(self.models.manifest().embedder.calibration.points.clone())?,
+            ambiguity_margin: self.vision.ambiguity_margin,
+            smallest_face: self.vision.smallest_face,
+            run: self.runs.fetch_add(1, Ordering::Relaxed),
+            settled: Arc::clone(&self.gate.settled),
+            sightings: self.sightings.clone(),
+            stop: Arc::clone(&self.stop),
+        };
+        watch::watch(&eyes, index, camera, watcher)
+    }
+}
+
+/// Fills the gallery with the templates that the models in use have made.
+fn load(store: &Store, models: &Models, gallery: &Gallery) -> Result<()> {
+    // What cannot be used is left out and said: the others must not wait for it.
+    let mut unusable = 0_u64;
+    store.each_template(&models.embedder_id(), &mut |face, person, template| {
+        unusable += u64::from(gallery.insert(face, person, template).is_err());
+    })?;
+    if unusable > 0 {
+        tracing::error!(unusable, "templates in the store have a wrong length: run `menshen check --repair`");
+    }
+    Ok(())
+}
+
+/// Makes the gallery follow every change of the store.
+fn follow(store: &Store, gallery: &Arc<Gallery>) {
+    let gallery = Arc::clone(gallery);
+    store.observe_people(move |change| {
+        for face in &change.forget {
+            gallery.remove(*face);
+        }
+        for learned in &change.learn {
+            if let Err(error) = gallery.insert(learned.face, learned.person, &learned.template) {
+                tracing::error!(face = learned.face.0, %error, "a stored face cannot be searched for");
+            }
+        }
+    });
+}
+
+/// The groups of the settings, by name.
+fn groups(settings: &Settings) -> Result<serde_json::Map<String, serde_json::Value>> {
+    match serde_json::to_value(settings) {
+        Ok(serde_json::Value::Object(groups)) => Ok(groups),
+        Ok(_) => Err(Error::new(Kind::Config, "the settings are no object")),
+        Err(error) => Err(Error::caused(Kind::Config, "the settings cannot be written", error)),
+    }
+}
+
+/// The groups that a platform has set.
+fn stored_groups(store: &Store) -> Result<serde_json::Map<String, serde_json::Value>> {
+    let Some(text) = store.setting(SETTINGS_ROW)? else { return Ok(serde_json::Map::new()) };
+    serde_json::from_str(&text)
+        .map_err(|error| Error::caused(Kind::Store, "the settings in the store are damaged", error))
+}
+
+/// The configured settings with what a platform has set laid over them.
+fn stored_settings(store: &Store, configured: Settings, config: &config::Gate) -> Result<Settings> {
+    let mut all = groups(&configured)?;
+    let stored = stored_groups(store).unwrap_or_else(|error| {
+        tracing::error!(%error, "the gate uses the settings of its configuration");
+        serde_json::Map::new()
+    });
+    all.extend(stored);
+    let mut settings: Settings =
+        serde_json::from_value(serde_json::Value::Object(all)).unwrap_or_else(|error| {
+            tracing::error!(%error, "the settings in the store cannot be used: the configuration's are");
+            configured
+        });
+    settings.rules.min_interval = std::time::Duration::from_secs(config.min_interval_s);
+    Ok(settings)
 }

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::access::Rules;
+use crate::device::wiegand;
 use crate::error::{Error, Kind, Result};
 
 /// All groups.
@@ -75,18 +76,6 @@ impl Default for RelaySettings {
     }
 }
 
-/// Width of a Wiegand frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
-pub enum WiegandFormat {
-    /// 26 bits: parity, 24 data bits, parity.
-    #[default]
-    #[serde(rename = "26")]
-    W26,
-    /// 34 bits: parity, 32 data bits, parity.
-    #[serde(rename = "34")]
-    W34,
-}
-
 /// What is sent on an output line after a passage (QYZN `putOutType`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
@@ -105,7 +94,7 @@ pub enum Payload {
 #[serde(deny_unknown_fields, default)]
 pub struct WiegandSettings {
     /// `type`.
-    pub format: WiegandFormat,
+    pub format: wiegand::Format,
     /// `putOutType`.
     pub payload: Payload,
 }

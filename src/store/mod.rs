@@ -1,29 +1,93 @@
 //! SQLite: people, faces, records, outbox, settings. One thread writes, and several orders that wait at the
-//! same time share one transaction and one fsync; reads have connections of their own.
+//! same time share one transaction and one fsync (`writer.rs`); reads have connections of their own.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `schema.sql` | the tables, line by line |
+//! | `people.rs`, `faces.rs`, `records.rs`, `outbox.rs`, `settings.rs` | one aggregate each |
+//! | `retention.rs` | what goes when, and what the technician is told |
+//! | `seal.rs` | encryption at rest |
+//! | `writer.rs`, `sqlite.rs`, `upgrade.rs` | transactions, connections, versions |
+//! | `check.rs`, `salvage.rs` | verifying and repairing a store |
+//!
+//! # What lies in `data_dir`
+//! `store.sqlite` with its log (`-wal`) and index of the log (`-shm`); `store.lock`, held by the one program
+//! that writes; `store.ballast`, a little room for a full disk; `device.key`, unless `store.key` names another.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::access::{Origin, Person, PersonKey};
+use rusqlite::Connection;
+
 use crate::clock::SharedClock;
-use crate::error::Result;
+use crate::error::{Context, Error, Kind, Result};
 
+mod check;
+mod faces;
+mod outbox;
+mod people;
+mod records;
+mod retention;
+mod salvage;
+mod seal;
+mod settings;
+mod sqlite;
 mod types;
+mod upgrade;
+mod writer;
+
+pub use check::{CheckReport, Done, Finding, check};
 pub use types::*;
 
-/// The store. Cheap to clone.
+use seal::{KEY_CHECK, KeySource, Place, Seal};
+use upgrade::Found;
+use writer::{Ballast, Class, Desk, Queue, Writer};
+
+/// Connections for reading that are kept open.
+const READERS: usize = 4;
+
+/// The store. Cheap to clone; closed when the last one is dropped.
 #[derive(Clone)]
-pub struct Store {}
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    file: PathBuf,
+    seal: Seal,
+    readers: Mutex<Vec<Connection>>,
+    /// `None` when the store was opened for reading.
+    queue: Option<Arc<Queue>>,
+    writer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    lock: Mutex<Option<std::fs::File>>,
+    observer: Observer,
+    closed: AtomicBool,
+}
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Folder of the database; made when it is absent.
+    /// Folder of the database; made (mode 0700) when it is absent.
     pub data_dir: PathBuf,
     /// Key, retention and limits.
     pub config: crate::config::Store,
 }
 
+impl Options {
+    fn file(&self) -> PathBuf {
+        self.data_dir.join("store.sqlite")
+    }
+
+    fn key(&self) -> Result<KeySource> {
+        KeySource::parse(&self.config.key, &self.data_dir)
+    }
+}
+
 /// A write that is under way. Resolves when it is on disk (fsynced), or has failed and changed nothing.
+///
+/// The order was queued by the call that returned this; orders are committed in the order of the calls,
+/// whether or not anybody waits.
 #[must_use = "a write that nobody waits for may fail unseen"]
 pub struct Pending<T> {
     receiver: tokio::sync::oneshot::Receiver<Result<T>>,
@@ -33,6 +97,13 @@ impl<T> Pending<T> {
     /// Waits on a thread that is not the runtime's.
     pub fn wait(self) -> Result<T> {
         self.receiver.blocking_recv().unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// An answer that is there already.
+    fn ready(answer: Result<T>) -> Self {
+        let (reply, receiver) = tokio::sync::oneshot::channel();
+        let _ = reply.send(answer);
+        Self { receiver }
     }
 }
 
@@ -45,172 +116,313 @@ impl<T: Send + 'static> IntoFuture for Pending<T> {
     }
 }
 
-fn stopped() -> crate::Error {
-    crate::Error::new(crate::Kind::Stopped, "the store has been closed")
+fn stopped() -> Error {
+    Error::new(Kind::Stopped, "the store has been closed")
 }
 
-#[allow(unused_variables, reason = "the bodies come with the store")]
+type Observe = dyn Fn(&GalleryChange) + Send + Sync;
+
+/// Who is told about changes of faces.
+#[derive(Clone, Default)]
+struct Observer(Arc<Mutex<Option<Arc<Observe>>>>);
+
+impl Observer {
+    fn tell(&self, change: &GalleryChange) {
+        let observe = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(observe) = observe {
+            let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| observe(change)));
+            if told.is_err() {
+                tracing::error!(
+                    "the observer of the store panicked; the gallery may miss a change until a restart"
+                );
+            }
+        }
+    }
+}
+
 impl Store {
     /// Opens the store, making or upgrading it as needed.
+    ///
+    /// Errors: `Busy` when another program writes to it; `Store` when its key is missing, open to others or
+    /// wrong, when it is damaged, or newer than this program; `Full` without room to open it.
     pub fn open(options: &Options, clock: SharedClock) -> Result<Self> {
-        unimplemented!()
+        let folder = &options.data_dir;
+        make_folder(folder)?;
+        let lock = lock(folder)?;
+        let ballast = Ballast::new(folder);
+        let opened = match open_file(options) {
+            Err(error) if matches!(error.kind(), Kind::Full | Kind::Io) => {
+                // A disk so full that the log cannot be made: this is what the ballast is for.
+                ballast.give_up();
+                open_file(options)
+                    .context(|| "the store could not be opened, and again after giving up its ballast")
+            }
+            opened => opened,
+        };
+        let (db, seal) = opened?;
+        let tight = match ballast.lay() {
+            Ok(()) => false,
+            Err(error) => {
+                tracing::warn!(%error, "the store begins without a ballast file; nobody is enrolled until there is room");
+                true
+            }
+        };
+        let lived = retention::Lived::load(&db, clock.now().as_millisecond())?;
+        let queue = Queue::new();
+        let observer = Observer::default();
+        let writer = Writer {
+            db,
+            seal: seal.clone(),
+            clock,
+            queue: queue.clone(),
+            observer: observer.clone(),
+            limits: options.config.clone(),
+            lived,
+            ballast,
+            tight,
+        };
+        let end = End(queue.clone());
+        let thread = std::thread::Builder::new()
+            .name("store".into())
+            .spawn(move || {
+                let _end = end;
+                writer.run();
+            })
+            .context(|| "the store's thread cannot be started")?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                file: options.file(),
+                seal,
+                readers: Mutex::default(),
+                queue: Some(queue),
+                writer: Mutex::new(Some(thread)),
+                lock: Mutex::new(Some(lock)),
+                observer,
+                closed: AtomicBool::new(false),
+            }),
+        })
     }
 
-    // People. Each write answers with what the gallery must forget and learn, in the order of the commits.
-
-    /// A new person; `Exists` if the key is taken.
-    pub fn add_person(&self, person: Person) -> Pending<GalleryChange> {
-        unimplemented!()
+    /// Opens an existing store for reading, also while the agent runs. Every write answers with an error.
+    pub fn open_read_only(options: &Options) -> Result<Self> {
+        let file = options.file();
+        if !file.exists() {
+            return Err(Error::new(
+                Kind::NotFound,
+                format!("there is no store at {}; check data_dir", file.display()),
+            ));
+        }
+        let db = sqlite::open_reader(&file)?;
+        let seal = open_sealed(&db, options, || format!("the store {} cannot be read", file.display()))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                file,
+                seal,
+                readers: Mutex::new(vec![db]),
+                queue: None,
+                writer: Mutex::default(),
+                lock: Mutex::default(),
+                observer: Observer::default(),
+                closed: AtomicBool::new(false),
+            }),
+        })
     }
-    /// Edits a person in the writing transaction; `NotFound` without them. An error of `edit` changes nothing.
-    pub fn edit_person(
+
+    /// Has `observe` called with every change of faces, in the order of the commits, after the commit and
+    /// before its [`Pending`] resolves: when a change is answered, the gallery knows it. One observer; a new
+    /// one takes the place of the old. It is called on the thread that writes, so it must be quick and must
+    /// not wait for the store.
+    pub fn observe_people(&self, observe: impl Fn(&GalleryChange) + Send + Sync + 'static) {
+        let observe: Arc<Observe> = Arc::new(observe);
+        *self.inner.observer.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(observe);
+    }
+
+    /// Closes the store after the writes that wait, and waits for that (not for calls from within tokio's
+    /// threads when orders may wait); later calls fail with `Stopped`.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+
+    /// Queues a write.
+    fn order<T: Send + 'static>(
         &self,
-        key: PersonKey,
-        edit: impl FnOnce(&mut Person) -> Result<()> + Send + 'static,
-    ) -> Pending<GalleryChange> {
-        unimplemented!()
-    }
-    /// A person with all their faces, in place of what the key had before.
-    pub fn put_person(&self, person: Person, faces: Vec<NewFace>) -> Pending<GalleryChange> {
-        unimplemented!()
-    }
-    /// Removes a person and all that belongs to them (records stay); `NotFound` without them.
-    pub fn delete_person(&self, key: PersonKey) -> Pending<GalleryChange> {
-        unimplemented!()
-    }
-    /// Removes everybody of one origin.
-    pub fn clear_people(&self, origin: Origin) -> Pending<GalleryChange> {
-        unimplemented!()
-    }
-    /// Adds a face or replaces the one with its id; `NotFound` without the person, `Input` beyond three.
-    pub fn put_face(&self, key: PersonKey, face: NewFace) -> Pending<GalleryChange> {
-        unimplemented!()
-    }
-    /// Removes one face; `NotFound` if it is not there.
-    pub fn delete_face(&self, origin: Origin, face_id: String) -> Pending<GalleryChange> {
-        unimplemented!()
-    }
-    /// Removes all faces of a person; `NotFound` without the person.
-    pub fn delete_faces(&self, key: PersonKey) -> Pending<GalleryChange> {
-        unimplemented!()
-    }
-    /// Gives a face a template of another model, if the face is still there (false if not).
-    pub fn set_template(&self, face: FaceRow, model: String, template: Vec<u8>) -> Pending<bool> {
-        unimplemented!()
+        class: Class,
+        bytes: usize,
+        work: impl FnMut(&Desk<'_>) -> Result<T> + Send + 'static,
+    ) -> Pending<T> {
+        match &self.inner.queue {
+            Some(queue) => Pending { receiver: queue.order(class, bytes, work) },
+            None => Pending::ready(Err(read_only())),
+        }
     }
 
-    /// A person by key.
-    pub fn person(&self, key: &PersonKey) -> Result<Option<Person>> {
-        unimplemented!()
-    }
-    /// A person by row, as the gallery names them.
-    pub fn person_by_row(&self, row: PersonRow) -> Result<Option<Person>> {
-        unimplemented!()
-    }
-    /// Everybody with this card (compared without leading zeros and case).
-    pub fn people_by_card(&self, card: &str) -> Result<Vec<Person>> {
-        unimplemented!()
-    }
-    /// Everybody with this identity number.
-    pub fn people_by_id_number(&self, number: &str) -> Result<Vec<Person>> {
-        unimplemented!()
-    }
-    /// People in the order of their rows after `after`, at most `limit`.
-    pub fn list_people(&self, after: Option<PersonRow>, limit: usize) -> Result<Vec<ListedPerson>> {
-        unimplemented!()
-    }
-    /// How many people and faces there are.
-    pub fn counts(&self) -> Result<Counts> {
-        unimplemented!()
-    }
-    /// The `faceId` of a face.
-    pub fn face_id(&self, face: FaceRow) -> Result<Option<String>> {
-        unimplemented!()
-    }
-    /// The picture a face was enrolled from.
-    pub fn face_picture(&self, face: FaceRow) -> Result<Option<Vec<u8>>> {
-        unimplemented!()
-    }
-    /// Calls `each` with every template of `model`.
-    pub fn each_template(
-        &self,
-        model: &str,
-        each: &mut dyn FnMut(FaceRow, PersonRow, &[u8]),
-    ) -> Result<()> {
-        unimplemented!()
-    }
-    /// Faces whose template is not of `model`, in the order of their rows after `after`, at most `limit`.
-    pub fn faces_without(
-        &self,
-        model: &str,
-        after: Option<FaceRow>,
-        limit: usize,
-    ) -> Result<Vec<(FaceRow, PersonRow)>> {
-        unimplemented!()
+    /// Reads, with all that `work` reads being of one moment.
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        if self.inner.closed.load(Ordering::Acquire) {
+            return Err(stopped());
+        }
+        let kept = self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let db = match kept {
+            Some(db) => db,
+            None => sqlite::open_reader(&self.inner.file)?,
+        };
+        let moment = db.unchecked_transaction()?;
+        let outcome = work(&moment);
+        // Nothing was written; this only lets go of the moment.
+        moment.finish()?;
+        let mut readers = self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if readers.len() < READERS {
+            readers.push(db);
+        }
+        outcome
     }
 
-    // Records and outbox.
-
-    /// Stores a record, its pictures, its outbox rows and the passage it spends, in one transaction.
-    pub fn append_record(&self, record: NewRecord) -> Pending<RecordId> {
-        unimplemented!()
+    fn seal(&self) -> &Seal {
+        &self.inner.seal
     }
-    /// Notes that the door was opened for a record after all, by the platform's answer.
-    pub fn mark_opened(&self, record: RecordId) -> Pending<()> {
-        unimplemented!()
-    }
-    /// Records, the newest first, before `before` (exclusive), at most `limit`.
-    pub fn list_records(&self, before: Option<RecordId>, limit: usize) -> Result<Vec<Record>> {
-        unimplemented!()
-    }
-    /// One record.
-    pub fn record(&self, id: RecordId) -> Result<Option<Record>> {
-        unimplemented!()
-    }
-    /// One picture of a record.
-    pub fn record_picture(&self, id: RecordId, kind: PictureKind) -> Result<Option<Vec<u8>>> {
-        unimplemented!()
-    }
-    /// Removes all records, their pictures and outbox rows (QYZN `record_clear`).
-    pub fn clear_records(&self) -> Pending<u64> {
-        unimplemented!()
-    }
-    /// What `destination` has not acknowledged, the oldest first, after `after`, at most `limit`.
-    pub fn outbox(
-        &self,
-        destination: Destination,
-        after: Option<OutboxId>,
-        limit: usize,
-    ) -> Result<Vec<OutboxEntry>> {
-        unimplemented!()
-    }
-    /// How much `destination` has not acknowledged.
-    pub fn outbox_len(&self, destination: Destination) -> Result<u64> {
-        unimplemented!()
-    }
-    /// Marks an outbox row as acknowledged.
-    pub fn delivered(&self, id: OutboxId) -> Pending<()> {
-        unimplemented!()
-    }
-    /// When this person passed last.
-    pub fn last_passage(&self, key: &PersonKey) -> Result<Option<jiff::Timestamp>> {
-        unimplemented!()
-    }
-    /// Applies age and size limits now; also done by itself every few minutes.
-    pub fn retain(&self) -> Pending<Retained> {
-        unimplemented!()
-    }
-
-    // Settings: one text (JSON) by key.
-
-    /// A value.
-    pub fn setting(&self, key: &str) -> Result<Option<String>> {
-        unimplemented!()
-    }
-    /// Sets a value.
-    pub fn put_setting(&self, key: &str, value: String) -> Pending<()> {
-        unimplemented!()
-    }
-    /// Closes the store after the writes that wait; later calls fail with `Stopped`.
-    pub fn close(&self) {}
 }
+
+fn read_only() -> Error {
+    Error::new(Kind::Store, "the store was opened for reading only")
+}
+
+impl Inner {
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        if let Some(queue) = &self.queue {
+            queue.close();
+        }
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // An order may hold the last handle; the writer cannot wait for itself.
+        if let Some(writer) = writer
+            && writer.thread().id() != std::thread::current().id()
+            && writer.join().is_err()
+        {
+            tracing::error!("the store's thread had ended by a defect");
+        }
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Lets nobody wait for a writer that is gone.
+struct End(Arc<Queue>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+fn make_folder(folder: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .context(|| format!("the folder {} cannot be made", folder.display()))
+}
+
+/// Takes the lock of the one program that writes. It is the kernel's, so that it goes with the process.
+fn lock(folder: &Path) -> Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let path = folder.join("store.lock");
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .context(|| format!("the lock {} cannot be opened", path.display()))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::new(
+            Kind::Busy,
+            format!(
+                "another program writes to the store in {}; stop it first (is the agent running?)",
+                folder.display()
+            ),
+        )),
+        Err(error) => Err(std::io::Error::from(error))
+            .context(|| format!("the lock {} cannot be taken", path.display())),
+    }
+}
+
+/// Opens the file for writing, makes its tables or upgrades them, and proves the key.
+fn open_file(options: &Options) -> Result<(Connection, Seal)> {
+    let file = options.file();
+    salvage::finish(&file)?;
+    let db = sqlite::open_writer(&file)?;
+    let step = || format!("the store {} cannot be opened", file.display());
+    match upgrade::look(&db).context(step)? {
+        Found::Fresh => {
+            let seal = Seal::new(&options.key()?.load(true)?);
+            upgrade::create(&db, &seal).context(step)?;
+            Ok((db, seal))
+        }
+        Found::Version(version) => {
+            let seal = open_sealed(&db, options, step)?;
+            upgrade::upgrade(&db, &seal, version).context(step)?;
+            Ok((db, seal))
+        }
+    }
+}
+
+/// Loads the key of an existing store and proves it.
+fn open_sealed(db: &Connection, options: &Options, step: impl Fn() -> String) -> Result<Seal> {
+    if upgrade::look(db).context(&step)? == Found::Fresh {
+        return Err(Error::new(Kind::Store, "the store is empty: it has never been used")).context(step);
+    }
+    let seal = Seal::new(&options.key()?.load(false)?);
+    if key_opens(db, &seal).context(&step)? {
+        return Ok(seal);
+    }
+    Err(Error::new(
+        Kind::Store,
+        format!(
+            "wrong key: {} does not open it; put back the key it was made with, or move the store away to begin anew",
+            options.config.key
+        ),
+    ))
+    .context(step)
+}
+
+fn key_opens(db: &Connection, seal: &Seal) -> Result<bool> {
+    use rusqlite::OptionalExtension;
+    let check: Option<Vec<u8>> =
+        db.query_row("SELECT value FROM meta WHERE key = 'key_check'", [], |row| row.get(0)).optional()?;
+    Ok(check.is_some_and(|check| seal.open(Place::KeyCheck, &check).is_ok_and(|value| value == KEY_CHECK)))
+}
+
+/// The number for the next row of `table`, which is AUTOINCREMENT. It is needed before the row is written,
+/// because what is sealed in the row is bound to it.
+fn next_number(db: &Connection, table: &'static str) -> Result<i64> {
+    use rusqlite::OptionalExtension;
+    let last: Option<i64> = db
+        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = ?1")?
+        .query_row([table], |row| row.get(0))
+        .optional()?;
+    last.unwrap_or(0)
+        .checked_add(1)
+        .ok_or_else(|| Error::new(Kind::Store, format!("the numbers of {table} are used up")))
+}
+
+/// A JSON text in the store that does not parse.
+fn bad_json(place: &str) -> impl FnOnce(serde_json::Error) -> Error + '_ {
+    move |error| {
+        Error::caused(
+            Kind::Store,
+            format!("{place} is not what this program writes; run `menshen check`"),
+            error,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -76,7 +76,7 @@ pub struct Counts {
     pub faces: u64,
     /// Records.
     pub records: u64,
-    /// Bytes of the database file.
+    /// Bytes in use within the database file, by which the limits of size go.
     pub bytes: u64,
 }
 
@@ -116,6 +116,21 @@ pub enum Destination {
     HttpPush,
 }
 
+impl Destination {
+    /// The name in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Destination::Qyzn => "qyzn",
+            Destination::HttpPush => "http_push",
+        }
+    }
+
+    /// The reverse of [`Destination::as_str`].
+    pub fn parse(text: &str) -> Option<Self> {
+        [Destination::Qyzn, Destination::HttpPush].into_iter().find(|one| one.as_str() == text)
+    }
+}
+
 /// Pictures of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -124,6 +139,21 @@ pub enum PictureKind {
     Snap,
     /// The photo of the document.
     Document,
+}
+
+impl PictureKind {
+    /// The name in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PictureKind::Snap => "snap",
+            PictureKind::Document => "document",
+        }
+    }
+
+    /// The reverse of [`PictureKind::as_str`].
+    pub fn parse(text: &str) -> Option<Self> {
+        [PictureKind::Snap, PictureKind::Document].into_iter().find(|one| one.as_str() == text)
+    }
 }
 
 /// What happened, apart from its number and pictures. The person's facts are copied: the record must say
@@ -207,4 +237,42 @@ pub struct Retained {
     pub by_size: u64,
     /// Undelivered records that went because of the hard limit.
     pub undelivered: u64,
+}
+
+/// What a technician must be told, gathered by kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Notice {
+    /// What happened.
+    pub kind: NoticeKind,
+    /// How many times, or to how many things, in all.
+    pub count: u64,
+    /// The first time, by the gate's clock.
+    pub first: Timestamp,
+    /// The last time.
+    pub last: Timestamp,
+}
+
+/// Kinds of notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeKind {
+    /// Records that no platform had acknowledged were removed, because the store had reached its hard limit.
+    RecordsDropped,
+    /// The store was damaged and has been rebuilt from what could be read.
+    Salvaged,
+}
+
+impl NoticeKind {
+    /// The name in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NoticeKind::RecordsDropped => "records_dropped",
+            NoticeKind::Salvaged => "salvaged",
+        }
+    }
+
+    /// The reverse of [`NoticeKind::as_str`].
+    pub fn parse(text: &str) -> Option<Self> {
+        [NoticeKind::RecordsDropped, NoticeKind::Salvaged].into_iter().find(|one| one.as_str() == text)
+    }
 }

@@ -31,6 +31,9 @@ pub struct Manifest {
     /// What the set-up takes out of downloads; nothing to the agent.
     #[serde(default)]
     pub extract: Vec<toml::Value>,
+    /// Which of these the set-up rewrites into faster ones; nothing to the agent.
+    #[serde(default)]
+    pub convert: Vec<toml::Value>,
     /// Finds faces and landmarks.
     pub detector: DetectorModel,
     /// Makes templates.
@@ -292,9 +295,10 @@ impl Models {
         Ok(bytes)
     }
 
-    /// A session of a model on `threads` threads of its own, with its symbolic dimensions fixed by `dimension`.
-    /// Checked again, so that the file that runs is the file that was checked.
-    pub(super) fn session(
+    /// A session of a model in the folder on `threads` threads of its own, with the symbolic dimensions of its
+    /// input fixed by `dimensions`. Checked again, so that the file that runs is the file that was checked.
+    /// `Model` if it is not, if the runtime refuses it, or if it has no such input or outputs.
+    pub fn session(
         &self,
         file: &str,
         sha256: &str,

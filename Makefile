@@ -1,0 +1,34 @@
+# Menshen. `make run` and `make test` need Debian 12, a Rust toolchain, and root or sudo.
+
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench lint deny setup
+
+help:
+	@echo "make run     set up, build and run the demonstration: http://127.0.0.1:8080"
+	@echo "make test    set up and run every test that a laptop can"
+	@echo "make bench   set up and measure this machine, beside OpenCV, face_recognition and faiss"
+	@echo "make lint    formatting and clippy"
+	@echo "make deny    licences, sources and known holes of the crates"
+
+run:
+	scripts/setup.sh run
+	$(CARGO) build --release --locked
+	scripts/demo.sh
+
+test:
+	scripts/setup.sh test
+	scripts/test.sh
+
+bench:
+	scripts/setup.sh bench
+	$(CARGO) build --release --locked
+	target/release/menshen bench
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+deny:
+	scripts/deny.sh

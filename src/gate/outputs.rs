@@ -1,0 +1,359 @@
+//! The door: relay pulses and Wiegand frames. One task owns the drivers; whoever opens sends it an order and
+//! need not wait for the pulse to end.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::OrderedBy;
+use super::settings::{Payload, RelaySettings, Settings, WiegandSettings};
+use crate::access::Person;
+use crate::device::relay::Relay;
+use crate::device::wiegand::{self, WiegandOut};
+use crate::error::{Error, Kind, Result};
+use crate::event::Events;
+use crate::store::RecordId;
+
+/// The shortest pulse a relay is given: QYZN allows `outputInterval` 0, and no relay closes in no time.
+const SHORTEST_PULSE: Duration = Duration::from_millis(20);
+
+/// Orders that wait; more than these would be openings nobody stands for any more.
+const WAITING_ORDERS: usize = 16;
+
+/// What the task is told.
+enum Order {
+    /// Open once.
+    Open(Opening, oneshot::Sender<Result<()>>),
+    /// End the pulse that `record` began, if it is still on.
+    Close(RecordId),
+}
+
+/// One opening.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// Who or what opened.
+    pub by: OpenedBy,
+    /// The number that goes out on the Wiegand line, as text; `None` sends nothing.
+    pub wiegand: Option<String>,
+    /// How the relay is driven.
+    pub relay: RelaySettings,
+    /// How the Wiegand line is driven.
+    pub format: wiegand::Format,
+}
+
+/// Why the door opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenedBy {
+    /// The verdict or the platform's answer to this record.
+    Record(RecordId),
+    /// A verdict whose record could not be stored, or is not kept.
+    Unrecorded,
+    /// An order without a record.
+    Order(OrderedBy),
+}
+
+impl Opening {
+    /// An opening as `settings` want it, for `person` where it is known.
+    pub fn new(by: OpenedBy, settings: &Settings, person: Option<&Person>) -> Self {
+        Self {
+            by,
+            wiegand: person.and_then(|person| payload(&settings.wiegand, person)),
+            relay: settings.relay,
+            format: settings.wiegand.format,
+        }
+    }
+}
+
+/// What goes out for a person.
+fn payload(settings: &WiegandSettings, person: &Person) -> Option<String> {
+    match settings.payload {
+        Payload::Nothing => None,
+        Payload::PersonId => Some(person.key.id.clone()),
+        Payload::CardNumber => person.card.clone().filter(|card| !card.is_empty()),
+    }
+}
+
+/// The handle of the task. Cheap to clone.
+#[derive(Clone)]
+pub struct Outputs {
+    orders: mpsc::Sender<Order>,
+}
+
+impl Outputs {
+    /// The handle, and the task that must be run for it to do anything.
+    pub fn new(
+        relay: Option<Box<dyn Relay>>,
+        wiegand: Option<Box<dyn WiegandOut>>,
+        events: Events,
+    ) -> (Self, OutputTask) {
+        let (orders, receiver) = mpsc::channel(WAITING_ORDERS);
+        (Self { orders }, OutputTask { relay, wiegand, events, orders: receiver, on: None, pending: None })
+    }
+
+    /// Orders an opening. Ok when the relay has been switched on, or will be after its delay.
+    pub async fn open(&self, opening: Opening) -> Result<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.orders
+            .try_send(Order::Open(opening, sender))
+            .map_err(|_| Error::new(Kind::Busy, "the door has more openings waiting than it can serve"))?;
+        receiver.await.unwrap_or_else(|_| Err(Error::new(Kind::Stopped, "the outputs have been stopped")))
+    }
+
+    /// Ends the pulse that `record` began, if it is still on.
+    pub fn close(&self, record: RecordId) {
+        // Full of openings: the pulse will end by itself.
+        let _ = self.orders.try_send(Order::Close(record));
+    }
+}
+
+/// A pulse that is on.
+struct Pulse {
+    by: OpenedBy,
+    until: Instant,
+    relay: RelaySettings,
+}
+
+/// The task.
+pub struct OutputTask {
+    relay: Option<Box<dyn Relay>>,
+    wiegand: Option<Box<dyn WiegandOut>>,
+    events: Events,
+    orders: mpsc::Receiver<Order>,
+    on: Option<Pulse>,
+    /// An opening that waits for its delay, and until when.
+    pending: Option<(Instant, Opening)>,
+}
+
+impl OutputTask {
+    /// Runs until every [`Outputs`] is gone; the relay is off then.
+    pub async fn run(mut self, idle: RelaySettings) {
+        // The line may have been left anywhere by whoever ran before.
+        self.switch(&idle, false, None);
+        loop {
+            let pulse_end = self.on.as_ref().map(|pulse| pulse.until);
+            let delay_end = self.pending.as_ref().map(|(at, _)| *at);
+            tokio::select! {
+                biased;
+                () = maybe(pulse_end) => self.end_pulse(),
+                () = maybe(delay_end) => {
+                    if let Some((_, opening)) = self.pending.take() {
+                        // Whoever ordered it was answered when the delay began; a failure is in the events.
+                        let _ = self.begin(&opening);
+                    }
+                }
+                order = self.orders.recv() => match order {
+                    Some(Order::Open(opening, answer)) => {
+                        let _ = answer.send(self.order(opening));
+                    }
+                    Some(Order::Close(record)) => {
+                        if self.on.as_ref().is_some_and(|pulse| pulse.by == OpenedBy::Record(record)) {
+                            self.end_pulse();
+                        }
+                        self.pending.take_if(|(_, opening)| opening.by == OpenedBy::Record(record));
+                    }
+                    None => break,
+                },
+            }
+        }
+        self.end_pulse();
+    }
+
+    fn order(&mut self, opening: Opening) -> Result<()> {
+        if opening.relay.delay_ms == 0 {
+            return self.begin(&opening);
+        }
+        let at = Instant::now() + Duration::from_millis(opening.relay.delay_ms.into());
+        // Two openings within one delay are one: the earlier moment holds.
+        if self.pending.is_none() {
+            self.pending = Some((at, opening));
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, opening: &Opening) -> Result<()> {
+        if let Some(text) = &opening.wiegand {
+            self.send_wiegand(text, opening.format);
+        }
+        if !opening.relay.enabled {
+            return Ok(());
+        }
+        if !self.switch(&opening.relay, true, Some(opening.by)) {
+            return Err(Error::new(
+                Kind::Device,
+                "the relay did not take the order: see the log, then check its wiring",
+            ));
+        }
+        let pulse = Duration::from_millis(opening.relay.pulse_ms.into()).max(SHORTEST_PULSE);
+        self.on = Some(Pulse { by: opening.by, until: Instant::now() + pulse, relay: opening.relay });
+        Ok(())
+    }
+
+    fn end_pulse(&mut self) {
+        if let Some(pulse) = self.on.take() {
+            self.switch(&pulse.relay, false, Some(pulse.by));
+        }
+    }
+
+    /// Switches the relay and says so; false if it failed.
+    fn switch(&mut self, settings: &RelaySettings, on: bool, by: Option<OpenedBy>) -> bool {
+        let Some(relay) = &mut self.relay else { return true };
+        let high = on != settings.active_low;
+        let state = if on { "on" } else { "off" };
+        let fields = match by {
+            Some(OpenedBy::Record(record)) => {
+                json!({ "state": state, "level": u8::from(high), "record": record })
+            }
+            Some(OpenedBy::Order(by)) => json!({ "state": state, "level": u8::from(high), "by": by }),
+            Some(OpenedBy::Unrecorded) | None => json!({ "state": state, "level": u8::from(high) }),
+        };
+        match relay.set_level(high) {
+            Ok(()) => {
+                self.events.send("relay", fields);
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, state, "the relay did not take the order");
+                self.events.send("relay", json!({ "state": "failed", "error": error.to_string() }));
+                false
+            }
+        }
+    }
+
+    fn send_wiegand(&mut self, text: &str, format: wiegand::Format) {
+        let Some(line) = &mut self.wiegand else { return };
+        let Some(number) = wiegand::number(text) else {
+            tracing::warn!(
+                "a number for the Wiegand line is neither decimal nor hexadecimal: nothing was sent"
+            );
+            self.events.send("wiegand", json!({ "error": "not a number" }));
+            return;
+        };
+        let bits = wiegand::frame(format, number);
+        match line.send(&bits) {
+            Ok(()) => {
+                let text: String = bits.iter().map(|bit| if *bit { '1' } else { '0' }).collect();
+                self.events.send("wiegand", json!({ "bits": text }));
+            }
+            Err(error) => {
+                tracing::error!(%error, "the Wiegand line did not take the frame");
+                self.events.send("wiegand", json!({ "error": error.to_string() }));
+            }
+        }
+    }
+}
+
+/// Waits until `at`, or for ever.
+async fn maybe(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{ManualClock, SharedClock};
+    use crate::device::relay::SimulatedRelay;
+
+    fn opening(record: i64, pulse_ms: u16, delay_ms: u16) -> Opening {
+        Opening {
+            by: OpenedBy::Record(RecordId(record)),
+            wiegand: Some("1".into()),
+            relay: RelaySettings { pulse_ms, delay_ms, ..RelaySettings::default() },
+            format: wiegand::Format::W26,
+        }
+    }
+
+    struct Door {
+        outputs: Outputs,
+        relay: SimulatedRelay,
+        events: tokio::sync::broadcast::Receiver<std::sync::Arc<crate::event::Event>>,
+        started: Instant,
+    }
+
+    fn door() -> Door {
+        let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let bus = Events::new(clock);
+        let (_, events) = bus.subscribe(0);
+        let relay = SimulatedRelay::default();
+        let (outputs, task) =
+            Outputs::new(Some(Box::new(relay.clone())), Some(Box::new(wiegand::SimulatedWiegand)), bus);
+        tokio::spawn(task.run(RelaySettings::default()));
+        Door { outputs, relay, events, started: Instant::now() }
+    }
+
+    impl Door {
+        /// The next relay event as (state, milliseconds since the start).
+        async fn relay(&mut self) -> (String, u128) {
+            loop {
+                let event = self.events.recv().await.unwrap();
+                if event.kind == "relay" {
+                    return (
+                        event.fields["state"].as_str().unwrap().to_owned(),
+                        self.started.elapsed().as_millis(),
+                    );
+                }
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pulse_has_its_length_and_a_second_opening_prolongs_it() {
+        let mut door = door();
+        assert_eq!(door.relay().await, ("off".into(), 0));
+        door.outputs.open(opening(1, 2000, 0)).await.unwrap();
+        assert!(door.relay.level());
+        assert_eq!(door.relay().await, ("on".into(), 0));
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        door.outputs.open(opening(2, 2000, 0)).await.unwrap();
+        assert_eq!(door.relay().await, ("on".into(), 1500));
+        let (state, at) = door.relay().await;
+        assert_eq!(state, "off");
+        assert!((3500..=3502).contains(&at), "{at}");
+        assert!(!door.relay.level());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delay_comes_before_the_pulse_and_a_close_ends_it() {
+        let mut door = door();
+        door.relay().await;
+        door.outputs.open(opening(1, 5000, 300)).await.unwrap();
+        assert!(!door.relay.level());
+        let (state, at) = door.relay().await;
+        assert_eq!(state, "on");
+        assert!((300..=302).contains(&at), "{at}");
+        // Another record's close does nothing, its own ends the pulse.
+        door.outputs.close(RecordId(2));
+        door.outputs.close(RecordId(1));
+        let (state, at) = door.relay().await;
+        assert_eq!(state, "off");
+        assert!(at <= 303, "{at}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_low_level_opens_where_the_lock_wants_it() {
+        let mut door = door();
+        door.relay().await;
+        let mut low = opening(1, 1000, 0);
+        low.relay.active_low = true;
+        door.outputs.open(low).await.unwrap();
+        assert!(!door.relay.level());
+        door.relay().await;
+        assert_eq!(door.relay().await.0, "off");
+        assert!(door.relay.level());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wiegand_goes_out_before_the_relay() {
+        let mut door = door();
+        door.relay().await;
+        door.outputs.open(opening(1, 1000, 0)).await.unwrap();
+        let event = door.events.recv().await.unwrap();
+        assert_eq!(event.kind, "wiegand");
+        assert_eq!(event.fields["bits"], format!("0{}10", "0".repeat(23)));
+        assert_eq!(door.events.recv().await.unwrap().kind, "relay");
+    }
+}

@@ -1,0 +1,80 @@
+//! After a change of the embedder: everybody is enrolled again from the picture in the store, in the background.
+//! The gallery holds templates of one model only, so that until then a person is not found, never mistaken.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{Gallery, Inner};
+use crate::error::{Context, Kind, Result};
+use crate::store::{FaceRow, PersonRow};
+use crate::vision::Models;
+use crate::vision::enrolment::Examiner;
+
+/// Faces read from the store at a time.
+const BATCH: usize = 64;
+
+/// Starts the thread if there is anything to do.
+pub(super) fn start(gate: Arc<Inner>, models: Models, gallery: Arc<Gallery>) -> Result<()> {
+    if gate.store.faces_without(&models.embedder_id(), None, 1)?.is_empty() {
+        return Ok(());
+    }
+    std::thread::Builder::new()
+        .name("re-enrol".into())
+        .spawn(move || {
+            if let Err(error) = run(&gate, &models, &gallery) {
+                tracing::error!(%error, "people could not be enrolled again for the new model: restart to retry");
+            }
+        })
+        .context(|| "the thread for enrolling again cannot be started")?;
+    Ok(())
+}
+
+fn run(gate: &Inner, models: &Models, gallery: &Gallery) -> Result<()> {
+    let model = &models.embedder_id();
+    let mut examiner = Examiner::new(models, 1)?;
+    let (mut done, mut refused, mut last) = (0_u64, 0_u64, None);
+    loop {
+        let faces = gate.store.faces_without(model, last, BATCH)?;
+        let Some((face, _)) = faces.last() else { break };
+        last = Some(*face);
+        for (face, person) in faces {
+            match enrol(gate, &mut examiner, gallery, model, face, person) {
+                Ok(()) => done += 1,
+                // The picture was good enough for the model before; the technician sees whom it concerns.
+                Err(error) if matches!(error.kind(), Kind::Face | Kind::Input | Kind::NotFound) => {
+                    refused += 1;
+                    tracing::warn!(face = face.0, person = person.0, %error, "a stored picture is refused by the new model");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        gate.events.send("task", json!({ "task": "re-enrol", "done": done, "refused": refused }));
+    }
+    tracing::info!(done, refused, model, "everybody has been enrolled again for the new model");
+    Ok(())
+}
+
+fn enrol(
+    gate: &Inner,
+    examiner: &mut Examiner,
+    gallery: &Gallery,
+    model: &str,
+    face: FaceRow,
+    person: PersonRow,
+) -> Result<()> {
+    let picture = gate
+        .store
+        .face_picture(face)?
+        .ok_or_else(|| crate::Error::new(Kind::NotFound, "the picture is not in the store"))?;
+    let template = examiner.examine(&picture)?.template.to_bytes();
+    // False: the face was removed meanwhile.
+    if gate.store.set_template(face, model.to_owned(), template.clone()).wait()? {
+        gallery.insert(face, person, &template)?;
+        // Removed between the commit and the insertion: the gallery must not keep what the store has not.
+        if gate.store.face_id(face)?.is_none() {
+            gallery.remove(face);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,595 @@
+//! Sessions: what each visitor has presented, until a verdict or a timeout.
+//!
+//! One task holds them all. It decides at once and never waits for a disk or a wire: what follows a verdict
+//! (the record, then the door) runs beside it and reports back, so that ten visitors at once do not queue.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::Inner;
+use super::outputs::{OpenedBy, Opening};
+use super::record::{self, Happened};
+use super::sighting::{Compared, Sighting, Snap, VisibleFace};
+use crate::access::{
+    Credential, CredentialKind, FaceCredential, FaceMatch, LastPassage, Liveness, Opens, Person, PersonKey,
+    Reason, Verdict, decide, subject,
+};
+use crate::config::OnStoreFailure;
+use crate::error::Result;
+use crate::store::{NewRecord, RecordId};
+use crate::text::{self, Language};
+
+/// Frames that must agree on a person whose score is not clearly above the threshold.
+const AGREEING_FRAMES: u32 = 2;
+
+/// How far above the threshold, in score, one frame is enough.
+const CLEARLY_ABOVE: f32 = 8.0;
+
+/// Comparisons without a match before somebody is called a stranger, besides the time it takes.
+const STRANGER_COMPARISONS: u32 = 3;
+
+/// How long a visitor who is in no frame is remembered.
+const FORGOTTEN: Duration = Duration::from_secs(5);
+
+/// Records kept in memory while the store refuses them.
+const UNSAVED: usize = 1000;
+
+/// How often the store is asked again to take them.
+const SAVE_AGAIN: Duration = Duration::from_secs(5);
+
+/// What others tell the sessions.
+pub(super) enum Command {
+    /// A platform answered a record with `opendoor`.
+    Answer { record: RecordId, open: bool },
+    /// A card was presented.
+    Card { number: String, at: Instant },
+}
+
+/// A visitor.
+struct Session {
+    started: Instant,
+    /// When the face was in a frame last.
+    seen: Instant,
+    /// What was presented before the credential that is being weighed.
+    presented: Vec<Credential>,
+    /// The person of the last comparison and in how many in a row.
+    agreed: Option<(crate::store::PersonRow, u32)>,
+    /// Since when, and in how many comparisons, nobody matched.
+    unknown: Option<(Instant, u32)>,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// No verdict yet.
+    Open,
+    /// A verdict is being carried out.
+    Closing,
+    /// Waits for another credential of a kind until the moment given.
+    Awaiting(CredentialKind, Instant),
+    /// Has passed or was refused for good.
+    Settled,
+    /// Was refused because it could not be told who it is; a better look may still do.
+    Unknown,
+}
+
+impl Session {
+    fn new(started: Instant) -> Self {
+        Self {
+            started,
+            seen: started,
+            presented: Vec::new(),
+            agreed: None,
+            unknown: None,
+            state: State::Open,
+        }
+    }
+}
+
+/// A record whose door may still be opened or shut by its platform.
+struct Answerable {
+    until: Instant,
+    opened: bool,
+    person: Option<Arc<Person>>,
+}
+
+/// What became of a verdict.
+struct Finished {
+    track: Option<u64>,
+    person: Option<PersonKey>,
+    record: Option<(RecordId, bool, Option<Arc<Person>>)>,
+    unsaved: Option<NewRecord>,
+}
+
+/// The task.
+pub(super) struct Sessions {
+    gate: Arc<Inner>,
+    /// By track of the face.
+    visitors: HashMap<u64, Session>,
+    /// Credentials that came without a face, and until when they count.
+    loose: Option<(Instant, Vec<Credential>)>,
+    answerable: HashMap<RecordId, Answerable>,
+    /// When people passed last, as far as this run of the agent knows.
+    passages: HashMap<PersonKey, (Timestamp, Instant)>,
+    /// People whose verdict is being carried out: a second one must see what the first has spent.
+    busy: HashSet<PersonKey>,
+    finishing: JoinSet<Finished>,
+    unsaved: VecDeque<NewRecord>,
+    save_again: Instant,
+}
+
+impl Sessions {
+    pub(super) fn new(gate: Arc<Inner>) -> Self {
+        Self {
+            gate,
+            visitors: HashMap::new(),
+            loose: None,
+            answerable: HashMap::new(),
+            passages: HashMap::new(),
+            busy: HashSet::new(),
+            finishing: JoinSet::new(),
+            unsaved: VecDeque::new(),
+            save_again: Instant::now(),
+        }
+    }
+
+    /// Runs until the cameras and the handle are gone.
+    pub(super) async fn run(
+        mut self,
+        mut sightings: mpsc::Receiver<Sighting>,
+        mut commands: mpsc::Receiver<Command>,
+    ) {
+        let mut tick = tokio::time::interval(Duration::from_millis(200));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                sighting = sightings.recv() => match sighting {
+                    Some(sighting) => self.see(&sighting),
+                    None => break,
+                },
+                Some(command) = commands.recv() => self.obey(command),
+                Some(finished) = self.finishing.join_next(), if !self.finishing.is_empty() => match finished {
+                    Ok(finished) => self.finish(finished),
+                    Err(error) => tracing::error!(%error, "carrying out a verdict failed"),
+                },
+                _ = tick.tick() => self.time_passes(),
+            }
+        }
+        // What is being written is finished: a record that has been decided is not lost at a stop.
+        while let Some(finished) = self.finishing.join_next().await {
+            if let Ok(finished) = finished {
+                self.finish(finished);
+            }
+        }
+        self.save(true).await;
+    }
+
+    fn see(&mut self, sighting: &Sighting) {
+        for face in &sighting.faces {
+            self.look_at(face, sighting);
+        }
+        for track in &sighting.lost {
+            if let Some(session) = self.visitors.get(track) {
+                // One who was asked for a card has turned to the reader: that session ends by its timeout.
+                if !matches!(session.state, State::Awaiting(..)) {
+                    self.visitors.remove(track);
+                }
+            }
+        }
+    }
+
+    fn look_at(&mut self, face: &VisibleFace, sighting: &Sighting) {
+        let settings = self.gate.settings.load_full();
+        let captured = Instant::from_std(sighting.captured);
+        let session = self.visitors.entry(face.track).or_insert_with(|| Session::new(captured));
+        session.seen = captured;
+        match session.state {
+            State::Awaiting(CredentialKind::Face, _) | State::Open | State::Unknown => {}
+            State::Settled | State::Closing | State::Awaiting(..) => return,
+        }
+        let matched = match &face.compared {
+            Compared::Not => return,
+            Compared::Person { face: row, person: person_row, score } => {
+                session.unknown = None;
+                let frames = match session.agreed {
+                    Some((agreed, frames)) if agreed == *person_row => frames + 1,
+                    _ => 1,
+                };
+                session.agreed = Some((*person_row, frames));
+                let clear = *score >= f32::from(settings.face.similar_threshold) + CLEARLY_ABOVE;
+                if frames < AGREEING_FRAMES && !clear {
+                    return;
+                }
+                match self.gate.matched(*row, *person_row, *score) {
+                    Ok(Some(matched)) => matched,
+                    // Removed a moment ago: the gallery follows.
+                    Ok(None) => return,
+                    Err(error) => {
+                        tracing::error!(%error, "a matched person could not be read");
+                        return;
+                    }
+                }
+            }
+            Compared::Ambiguous { score } | Compared::Stranger { score } => {
+                if session.state == State::Unknown {
+                    return;
+                }
+                session.agreed = None;
+                let (since, comparisons) = session.unknown.unwrap_or((captured, 0));
+                session.unknown = Some((since, comparisons + 1));
+                let long_enough = captured.saturating_duration_since(since)
+                    >= Duration::from_millis(self.gate.config.stranger_after_ms);
+                if !long_enough || comparisons + 1 < STRANGER_COMPARISONS {
+                    return;
+                }
+                match face.compared {
+                    Compared::Ambiguous { .. } => FaceMatch::Ambiguous { score: *score },
+                    _ => FaceMatch::Stranger { score: *score },
+                }
+            }
+        };
+        let may_open = !matches!(matched, FaceMatch::Stranger { .. }) || settings.rules.stranger.open;
+        let liveness = if settings.face.live_level == 0 || !may_open {
+            Liveness::NotAsked
+        } else {
+            let waited = captured.saturating_duration_since(session.started);
+            let patience = Duration::from_millis(self.gate.config.liveness_within_ms);
+            match face.liveness {
+                Some(score) if score >= f32::from(settings.face.live_threshold) => Liveness::Live(score),
+                score if waited >= patience => Liveness::Attack(score.unwrap_or(0.0)),
+                _ => return,
+            }
+        };
+        if session.state == State::Unknown && matches!(liveness, Liveness::Attack(_)) {
+            return;
+        }
+        let credential = Credential::Face(FaceCredential { matched, liveness });
+        self.weigh(Some(face.track), credential, captured, sighting.at, Some(sighting.snap.clone()));
+    }
+
+    /// Weighs a credential together with what the same visitor presented before.
+    fn weigh(
+        &mut self,
+        track: Option<u64>,
+        credential: Credential,
+        captured: Instant,
+        at: Timestamp,
+        snap: Option<Snap>,
+    ) {
+        let settings = self.gate.settings.load_full();
+        let mut presented = match track.and_then(|track| self.visitors.get(&track)) {
+            Some(session) if !session.presented.is_empty() => session.presented.clone(),
+            _ => self.loose.as_ref().map(|(_, loose)| loose.clone()).unwrap_or_default(),
+        };
+        presented.push(credential);
+
+        let key = subject(&presented).map(|person| person.key.clone());
+        if key.as_ref().is_some_and(|key| self.busy.contains(key)) {
+            return;
+        }
+        let last_passage = key.as_ref().and_then(|key| self.last_passage(key));
+        let moment = self.gate.moment();
+        let verdict = decide(&presented, &settings.rules, &moment, last_passage);
+        let patience = Duration::from_secs(self.gate.config.session_timeout_s);
+        match verdict {
+            Verdict::Await { person, next } => {
+                let until = Instant::now() + patience;
+                match track.and_then(|track| self.visitors.get_mut(&track)) {
+                    // What it was asked for before, it is still asked for: the same again says nothing.
+                    Some(session) if matches!(session.state, State::Awaiting(kind, _) if kind == next) => {
+                        return;
+                    }
+                    Some(session) => {
+                        session.presented = presented;
+                        session.state = State::Awaiting(next, until);
+                        self.loose = None;
+                    }
+                    None => self.loose = Some((until, presented)),
+                }
+                self.gate.events.send(
+                    "verdict",
+                    json!({ "verdict": "await", "next": format!("{next:?}").to_lowercase(), "track": track,
+                            "name": person.map(|person| person.name.clone()) }),
+                );
+            }
+            verdict => {
+                self.loose = None;
+                self.close(track, presented, verdict, captured, at, snap);
+            }
+        }
+    }
+
+    fn last_passage(&self, key: &PersonKey) -> Option<LastPassage> {
+        if let Some((at, instant)) = self.passages.get(key) {
+            return Some(LastPassage { at: *at, elapsed: Some(instant.elapsed()) });
+        }
+        let stored = self.gate.store.last_passage(key).unwrap_or_else(|error| {
+            tracing::error!(%error, "the last passage of a person could not be read");
+            None
+        });
+        stored.map(|at| LastPassage { at, elapsed: None })
+    }
+
+    /// Carries out a verdict beside the task.
+    fn close(
+        &mut self,
+        track: Option<u64>,
+        presented: Vec<Credential>,
+        verdict: Verdict,
+        captured: Instant,
+        at: Timestamp,
+        snap: Option<Snap>,
+    ) {
+        let result = verdict.qyzn_result();
+        let (person, reason, opens) = match verdict {
+            Verdict::Pass { person, reason, opens } => (person, reason, Some(opens)),
+            Verdict::Refuse { person, reason } => (person, reason, None),
+            Verdict::Await { .. } => return,
+        };
+        let key = person.as_ref().map(|person| person.key.clone());
+        if let Some(session) = track.and_then(|track| self.visitors.get_mut(&track)) {
+            if let Some(track) = track {
+                self.gate.settled.add(track);
+            }
+            session.presented.clear();
+            session.agreed = None;
+            session.unknown = None;
+            session.state = match reason {
+                Reason::Stranger | Reason::Ambiguous | Reason::NotLive => State::Unknown,
+                _ => State::Closing,
+            };
+        }
+        if !record::is_announced(reason, person.as_deref(), &self.gate.settings.load()) {
+            if let Some(session) = track.and_then(|track| self.visitors.get_mut(&track)) {
+                session.state = State::Unknown;
+            }
+            return;
+        }
+        if let Some(key) = &key {
+            self.busy.insert(key.clone());
+            if opens == Some(Opens::Gate) {
+                self.passages.insert(key.clone(), (self.gate.clock.now(), Instant::now()));
+            }
+        }
+        let happened = Happened { at, captured, presented, person, reason, result, opens, track };
+        let gate = Arc::clone(&self.gate);
+        self.finishing.spawn(carry_out(gate, happened, snap));
+    }
+
+    fn finish(&mut self, finished: Finished) {
+        if let Some(key) = &finished.person {
+            self.busy.remove(key);
+        }
+        if let Some(session) = finished.track.and_then(|track| self.visitors.get_mut(&track)) {
+            if session.state == State::Closing {
+                session.state = State::Settled;
+            }
+        }
+        if let Some((record, opened, person)) = finished.record {
+            let until = Instant::now() + Duration::from_secs(self.gate.config.session_timeout_s);
+            self.answerable.insert(record, Answerable { until, opened, person });
+        }
+        if let Some(record) = finished.unsaved {
+            if self.unsaved.len() == UNSAVED {
+                self.unsaved.pop_front();
+                tracing::error!(
+                    "the store refuses records and the memory for them is full: the oldest is lost"
+                );
+            }
+            self.unsaved.push_back(record);
+            self.gate
+                .events
+                .send("store", json!({ "state": "refuses records", "waiting": self.unsaved.len() }));
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Answer { record, open } => self.answer(record, open),
+            Command::Card { number, at } => self.card(number, at),
+        }
+    }
+
+    fn answer(&mut self, record: RecordId, open: bool) {
+        let Some(answerable) = self.answerable.get_mut(&record) else {
+            tracing::debug!(record = record.0, "an answer came too late to move the door");
+            return;
+        };
+        if !open {
+            self.gate.outputs.close(record);
+            self.answerable.remove(&record);
+            return;
+        }
+        if std::mem::replace(&mut answerable.opened, true) {
+            return;
+        }
+        let person = answerable.person.clone();
+        if let Some(person) = &person {
+            self.passages.insert(person.key.clone(), (self.gate.clock.now(), Instant::now()));
+        }
+        let gate = Arc::clone(&self.gate);
+        self.finishing.spawn(async move {
+            let opening = Opening::new(OpenedBy::Record(record), &gate.settings.load(), person.as_deref());
+            if let Err(error) = gate.outputs.open(opening).await {
+                tracing::error!(%error, "the platform's order to open could not be carried out");
+            } else {
+                match gate.store.mark_opened(record).await {
+                    Ok(()) => gate.events.send("record", json!({ "id": record, "state": "opened" })),
+                    Err(error) => tracing::error!(%error, "an opening could not be noted in its record"),
+                }
+            }
+            Finished { track: None, person: None, record: None, unsaved: None }
+        });
+    }
+
+    fn card(&mut self, number: String, at: Instant) {
+        let person = match self.gate.store.people_by_card(&number) {
+            Ok(people) => people.into_iter().next().map(Arc::new),
+            Err(error) => {
+                tracing::error!(%error, "a card could not be looked up");
+                return;
+            }
+        };
+        // The visitor who was asked for a card last is the one at the reader.
+        let track = self
+            .visitors
+            .iter()
+            .filter_map(|(track, session)| match session.state {
+                State::Awaiting(CredentialKind::Card, until) => Some((until, *track)),
+                _ => None,
+            })
+            .max()
+            .map(|(_, track)| track);
+        let now = self.gate.clock.now();
+        self.weigh(track, Credential::Card { number, person }, at, now, None);
+    }
+
+    fn time_passes(&mut self) {
+        let now = Instant::now();
+        self.answerable.retain(|_, answerable| answerable.until > now);
+        let late: Vec<u64> = self
+            .visitors
+            .iter()
+            .filter(|(_, session)| matches!(session.state, State::Awaiting(_, until) if until <= now))
+            .map(|(track, _)| *track)
+            .collect();
+        for track in late {
+            let presented = self.visitors.remove(&track).map(|session| session.presented).unwrap_or_default();
+            self.time_out(Some(track), presented);
+        }
+        if let Some((_, presented)) = self.loose.take_if(|(until, _)| *until <= now) {
+            self.time_out(None, presented);
+        }
+        // The end of a track may be in a look that was dropped.
+        self.visitors.retain(|_, session| {
+            matches!(session.state, State::Awaiting(..) | State::Closing) || now < session.seen + FORGOTTEN
+        });
+        // What is older than any interval in force says nothing any more.
+        let interval = self.gate.settings.load().rules.min_interval;
+        self.passages.retain(|_, (_, instant)| instant.elapsed() <= interval);
+        if !self.unsaved.is_empty() && now >= self.save_again {
+            self.save_again = now + SAVE_AGAIN;
+            let gate = Arc::clone(&self.gate);
+            if let Some(record) = self.unsaved.pop_front() {
+                self.finishing.spawn(async move {
+                    let unsaved = gate.store.append_record(record.clone()).await.is_err().then_some(record);
+                    Finished { track: None, person: None, record: None, unsaved }
+                });
+                // One got through: the next may at once.
+                self.save_again =
+                    if self.unsaved.is_empty() { self.save_again } else { now + SAVE_AGAIN / 10 };
+            }
+        }
+    }
+
+    fn time_out(&mut self, track: Option<u64>, presented: Vec<Credential>) {
+        let person = subject(&presented).cloned();
+        let nobody = presented.iter().all(|credential| {
+            matches!(credential, Credential::Face(FaceCredential { matched: FaceMatch::Stranger { .. }, .. }))
+        });
+        // A stranger who was offered to show a document and did not is a stranger, not a late visitor.
+        let reason = if nobody { Reason::Stranger } else { Reason::Timeout };
+        let verdict = Verdict::Refuse { person, reason };
+        self.close(track, presented, verdict, Instant::now(), self.gate.clock.now(), None);
+    }
+
+    /// Hands every record in memory to the store, at a stop.
+    async fn save(&mut self, last: bool) {
+        while let Some(record) = self.unsaved.pop_front() {
+            if let Err(error) = self.gate.store.append_record(record).await {
+                tracing::error!(%error, last, "a record could not be stored and is lost");
+            }
+        }
+    }
+}
+
+/// Record first, then the door: whoever has passed is in the record whatever happens to the power.
+async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option<Snap>) -> Finished {
+    let settings = gate.settings.load_full();
+    let opens_now = happened.opens == Some(Opens::Gate);
+    let mut finished = Finished {
+        track: happened.track,
+        person: happened.person.as_ref().map(|person| person.key.clone()),
+        record: None,
+        unsaved: None,
+    };
+    let mut open_as = opens_now.then_some(OpenedBy::Unrecorded);
+    if record::is_kept(happened.reason) {
+        let snap = match snap {
+            Some(snap) => snap.jpeg().await,
+            None => None,
+        };
+        let new = record::compose(&gate, &settings, &happened, opens_now, snap);
+        match gate.store.append_record(new.clone()).await {
+            Ok(id) => {
+                finished.record = Some((id, opens_now, happened.person.clone()));
+                open_as = opens_now.then_some(OpenedBy::Record(id));
+                gate.events.send("record", json!({ "id": id, "state": "stored" }));
+            }
+            Err(error) => {
+                tracing::error!(%error, "a record could not be stored: free space, then run `menshen check`");
+                gate.events.send("store", json!({ "state": "failed", "error": error.to_string() }));
+                finished.unsaved = Some(new);
+                if gate.config.on_store_failure == OnStoreFailure::Refuse {
+                    open_as = None;
+                }
+            }
+        }
+    }
+    let mut opened: Result<bool> = Ok(false);
+    if let Some(by) = open_as {
+        let opening = Opening::new(by, &settings, happened.person.as_deref());
+        opened = gate.outputs.open(opening).await.map(|()| true);
+    }
+    if let Err(error) = &opened {
+        tracing::error!(%error, "the door could not be opened");
+    }
+    announce(&gate, &happened, finished.record.as_ref().map(|(id, ..)| *id), opened.unwrap_or(false));
+    finished
+}
+
+/// Tells everybody who listens.
+fn announce(gate: &Inner, happened: &Happened, record: Option<RecordId>, opened: bool) {
+    let latency = crate::clock::millis_between(happened.captured.into_std(), std::time::Instant::now());
+    let passes = happened.opens.is_some();
+    gate.events.send(
+        "verdict",
+        json!({
+            "verdict": if passes { "pass" } else { "refuse" },
+            "reason": happened.reason.as_str(),
+            "text": {
+                "zh-CN": text::reason(happened.reason, Language::Chinese),
+                "en": text::reason(happened.reason, Language::English),
+            },
+            "person": happened.person.as_ref().map(|person| &person.key),
+            "name": happened.person.as_ref().map(|person| &person.name),
+            "credential": happened.credentials(),
+            "score": happened.score(),
+            "track": happened.track,
+            "record": record,
+            "opened": opened,
+            "latency_ms": latency,
+        }),
+    );
+    let sentence = text::reason(happened.reason, gate.language);
+    let shown = match &happened.person {
+        Some(person) if passes => format!("{} {sentence}", person.name),
+        _ => sentence.to_owned(),
+    };
+    gate.events.send("screen", json!({ "text": shown }));
+    gate.events.send("voice", json!({ "text": sentence, "language": gate.language }));
+    tracing::info!(
+        reason = happened.reason.as_str(),
+        opened,
+        latency_ms = latency,
+        record = record.map(|id| id.0),
+        "verdict"
+    );
+}

@@ -1,0 +1,329 @@
+//! The gate with everything real but the eyes: what a camera would have seen is put in by hand.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::sync::{broadcast, mpsc};
+
+use super::outputs::Outputs;
+use super::sessions::{Command, Sessions};
+use super::settings::Settings;
+use super::sighting::{Compared, Sighting, Snap, VisibleFace};
+use super::*;
+use crate::access::{PassMode, PersonKind, Reason, Schedule};
+use crate::clock::ManualClock;
+use crate::device::relay::SimulatedRelay;
+use crate::device::wiegand::SimulatedWiegand;
+use crate::event::Event;
+use crate::frame::{Frame, PixelFormat};
+use crate::store::{NewFace, Options, RecordResult};
+
+struct Bench {
+    inner: Arc<Inner>,
+    clock: Arc<ManualClock>,
+    sightings: mpsc::Sender<Sighting>,
+    commands: mpsc::Sender<Command>,
+    events: broadcast::Receiver<Arc<Event>>,
+    relay: SimulatedRelay,
+    started: Instant,
+    _folder: tempfile::TempDir,
+}
+
+fn person(id: &str) -> Person {
+    Person {
+        key: PersonKey::new(Origin::Qyzn, id),
+        code: id.into(),
+        name: format!("person {id}"),
+        kind: PersonKind::White,
+        id_number: None,
+        card: Some(format!("{id}00")),
+        passes_left: None,
+        valid_from: None,
+        valid_until: None,
+        schedule: Schedule::default(),
+        mode: None,
+    }
+}
+
+impl Bench {
+    fn new(settings: Settings) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = ManualClock::new("2026-03-02T04:00:00Z".parse().unwrap());
+        let shared: SharedClock = clock.clone();
+        let events = Events::new(Arc::clone(&shared));
+        let options = Options { data_dir: folder.path().to_owned(), config: config::Store::default() };
+        let store = Store::open(&options, Arc::clone(&shared)).unwrap();
+        let relay = SimulatedRelay::default();
+        let (outputs, task) =
+            Outputs::new(Some(Box::new(relay.clone())), Some(Box::new(SimulatedWiegand)), events.clone());
+        tokio::spawn(task.run(settings.relay));
+        let inner = Arc::new(Inner {
+            clock: shared,
+            events: events.clone(),
+            store,
+            config: config::Gate::default(),
+            language: Language::English,
+            destinations: vec![Destination::Qyzn],
+            settings: ArcSwap::from_pointee(settings),
+            changing: Mutex::new(()),
+            live: latest::channel(None).0,
+            outputs,
+            settled: Arc::default(),
+        });
+        let (sightings, seen) = mpsc::channel(8);
+        let (commands, ordered) = mpsc::channel(8);
+        tokio::spawn(Sessions::new(Arc::clone(&inner)).run(seen, ordered));
+        let (_, events) = events.subscribe(0);
+        Self { inner, clock, sightings, commands, events, relay, started: Instant::now(), _folder: folder }
+    }
+
+    /// Sessions that remember nothing.
+    fn restart(&mut self) {
+        let (sightings, seen) = mpsc::channel(8);
+        let (commands, ordered) = mpsc::channel(8);
+        tokio::spawn(Sessions::new(Arc::clone(&self.inner)).run(seen, ordered));
+        (self.sightings, self.commands) = (sightings, commands);
+    }
+
+    /// Enrols a person with one face, whose rows are the answer.
+    async fn enrol(&self, person: Person) -> (FaceRow, PersonRow) {
+        let face = NewFace {
+            face_id: format!("face of {}", person.key.id),
+            picture: vec![1, 2, 3],
+            model: "model".into(),
+            template: vec![0; 4],
+        };
+        let change = self.inner.store.put_person(person, vec![face]).await.unwrap();
+        (change.learn[0].face, change.learn[0].person)
+    }
+
+    /// One frame, `ms` after the start.
+    async fn see(&self, ms: u64, faces: &[(u64, Compared)], lost: &[u64]) {
+        let captured = self.started + Duration::from_millis(ms);
+        let at = self.inner.clock.now();
+        let frame = Frame::raw(vec![128; 64], PixelFormat::Grey, 8, 8, 8, captured, at, 1, 0).unwrap();
+        let faces = faces
+            .iter()
+            .map(|(track, compared)| VisibleFace { track: *track, compared: *compared, liveness: None })
+            .collect();
+        let sighting = Sighting { captured, at, snap: Snap(Arc::new(frame)), faces, lost: lost.to_vec() };
+        self.sightings.send(sighting).await.ok().unwrap();
+    }
+
+    async fn event(&mut self, kind: &str) -> Arc<Event> {
+        tokio::time::timeout(Duration::from_secs(10), async {
+            loop {
+                let event = self.events.recv().await.unwrap();
+                if event.kind == kind {
+                    return event;
+                }
+            }
+        })
+        .await
+        .unwrap_or_else(|_| panic!("no {kind} event came"))
+    }
+
+    /// The next verdict: its word, its reason, its name.
+    async fn verdict(&mut self) -> (String, String, Option<String>) {
+        let event = self.event("verdict").await;
+        let text = |key: &str| event.fields.get(key).and_then(Value::as_str).map(str::to_owned);
+        (text("verdict").unwrap(), text("reason").unwrap_or_default(), text("name"))
+    }
+}
+
+fn seen((face, person): (FaceRow, PersonRow), score: f32) -> Compared {
+    Compared::Person { face, person, score }
+}
+
+const STRANGER: Compared = Compared::Stranger { score: 31.0 };
+
+#[tokio::test]
+async fn a_known_face_opens_after_its_record_is_on_disk() {
+    let mut gate = Bench::new(Settings::default());
+    let rows = gate.enrol(Person { passes_left: Some(3), ..person("1") }).await;
+    gate.see(0, &[(1, seen(rows, 95.0))], &[]).await;
+    let stored = gate.event("record").await;
+    assert_eq!(gate.event("relay").await.fields["state"], "on");
+    assert!(gate.relay.level());
+    assert_eq!(gate.verdict().await, ("pass".into(), "granted".into(), Some("person 1".into())));
+    let records = gate.inner.store.list_records(None, 10).unwrap();
+    assert_eq!(records.len(), 1);
+    let facts = &records[0].facts;
+    assert_eq!(stored.fields["id"], records[0].id.0);
+    assert_eq!((facts.result, facts.reason, facts.opened), (RecordResult::Granted, Reason::Granted, true));
+    assert_eq!((facts.face_id.as_deref(), facts.card.as_deref()), (Some("face of 1"), Some("100")));
+    assert_eq!((facts.score, facts.utc_offset_s), (Some(95.0), 28_800));
+    assert_eq!(records[0].undelivered, [Destination::Qyzn]);
+    // The frame was grey; what is stored is a JPEG.
+    let picture = gate.inner.store.record_picture(records[0].id, crate::store::PictureKind::Snap).unwrap();
+    assert_eq!(picture.unwrap()[..2], [0xff, 0xd8]);
+    let left = gate.inner.store.person(&PersonKey::new(Origin::Qyzn, "1")).unwrap().unwrap().passes_left;
+    assert_eq!(left, Some(2));
+}
+
+#[tokio::test]
+async fn a_score_just_above_the_threshold_needs_a_second_frame() {
+    let mut gate = Bench::new(Settings::default());
+    let one = gate.enrol(person("1")).await;
+    let two = gate.enrol(person("2")).await;
+    // Two frames that name different people agree on nobody.
+    gate.see(0, &[(1, seen(one, 81.0))], &[]).await;
+    gate.see(66, &[(1, seen(two, 81.0))], &[]).await;
+    gate.see(132, &[(1, seen(two, 82.0))], &[]).await;
+    assert_eq!(gate.verdict().await.2, Some("person 2".into()));
+    assert_eq!(gate.inner.store.list_records(None, 10).unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn one_visitor_is_one_session_and_the_next_behind_is_another() {
+    let mut gate = Bench::new(Settings::default());
+    let one = gate.enrol(person("1")).await;
+    let two = gate.enrol(person("2")).await;
+    gate.see(0, &[(1, seen(one, 95.0)), (2, Compared::Not)], &[]).await;
+    assert_eq!(gate.verdict().await.2, Some("person 1".into()));
+    // The first stays in the picture, the second becomes visible behind.
+    for ms in [66, 132, 198] {
+        gate.see(ms, &[(1, seen(one, 95.0)), (2, seen(two, 95.0))], &[]).await;
+    }
+    assert_eq!(gate.verdict().await.2, Some("person 2".into()));
+    gate.see(264, &[], &[1, 2]).await;
+    // The first comes back within the interval: no second passage, and no record of it.
+    gate.see(330, &[(3, seen(one, 95.0))], &[]).await;
+    assert_eq!(gate.verdict().await.1, "too_soon");
+    assert_eq!(gate.inner.store.list_records(None, 10).unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_face_that_leaves_before_the_verdict_leaves_nothing() {
+    let mut gate = Bench::new(Settings::default());
+    let one = gate.enrol(person("1")).await;
+    gate.see(0, &[(1, STRANGER)], &[]).await;
+    gate.see(500, &[(1, STRANGER)], &[]).await;
+    gate.see(900, &[], &[1]).await;
+    // Another visitor is the next to get a verdict.
+    gate.see(1000, &[(2, seen(one, 95.0))], &[]).await;
+    assert_eq!(gate.verdict().await.2, Some("person 1".into()));
+    assert_eq!(gate.inner.store.list_records(None, 10).unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_stranger_is_told_after_a_second_and_may_still_be_recognised() {
+    let mut gate = Bench::new(Settings::default());
+    let one = gate.enrol(person("1")).await;
+    for ms in [0, 400, 800, 1100] {
+        gate.see(ms, &[(1, STRANGER)], &[]).await;
+    }
+    assert_eq!(gate.verdict().await, ("refuse".into(), "stranger".into(), None));
+    assert!(!gate.relay.level());
+    // Still a stranger: told once.
+    gate.see(1200, &[(1, STRANGER)], &[]).await;
+    gate.see(2400, &[(1, STRANGER)], &[]).await;
+    // They turn to the camera.
+    gate.see(2500, &[(1, seen(one, 95.0))], &[]).await;
+    assert_eq!(gate.verdict().await.0, "pass");
+    let records = gate.inner.store.list_records(None, 10).unwrap();
+    assert_eq!(records.len(), 2);
+    assert_eq!(
+        (records[1].facts.result, records[1].facts.person_kind),
+        (RecordResult::NoMatch, PersonKind::Stranger)
+    );
+    assert_eq!(records[1].facts.score, Some(31.0));
+}
+
+#[tokio::test]
+async fn ten_visitors_at_once_all_get_their_verdict() {
+    let mut gate = Bench::new(Settings::default());
+    let mut faces = Vec::new();
+    for number in 0..10_u64 {
+        let kind = if number == 7 { PersonKind::Black } else { PersonKind::White };
+        let rows = gate.enrol(Person { kind, ..person(&number.to_string()) }).await;
+        faces.push((number, seen(rows, 95.0)));
+    }
+    gate.see(0, &faces, &[]).await;
+    let mut verdicts = Vec::new();
+    for _ in 0..10 {
+        verdicts.push(gate.verdict().await);
+    }
+    verdicts.sort_by(|a, b| a.2.cmp(&b.2));
+    for (number, verdict) in verdicts.iter().enumerate() {
+        let expected = if number == 7 { ("refuse", "black_listed") } else { ("pass", "granted") };
+        assert_eq!((verdict.0.as_str(), verdict.1.as_str()), expected, "{number}");
+    }
+    assert_eq!(gate.inner.store.list_records(None, 20).unwrap().len(), 10);
+}
+
+#[tokio::test]
+async fn one_person_in_two_places_spends_one_passage() {
+    let mut settings = Settings::default();
+    settings.rules.min_interval = Duration::ZERO;
+    let mut gate = Bench::new(settings);
+    let rows = gate.enrol(Person { passes_left: Some(1), ..person("1") }).await;
+    for ms in [0, 66] {
+        gate.see(ms, &[(1, seen(rows, 95.0)), (2, seen(rows, 95.0))], &[]).await;
+    }
+    assert_eq!(gate.verdict().await.1, "granted");
+    gate.see(132, &[(1, seen(rows, 95.0)), (2, seen(rows, 95.0))], &[]).await;
+    assert_eq!(gate.verdict().await.1, "used_up");
+}
+
+#[tokio::test]
+async fn a_remote_side_that_is_online_opens() {
+    let mut settings = Settings::default();
+    settings.rules.remote =
+        crate::access::Remote { mode: crate::access::RemoteMode::RemoteWhenOnline, online: true };
+    let mut gate = Bench::new(settings);
+    let rows = gate.enrol(person("1")).await;
+    gate.see(0, &[(1, seen(rows, 95.0))], &[]).await;
+    let verdict = gate.event("verdict").await;
+    assert_eq!((&verdict.fields["verdict"], &verdict.fields["opened"]), (&"pass".into(), &false.into()));
+    assert!(!gate.relay.level());
+    let record = RecordId(verdict.fields["record"].as_i64().unwrap());
+    gate.commands.send(Command::Answer { record, open: true }).await.ok().unwrap();
+    // A repeated answer opens once.
+    gate.commands.send(Command::Answer { record, open: true }).await.ok().unwrap();
+    assert_eq!(gate.event("relay").await.fields["record"], record.0);
+    assert_eq!(gate.event("record").await.fields["state"], "opened");
+    gate.commands.send(Command::Answer { record, open: false }).await.ok().unwrap();
+    assert_eq!(gate.event("relay").await.fields["state"], "off");
+    assert!(gate.inner.store.record(record).unwrap().unwrap().facts.opened);
+}
+
+#[tokio::test]
+async fn face_and_card_wait_for_each_other() {
+    let mut settings = Settings::default();
+    settings.rules.mode = PassMode::FaceAndCard;
+    let mut gate = Bench::new(settings);
+    let rows = gate.enrol(person("1")).await;
+    gate.enrol(person("2")).await;
+    gate.see(0, &[(1, seen(rows, 95.0))], &[]).await;
+    let verdict = gate.event("verdict").await;
+    assert_eq!((&verdict.fields["verdict"], &verdict.fields["next"]), (&"await".into(), &"card".into()));
+    let card = |number: &str| Command::Card { number: number.into(), at: tokio::time::Instant::now() };
+    gate.commands.send(card("200")).await.ok().unwrap();
+    assert_eq!(gate.verdict().await.1, "mismatch");
+    assert!(!gate.relay.level());
+    // The card first, then the face.
+    gate.commands.send(card("100")).await.ok().unwrap();
+    assert_eq!(gate.event("verdict").await.fields["next"], "face");
+    gate.see(3000, &[(2, seen(rows, 95.0))], &[1]).await;
+    assert_eq!(gate.verdict().await.1, "granted");
+    assert!(gate.relay.level());
+}
+
+#[tokio::test]
+async fn a_clock_set_back_by_a_year_neither_locks_out_nor_lets_in_twice() {
+    let mut gate = Bench::new(Settings::default());
+    let one = gate.enrol(person("1")).await;
+    gate.see(0, &[(1, seen(one, 95.0))], &[]).await;
+    assert_eq!(gate.verdict().await.1, "granted");
+    gate.clock.set("2025-03-02T04:00:00Z".parse().unwrap());
+    gate.see(100, &[], &[1]).await;
+    // The interval is still on, whatever the wall clock says.
+    gate.see(200, &[(2, seen(one, 95.0))], &[]).await;
+    assert_eq!(gate.verdict().await.1, "too_soon");
+    // After a restart only the record knows of the passage, which seems to lie a year ahead.
+    gate.restart();
+    gate.see(300, &[(3, seen(one, 95.0))], &[]).await;
+    assert_eq!(gate.verdict().await.1, "granted");
+}

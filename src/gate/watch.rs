@@ -1,0 +1,308 @@
+//! The threads of a camera: one that captures and keeps only the newest frame, one that looks at it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::sighting::{self, Compared, Sighting, Snap, VisibleFace};
+use super::{Gallery, Inner, LiveFrame};
+use crate::config;
+use crate::device::camera;
+use crate::error::{Kind, Result};
+use crate::frame::Frame;
+use crate::store::{FaceRow, PersonRow};
+use crate::vision::calibration::Calibration;
+use crate::vision::gallery::Found;
+use crate::vision::liveness::Level;
+use crate::vision::quality::QualityFault;
+use crate::vision::track::TrackId;
+use crate::vision::watch::{LookParams, SeenFace, Watcher};
+
+type Seen = SeenFace<FaceRow, PersonRow>;
+
+/// Between two attempts to open a camera that is not there.
+const REOPEN: Duration = Duration::from_secs(1);
+
+/// Frames whose buffers are kept for use again.
+const SPARE: usize = 4;
+
+/// The newest frame, for one taker.
+struct Slot {
+    state: Mutex<SlotState>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct SlotState {
+    frame: Option<Frame>,
+    /// Buffers that came back.
+    spare: Vec<Vec<u8>>,
+    /// Frames that nobody took in time.
+    dropped: u64,
+    closed: bool,
+}
+
+impl Slot {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { state: Mutex::default(), filled: Condvar::new() })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, SlotState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn buffer(&self) -> Vec<u8> {
+        self.lock().spare.pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, buffer: Vec<u8>) {
+        let mut state = self.lock();
+        if state.spare.len() < SPARE {
+            state.spare.push(buffer);
+        }
+    }
+
+    fn put(&self, frame: Frame) {
+        let mut state = self.lock();
+        if let Some(old) = state.frame.replace(frame) {
+            state.dropped += 1;
+            if state.spare.len() < SPARE {
+                state.spare.push(old.into_data());
+            }
+        }
+        self.filled.notify_one();
+    }
+
+    /// The newest frame; `None` when the slot was closed.
+    fn take(&self) -> Option<Frame> {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(frame) = state.frame.take() {
+                return Some(frame);
+            }
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_all();
+    }
+}
+
+/// Closes the slot when a thread ends for whatever reason, so that the other does not wait for ever.
+struct CloseOnDrop(Arc<Slot>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// What a look needs besides the frame.
+pub(super) struct Eyes {
+    pub(super) gate: Arc<Inner>,
+    pub(super) gallery: Arc<Gallery>,
+    pub(super) calibration: Calibration,
+    pub(super) ambiguity_margin: f32,
+    pub(super) smallest_face: u32,
+    /// What sets the tracks of this run apart from those of other cameras and of earlier runs.
+    pub(super) run: u64,
+    pub(super) settled: Arc<Settled>,
+    pub(super) sightings: mpsc::Sender<Sighting>,
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+/// Captures and looks until told to stop. Returns early only when a thread failed; call it again then.
+pub(super) fn watch(eyes: &Eyes, index: usize, camera: &config::Camera, mut watcher: Watcher) -> Result<()> {
+    let slot = Slot::new();
+    std::thread::scope(|scope| {
+        let capturing =
+            std::thread::Builder::new().name(format!("camera-{index}")).spawn_scoped(scope, || {
+                let _close = CloseOnDrop(Arc::clone(&slot));
+                capture(eyes, index, camera, &slot);
+            })?;
+        let _close = CloseOnDrop(Arc::clone(&slot));
+        while let Some(frame) = slot.take() {
+            if let Some(buffer) = look(eyes, index, frame, &mut watcher) {
+                slot.give_back(buffer);
+            }
+        }
+        // Joined by the scope; a panic in it is reported by the supervisor of this thread.
+        drop(capturing);
+        Ok(())
+    })
+}
+
+fn capture(eyes: &Eyes, index: usize, camera: &config::Camera, slot: &Slot) {
+    let mut announced = None;
+    let mut announce = |state: &'static str, error: Option<String>| {
+        if announced != Some(state) {
+            announced = Some(state);
+            if let Some(error) = &error {
+                tracing::error!(camera = index, error, "the camera is lost");
+            }
+            eyes.gate.events.send("camera", json!({ "camera": index, "state": state, "error": error }));
+        }
+    };
+    while !eyes.stop.load(Ordering::Relaxed) {
+        let mut device = match camera::open(camera, index, Arc::clone(&eyes.gate.clock)) {
+            Ok(device) => device,
+            Err(error) => {
+                announce("lost", Some(error.to_string()));
+                std::thread::sleep(REOPEN);
+                continue;
+            }
+        };
+        while !eyes.stop.load(Ordering::Relaxed) {
+            match device.capture(slot.buffer()) {
+                Ok(frame) => {
+                    announce("watching", None);
+                    slot.put(frame);
+                }
+                Err(error) if error.kind() == Kind::Input => {
+                    tracing::warn!(camera = index, %error, "a damaged frame was dropped");
+                }
+                Err(error) => {
+                    announce("lost", Some(error.to_string()));
+                    std::thread::sleep(REOPEN);
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Looks at one frame; the buffer of the frame if nobody else holds it.
+fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Option<Vec<u8>> {
+    show_live(&eyes.gate, &frame);
+    let settings = eyes.gate.settings.load();
+    let params = LookParams {
+        detect_threshold: settings.face.detect_threshold,
+        distance: settings.face.distance,
+        smallest_face: eyes.smallest_face,
+        live_level: Level::from_switch(settings.face.live_level),
+    };
+    eyes.settled.take(eyes.run, |track| watcher.settle(track));
+    let look = match watcher.look(&frame, &params, &eyes.gallery) {
+        Ok(look) => look,
+        Err(error) => {
+            tracing::warn!(camera = index, %error, "a frame could not be looked at");
+            return Some(frame.into_data());
+        }
+    };
+    if eyes.gate.events.watched() && !look.faces.is_empty() {
+        tell(eyes, index, &frame, &look.faces);
+    }
+    if look.faces.is_empty() && look.lost.is_empty() {
+        return Some(frame.into_data());
+    }
+    let threshold = f32::from(settings.face.similar_threshold);
+    let faces: Vec<VisibleFace> = look
+        .faces
+        .iter()
+        .map(|face| VisibleFace {
+            track: visitor(eyes.run, face.track),
+            compared: compare(eyes, face, threshold),
+            liveness: face.liveness,
+        })
+        .collect();
+    let lost = look.lost.iter().map(|track| visitor(eyes.run, *track)).collect();
+    let frame = Arc::new(frame);
+    let sighting =
+        Sighting { captured: frame.captured, at: frame.wall, snap: Snap(Arc::clone(&frame)), faces, lost };
+    // The sessions are behind: this look is dropped like a frame would be, the next comes in a moment. A track
+    // that ended unseen is forgotten by them later.
+    if eyes.sightings.try_send(sighting).is_err() {
+        tracing::warn!(camera = index, "the sessions are behind: a look was dropped");
+    }
+    Arc::into_inner(frame).map(Frame::into_data)
+}
+
+fn compare(eyes: &Eyes, face: &Seen, threshold: f32) -> Compared {
+    if !face.searched {
+        return Compared::Not;
+    }
+    let Some(Found { best, runner_up }) = &face.found else {
+        return Compared::Stranger { score: 0.0 };
+    };
+    let score = eyes.calibration.score(best.cosine);
+    if score < threshold {
+        return Compared::Stranger { score };
+    }
+    let next = runner_up.as_ref().map_or(0.0, |hit| eyes.calibration.score(hit.cosine));
+    if score - next < eyes.ambiguity_margin {
+        return Compared::Ambiguous { score };
+    }
+    Compared::Person { face: best.face, person: best.person, score }
+}
+
+/// The name of a track that no other camera and no earlier run has given.
+fn visitor(run: u64, track: TrackId) -> u64 {
+    run << 32 | (track.0 & u64::from(u32::MAX))
+}
+
+/// Visitors who have their verdict, on their way from the sessions to the threads that look.
+#[derive(Default)]
+pub(super) struct Settled(Mutex<Vec<u64>>);
+
+impl Settled {
+    /// The session of this visitor is decided.
+    pub(super) fn add(&self, visitor: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(visitor);
+    }
+
+    /// Hands over the tracks of one run.
+    fn take(&self, run: u64, mut each: impl FnMut(TrackId)) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|visitor| {
+            let mine = visitor >> 32 == run;
+            if mine {
+                each(TrackId(visitor & u64::from(u32::MAX)));
+            }
+            // What a run left behind that has ended is nobody's.
+            !mine && visitor >> 32 > run.saturating_sub(64)
+        });
+    }
+}
+
+/// One event for all faces of the frame: boxes in pixels of the frame.
+fn tell(eyes: &Eyes, index: usize, frame: &Frame, faces: &[Seen]) {
+    let (width, height) = frame.size();
+    let faces: Vec<_> = faces
+        .iter()
+        .map(|face| {
+            let rect = face.face.rect;
+            json!({
+                "track": visitor(eyes.run, face.track),
+                "box": [rect.left.round(), rect.top.round(), rect.width().round(), rect.height().round()],
+                "score": (face.face.score * 100.0).round(),
+                "liveness": face.liveness.map(f32::round),
+                "fault": face.fault.map(QualityFault::word),
+            })
+        })
+        .collect();
+    eyes.gate.events.send(
+        "face",
+        json!({ "camera": index, "frame": frame.number, "size": [width, height], "faces": faces }),
+    );
+}
+
+/// Shows the frame to whoever watches the page; nobody there costs nothing.
+fn show_live(gate: &Inner, frame: &Frame) {
+    if gate.live.receiver_count() == 0 {
+        return;
+    }
+    match sighting::jpeg(frame) {
+        Ok(jpeg) => {
+            let live = LiveFrame { number: frame.number, jpeg: jpeg.into(), size: frame.size() };
+            gate.live.send_replace(Some(live));
+        }
+        Err(error) => tracing::debug!(%error, "the live picture could not be made"),
+    }
+}

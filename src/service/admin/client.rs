@@ -1,0 +1,130 @@
+//! The other end: how a command talks to the agent that runs on this gate.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, header};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use super::{answer, guard};
+use crate::config::Admin;
+use crate::error::{Context, Error, Kind, Result};
+
+/// How long the agent may take to answer: three pictures on a slow board.
+const WITHIN: Duration = Duration::from_secs(120);
+
+/// The largest answer.
+const ANSWER_BYTES: usize = 64 << 20;
+
+/// A way to the running agent.
+pub struct Client {
+    address: std::net::SocketAddr,
+    token: Option<String>,
+}
+
+impl Client {
+    /// Where the configuration says that the agent listens, with the token it names.
+    pub fn new(admin: &Admin) -> Result<Self> {
+        let token = admin.token_file.as_deref().map(guard::read_token).transpose()?;
+        let mut address = admin.listen;
+        // "Everywhere" is no place to go to; this machine is one of them.
+        if address.ip().is_unspecified() {
+            address.set_ip(match address {
+                std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        Ok(Self { address, token })
+    }
+
+    /// Sends a request and waits for its answer; `Null` for an empty one. An error of the agent comes back with
+    /// its kind and text, one on the way is `Network` or `Timeout`.
+    pub fn request(&self, method: Method, path: &str, body: Option<&impl serde::Serialize>) -> Result<Value> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context(|| "the runtime cannot be started")?;
+        let body = match body {
+            Some(body) => serde_json::to_vec(body)
+                .map_err(|error| Error::caused(Kind::Input, "the request cannot be written", error))?,
+            None => Vec::new(),
+        };
+        runtime.block_on(async {
+            tokio::time::timeout(WITHIN, self.send(method, path, body)).await.unwrap_or_else(|_| {
+                Err(Error::new(
+                    Kind::Timeout,
+                    format!("the agent at {} did not answer within {} s", self.address, WITHIN.as_secs()),
+                ))
+            })
+        })
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Value> {
+        let way = || format!("the agent cannot be reached at {} (service.admin.listen)", self.address);
+        let lost = |error: hyper::Error| Error::caused(Kind::Network, way(), error);
+        let stream = TcpStream::connect(self.address).await.context_as(Kind::Network, way)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+        let connection = tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.address.to_string())
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| Error::caused(Kind::Input, "the request cannot be written", error))?;
+        let response = sender.send_request(request).await.map_err(lost)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES)
+            .collect()
+            .await
+            .map_err(|error| Error::caused(Kind::Network, way(), error))?
+            .to_bytes();
+        drop(sender);
+        connection.abort();
+        if body.is_empty() && status.is_success() {
+            return Ok(Value::Null);
+        }
+        let answer: Value = serde_json::from_slice(&body)
+            .map_err(|error| Error::caused(Kind::Network, "what listens there is not the agent", error))?;
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let error = &answer["error"];
+        let kind = error["kind"].as_str().and_then(answer::kind).unwrap_or(Kind::Network);
+        let text = error["text"].as_str().unwrap_or("the agent refused without saying why");
+        Err(Error::new(kind, text.to_owned()))
+    }
+}
+
+/// `text` as one segment of a path (RFC 3986).
+pub fn segment(text: &str) -> String {
+    use std::fmt::Write as _;
+    text.bytes().fold(String::new(), |mut path, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => path.push(byte.into()),
+            _ => {
+                let _ = write!(path, "%{byte:02X}");
+            }
+        }
+        path
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_hides_what_has_a_meaning() {
+        // RFC 3986, chapter 2.5: U+30A2 is %E3%82%A2.
+        assert_eq!(segment("a/b?c#\u{30a2} .."), "a%2Fb%3Fc%23%E3%82%A2%20..");
+    }
+}

@@ -1,0 +1,156 @@
+//! `GET /api/v1/status`: the gate in one object, and the button that opens the door.
+
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+
+use super::Shared;
+use super::answer::{Failure, json};
+use crate::access::Origin;
+use crate::config::{CameraRole, Config};
+use crate::event::Event;
+use crate::gate::OrderedBy;
+use crate::store::Destination;
+use crate::text::Language;
+
+/// A failed part of the agent is told of for so long after its last failure.
+const FAILURE_SECONDS: i64 = 600;
+
+/// What does not change while the agent runs.
+pub(super) struct About {
+    serial: String,
+    model: String,
+    language: Language,
+    cameras: Vec<CameraRole>,
+    qyzn: Option<String>,
+}
+
+impl About {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            serial: config.terminal.serial.clone(),
+            model: config.terminal.model.clone(),
+            language: config.terminal.language,
+            cameras: config.camera.iter().map(|camera| camera.role).collect(),
+            qyzn: config.platform.qyzn.as_ref().map(|qyzn| qyzn.server.clone()),
+        }
+    }
+}
+
+/// What the last events of each kind and subject say.
+struct Standing(Vec<std::sync::Arc<Event>>);
+
+impl Standing {
+    /// The last event of `kind` whose `field` is `value`.
+    fn of(&self, kind: &str, field: &str, value: &Value) -> Option<&Event> {
+        self.0.iter().find(|event| event.kind == kind && event.fields.get(field) == Some(value)).map(|event| &**event)
+    }
+
+    /// The last event of `kind`, whatever its subject.
+    fn last(&self, kind: &str) -> Option<&Event> {
+        self.0.iter().filter(|event| event.kind == kind).max_by_key(|event| event.id).map(|event| &**event)
+    }
+}
+
+/// `GET /api/v1/status`.
+pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Failure> {
+    let qyzn = shared.about.qyzn.is_some();
+    let (counts, outbox) = shared
+        .read(move |store| {
+            let outbox = if qyzn { Some(store.outbox_len(Destination::Qyzn)?) } else { None };
+            Ok((store.counts()?, outbox))
+        })
+        .await?;
+    let stored_notices = shared.read(|store| store.notices()).await?;
+    let standing = Standing(shared.gate.events().standing());
+    let about = &shared.about;
+    let ready = standing.of("task", "task", &"agent".into()).filter(|event| event.fields.get("state") == Some(&"ready".into()));
+    let cameras: Vec<Value> = about.cameras.iter().enumerate().map(|(index, role)| camera(&standing, index, *role)).collect();
+    let platforms: Vec<Value> = about
+        .qyzn
+        .iter()
+        .map(|server| {
+            let event = standing.of("platform", "platform", &Origin::Qyzn.as_str().into());
+            let mut platform = state(event, "connecting");
+            platform.insert("platform".into(), Origin::Qyzn.as_str().into());
+            platform.insert("server".into(), server.as_str().into());
+            platform.insert("outbox".into(), json!(outbox));
+            Value::Object(platform)
+        })
+        .collect();
+    let mut notices: Vec<Value> = failures(&standing, shared.gate.clock().now());
+    notices.extend(stored_notices.iter().map(|notice| {
+        json!({ "kind": notice.kind, "count": notice.count, "first": notice.first, "last": notice.last })
+    }));
+    Ok(json(&json!({
+        "name": "menshen",
+        "version": env!("CARGO_PKG_VERSION"),
+        "serial": about.serial,
+        "model": about.model,
+        "language": about.language,
+        "run": shared.run,
+        "time": shared.gate.clock().now(),
+        "utc_offset_s": shared.gate.settings().time.offset().seconds(),
+        "uptime_s": shared.started.elapsed().as_secs(),
+        "ready": ready.is_some(),
+        "ready_ms": ready.and_then(|event| event.fields.get("ready_ms")),
+        "cameras": cameras,
+        "platforms": platforms,
+        "door": state(standing.last("relay"), "unknown"),
+        "store": counts,
+        "outbox": outbox.unwrap_or(0),
+        "last_verdict": standing.last("verdict"),
+        "last_event": shared.gate.events().last_id(),
+        "notices": notices,
+    })))
+}
+
+/// What a camera is doing.
+fn camera(standing: &Standing, index: usize, role: CameraRole) -> Value {
+    let mut camera = state(standing.of("camera", "camera", &index.into()), "starting");
+    camera.insert("camera".into(), index.into());
+    camera.insert("role".into(), json!(role));
+    Value::Object(camera)
+}
+
+/// The fields of an event with its time as `since`, or a state without one.
+fn state(event: Option<&Event>, otherwise: &str) -> Map<String, Value> {
+    match event {
+        Some(event) => {
+            let mut fields = event.fields.clone();
+            fields.insert("since".into(), json!(event.time));
+            fields
+        }
+        None => Map::from_iter([("state".to_owned(), otherwise.into())]),
+    }
+}
+
+/// What a technician should look at, from the last events.
+fn failures(standing: &Standing, now: jiff::Timestamp) -> Vec<Value> {
+    let text = |event: &Event, field: &str| event.fields.get(field).and_then(Value::as_str).map(str::to_owned);
+    standing
+        .0
+        .iter()
+        .filter_map(|event| {
+            let state = text(event, "state")?;
+            let kind = match (event.kind, state.as_str()) {
+                ("task", "failed") if now.duration_since(event.time).as_secs() < FAILURE_SECONDS => "task_failed",
+                ("camera", "lost") => "camera_lost",
+                ("relay", "failed") => "relay_failed",
+                // The store's word for each of its states but the good one is a notice.
+                ("store", "ok") => return None,
+                ("store", _) => "store_failed",
+                _ => return None,
+            };
+            let about = text(event, "task").or_else(|| event.fields.get("camera").map(Value::to_string));
+            Some(json!({ "kind": kind, "about": about, "text": text(event, "error").unwrap_or(state), "last": event.time }))
+        })
+        .collect()
+}
+
+/// `POST /api/v1/door/open`.
+pub(super) async fn open_door(State(shared): State<Shared>) -> Result<Response, Failure> {
+    shared.gate.open_door(OrderedBy::Technician).await?;
+    tracing::info!("the door was opened from the admin page");
+    Ok(json(&json!({ "ordered": true })))
+}

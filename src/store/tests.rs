@@ -1,0 +1,678 @@
+//! The store as its callers see it. What needs a process of its own is in `tests/store_*.rs`.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::access::*;
+use crate::clock::ManualClock;
+
+struct House {
+    folder: tempfile::TempDir,
+    clock: Arc<ManualClock>,
+    options: Options,
+}
+
+fn house() -> House {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { data_dir: folder.path().join("data"), config: crate::config::Store::default() };
+    let clock = ManualClock::new("2024-05-01T08:00:00Z".parse().unwrap());
+    House { folder, clock, options }
+}
+
+impl House {
+    fn open(&self) -> Store {
+        Store::open(&self.options, self.clock.clone()).unwrap()
+    }
+}
+
+fn key(id: &str) -> PersonKey {
+    PersonKey::new(Origin::Qyzn, id)
+}
+
+fn person(id: &str) -> Person {
+    Person {
+        key: key(id),
+        code: format!("code {id}"),
+        name: "张三".into(),
+        kind: PersonKind::White,
+        id_number: Some(format!("11010119900307{id:0>4}x")),
+        card: Some(format!("00aB{id}")),
+        passes_left: Some(3),
+        valid_from: Some(Bound::Local("2024-01-01T00:00:00".parse().unwrap())),
+        valid_until: Some(Bound::Utc("2030-01-01T00:00:00Z".parse().unwrap())),
+        schedule: Schedule {
+            simple: SimpleSchedule {
+                days: [true, true, true, true, true, false, false],
+                periods: Some(Periods(vec![Period { from: 480, to: 1080 }])),
+            },
+            extended: Some(ExtendedSchedule {
+                id: "1".into(),
+                name: "规则".into(),
+                weekly: std::array::from_fn(|_| DayRule::Always),
+                holidays: vec![Holiday {
+                    name: "元旦".into(),
+                    first: "2024-01-01".parse().unwrap(),
+                    last: "2024-01-02".parse().unwrap(),
+                    rule: DayRule::Never,
+                }],
+            }),
+        },
+        mode: Some(PassMode::FaceOrCard),
+    }
+}
+
+fn face(id: &str) -> NewFace {
+    NewFace {
+        face_id: id.into(),
+        picture: format!("picture {id}").repeat(1000).into_bytes(),
+        model: "m1".into(),
+        template: format!("template {id}").into_bytes(),
+    }
+}
+
+fn record(of: Option<&str>, opened: bool) -> NewRecord {
+    NewRecord {
+        facts: RecordFacts {
+            at: "2024-05-01T08:00:00.123Z".parse().unwrap(),
+            utc_offset_s: 28800,
+            person: of.map(key),
+            face_id: Some("f".into()),
+            name: "张三".into(),
+            person_kind: PersonKind::White,
+            id_number: Some("110101199003070001".into()),
+            card: Some("123".into()),
+            score: Some(91.5),
+            liveness: None,
+            result: RecordResult::Granted,
+            reason: Reason::Granted,
+            opened,
+            latency_ms: 180,
+            body_temp: None,
+        },
+        pictures: vec![
+            (PictureKind::Snap, b"snap".repeat(500)),
+            (PictureKind::Document, b"document".to_vec()),
+        ],
+        destinations: vec![Destination::Qyzn, Destination::HttpPush],
+        spend: of.map(key),
+    }
+}
+
+fn templates(store: &Store, model: &str) -> Vec<(FaceRow, PersonRow, Vec<u8>)> {
+    let mut all = Vec::new();
+    let damaged = store
+        .each_template(model, &mut |face, person, template| all.push((face, person, template.to_vec())))
+        .unwrap();
+    assert_eq!(damaged, 0);
+    all
+}
+
+#[test]
+fn a_person_comes_back_as_they_were_put_also_after_a_restart() {
+    let house = house();
+    let store = house.open();
+    let change = store.put_person(person("1"), vec![face("a"), face("b")]).wait().unwrap();
+    assert!(change.forget.is_empty());
+    assert_eq!(change.learn.len(), 2);
+    assert_eq!(change.learn[1].template, b"template b");
+    for store in [store.clone(), {
+        store.close();
+        house.open()
+    }] {
+        if store.inner.closed.load(Ordering::Acquire) {
+            assert_eq!(store.person(&key("1")).unwrap_err().kind(), Kind::Stopped);
+            assert_eq!(store.add_person(person("2")).wait().unwrap_err().kind(), Kind::Stopped);
+            assert_eq!(store.retain().wait().unwrap_err().kind(), Kind::Stopped);
+            continue;
+        }
+        assert_eq!(store.person(&key("1")).unwrap(), Some(person("1")));
+        assert_eq!(store.person(&PersonKey::new(Origin::Local, "1")).unwrap(), None);
+        let row = change.learn[0].person;
+        assert_eq!(store.person_by_row(row).unwrap(), Some(person("1")));
+        let listed = store.list_people(None, 10).unwrap();
+        assert_eq!(listed.len(), 1);
+        assert_eq!(listed[0].row, row);
+        assert_eq!(
+            listed[0].faces,
+            [(change.learn[0].face, "a".to_owned()), (change.learn[1].face, "b".to_owned())]
+        );
+        assert_eq!(store.face_id(change.learn[1].face).unwrap().as_deref(), Some("b"));
+        assert_eq!(store.face_picture(change.learn[1].face).unwrap(), Some(face("b").picture));
+        assert_eq!(
+            templates(&store, "m1"),
+            change.learn.iter().map(|one| (one.face, one.person, one.template.clone())).collect::<Vec<_>>()
+        );
+        assert!(templates(&store, "m2").is_empty());
+        let counts = store.counts().unwrap();
+        assert_eq!((counts.people, counts.faces, counts.records), (1, 2, 0));
+    }
+}
+
+#[test]
+fn people_are_added_edited_and_removed() {
+    let house = house();
+    let store = house.open();
+    store.add_person(person("1")).wait().unwrap();
+    assert_eq!(store.add_person(person("1")).wait().unwrap_err().kind(), Kind::Exists);
+    assert_eq!(store.add_person(person("")).wait().unwrap_err().kind(), Kind::Input);
+    assert_eq!(store.add_person(person(&"1".repeat(65))).wait().unwrap_err().kind(), Kind::Input);
+
+    store
+        .edit_person(key("1"), |person| {
+            person.name = "李四".into();
+            person.card = None;
+            Ok(())
+        })
+        .wait()
+        .unwrap();
+    let edited = store.person(&key("1")).unwrap().unwrap();
+    assert_eq!((edited.name.as_str(), edited.card.as_deref()), ("李四", None));
+    assert!(store.people_by_card("ab1").unwrap().is_empty());
+
+    let error = store
+        .edit_person(key("1"), |person| {
+            person.name = "no".into();
+            Err(Error::new(Kind::Face, "mine"))
+        })
+        .wait()
+        .unwrap_err();
+    assert_eq!((error.kind(), error.message()), (Kind::Face, "mine"));
+    let error = store
+        .edit_person(key("1"), |person| {
+            person.key.id = "2".into();
+            Ok(())
+        })
+        .wait()
+        .unwrap_err();
+    assert_eq!(error.kind(), Kind::Input);
+    assert_eq!(store.person(&key("1")).unwrap().unwrap(), edited);
+    assert_eq!(store.edit_person(key("9"), |_| Ok(())).wait().unwrap_err().kind(), Kind::NotFound);
+
+    let learned = store.put_face(key("1"), face("a")).wait().unwrap().learn[0].face;
+    let gone = store.delete_person(key("1")).wait().unwrap();
+    assert_eq!(gone.forget, [learned]);
+    assert_eq!(store.person(&key("1")).unwrap(), None);
+    assert_eq!(store.face_picture(learned).unwrap(), None);
+    assert_eq!(store.delete_person(key("1")).wait().unwrap_err().kind(), Kind::NotFound);
+    let again = store.put_person(person("1"), vec![face("a")]).wait().unwrap().learn[0].clone();
+    assert!(again.face > learned, "rows of faces are never used again");
+}
+
+#[test]
+fn faces_are_at_most_three_and_belong_to_one_person() {
+    let house = house();
+    let store = house.open();
+    assert_eq!(store.put_face(key("1"), face("a")).wait().unwrap_err().kind(), Kind::NotFound);
+    store.put_person(person("1"), vec![face("a"), face("b")]).wait().unwrap();
+    store.add_person(person("2")).wait().unwrap();
+    assert_eq!(store.put_face(key("2"), face("a")).wait().unwrap_err().kind(), Kind::Exists);
+    store.put_face(key("1"), face("c")).wait().unwrap();
+    assert_eq!(store.put_face(key("1"), face("d")).wait().unwrap_err().kind(), Kind::Input);
+
+    let old = store.list_people(None, 1).unwrap()[0].faces[1].0;
+    let mut better = face("b");
+    better.template = b"better".to_vec();
+    let change = store.put_face(key("1"), better).wait().unwrap();
+    assert_eq!(change.forget, [old]);
+    assert_eq!(change.learn[0].template, b"better");
+    assert_eq!(store.counts().unwrap().faces, 3);
+
+    let four = vec![face("1"), face("2"), face("3"), face("4")];
+    assert_eq!(store.put_person(person("1"), four).wait().unwrap_err().kind(), Kind::Input);
+    let twice = vec![face("1"), face("1")];
+    assert_eq!(store.put_person(person("1"), twice).wait().unwrap_err().kind(), Kind::Input);
+    // A face id taken from another person undoes the whole order.
+    let error = store.put_person(person("2"), vec![face("x"), face("a")]).wait().unwrap_err();
+    assert_eq!(error.kind(), Kind::Exists);
+    assert_eq!(store.counts().unwrap().faces, 3);
+
+    let replaced = store.put_person(person("1"), vec![face("z")]).wait().unwrap();
+    assert_eq!((replaced.forget.len(), replaced.learn.len()), (3, 1));
+    assert_eq!(store.delete_face(Origin::Local, "z".into()).wait().unwrap_err().kind(), Kind::NotFound);
+    let change = store.delete_face(Origin::Qyzn, "z".into()).wait().unwrap();
+    assert_eq!(change.forget, [replaced.learn[0].face]);
+    assert_eq!(store.delete_face(Origin::Qyzn, "z".into()).wait().unwrap_err().kind(), Kind::NotFound);
+
+    store.put_person(person("1"), vec![face("p"), face("q")]).wait().unwrap();
+    assert_eq!(store.delete_faces(key("1")).wait().unwrap().forget.len(), 2);
+    assert_eq!(store.delete_faces(key("9")).wait().unwrap_err().kind(), Kind::NotFound);
+    assert!(store.person(&key("1")).unwrap().is_some());
+}
+
+#[test]
+fn clearing_one_origin_leaves_the_others() {
+    let house = house();
+    let store = house.open();
+    let first = store.put_person(person("1"), vec![face("a")]).wait().unwrap().learn[0].face;
+    let mut other = person("1");
+    other.key.origin = Origin::TerminalWs;
+    store.put_person(other.clone(), vec![face("a")]).wait().unwrap();
+    assert_eq!(store.clear_people(Origin::Qyzn).wait().unwrap().forget, [first]);
+    assert_eq!(store.person(&key("1")).unwrap(), None);
+    assert_eq!(store.person(&other.key).unwrap(), Some(other));
+    assert_eq!(store.counts().unwrap().faces, 1);
+}
+
+#[test]
+fn cards_and_identity_numbers_are_found_in_any_spelling() {
+    let house = house();
+    let store = house.open();
+    let mut one = person("1");
+    one.card = Some("0000AbCd12".into());
+    one.id_number = Some("11010119900307123x".into());
+    let mut two = person("2");
+    two.card = Some(" 0abcd12 ".into());
+    two.id_number = None;
+    let mut three = person("3");
+    three.card = Some("0000".into());
+    three.id_number = Some(String::new());
+    for person in [&one, &two, &three] {
+        store.add_person(person.clone()).wait().unwrap();
+    }
+    for spelling in ["ABCD12", "abcd12", "0ABCD12", " 000abcD12"] {
+        assert_eq!(store.people_by_card(spelling).unwrap(), [one.clone(), two.clone()], "{spelling}");
+    }
+    assert_eq!(store.people_by_card("0").unwrap(), [three.clone()]);
+    for nobody in ["", " ", "ABCD120", "BCD12"] {
+        assert!(store.people_by_card(nobody).unwrap().is_empty(), "{nobody}");
+    }
+    assert_eq!(store.people_by_id_number("11010119900307123X").unwrap(), [one]);
+    assert!(store.people_by_id_number("").unwrap().is_empty());
+    assert!(store.people_by_id_number("1").unwrap().is_empty());
+}
+
+#[test]
+fn a_face_moves_to_another_model_while_it_is_there() {
+    let house = house();
+    let store = house.open();
+    let (send, told) = mpsc::channel();
+    store.observe_people(move |change| send.send(change.clone()).unwrap());
+    let mut rows = Vec::new();
+    for id in ["1", "2", "3"] {
+        rows.push(store.put_person(person(id), vec![face(id)]).wait().unwrap().learn[0].clone());
+    }
+    assert!(store.faces_without("m1", None, 10).unwrap().is_empty());
+    let pairs: Vec<_> = rows.iter().map(|row| (row.face, row.person)).collect();
+    assert_eq!(store.faces_without("m2", None, 10).unwrap(), pairs);
+    assert_eq!(store.faces_without("m2", None, 2).unwrap(), pairs[..2]);
+    assert_eq!(store.faces_without("m2", Some(rows[0].face), 10).unwrap(), pairs[1..]);
+    assert!(store.set_template(rows[1].face, "m2".into(), b"new".to_vec()).wait().unwrap());
+    assert_eq!(templates(&store, "m2"), [(rows[1].face, rows[1].person, b"new".to_vec())]);
+    assert_eq!(templates(&store, "m1").len(), 2);
+    store.delete_person(key("3")).wait().unwrap();
+    assert!(!store.set_template(rows[2].face, "m2".into(), b"new".to_vec()).wait().unwrap());
+    assert_eq!(
+        store.set_template(rows[0].face, String::new(), b"new".to_vec()).wait().unwrap_err().kind(),
+        Kind::Input
+    );
+
+    let told: Vec<GalleryChange> = told.try_iter().collect();
+    assert_eq!(told.len(), 5);
+    assert_eq!(told[3].forget, [rows[1].face]);
+    assert_eq!(told[3].learn[0].template, b"new");
+    assert_eq!(told[4].forget, [rows[2].face]);
+}
+
+#[test]
+fn a_record_its_pictures_outbox_and_passage_are_one() {
+    let house = house();
+    let store = house.open();
+    store.add_person(person("1")).wait().unwrap();
+    let id = store.append_record(record(Some("1"), true)).wait().unwrap();
+    let stored = store.record(id).unwrap().unwrap();
+    assert_eq!(stored.facts, record(Some("1"), true).facts);
+    assert_eq!(stored.pictures, [PictureKind::Snap, PictureKind::Document]);
+    assert_eq!(stored.undelivered, [Destination::Qyzn, Destination::HttpPush]);
+    assert_eq!(store.record_picture(id, PictureKind::Snap).unwrap().unwrap(), b"snap".repeat(500));
+    assert_eq!(store.record_picture(id, PictureKind::Document).unwrap().unwrap(), b"document");
+    assert_eq!(store.person(&key("1")).unwrap().unwrap().passes_left, Some(2));
+    assert_eq!(store.last_passage(&key("1")).unwrap(), Some(stored.facts.at));
+
+    // Two kinds of picture, not two pictures of a kind: the whole record is refused, nothing is spent.
+    let mut twice = record(Some("1"), true);
+    twice.pictures.push((PictureKind::Snap, Vec::new()));
+    store.append_record(twice).wait().unwrap_err();
+    assert_eq!(store.person(&key("1")).unwrap().unwrap().passes_left, Some(2));
+    assert_eq!(store.list_records(None, 10).unwrap().len(), 1);
+
+    for left in [1, 0, 0] {
+        store.append_record(record(Some("1"), true)).wait().unwrap();
+        assert_eq!(store.person(&key("1")).unwrap().unwrap().passes_left, Some(left));
+    }
+    // Without a limit there is nothing to spend, without a person neither.
+    store
+        .edit_person(key("1"), |person| {
+            person.passes_left = None;
+            Ok(())
+        })
+        .wait()
+        .unwrap();
+    store.append_record(record(Some("1"), true)).wait().unwrap();
+    assert_eq!(store.person(&key("1")).unwrap().unwrap().passes_left, None);
+    store.append_record(record(Some("nobody"), true)).wait().unwrap();
+    store.append_record(record(None, false)).wait().unwrap();
+
+    let newest = store.list_records(None, 3).unwrap();
+    assert_eq!(newest.iter().map(|record| record.id.0).collect::<Vec<_>>(), [7, 6, 5]);
+    let next = store.list_records(Some(RecordId(5)), 3).unwrap();
+    assert_eq!(next.iter().map(|record| record.id.0).collect::<Vec<_>>(), [4, 3, 2]);
+    assert_eq!(store.record(RecordId(99)).unwrap(), None);
+}
+
+#[test]
+fn the_last_passage_is_the_last_that_opened_and_outlives_restart_and_records() {
+    let house = house();
+    let store = house.open();
+    store.add_person(person("1")).wait().unwrap();
+    assert_eq!(store.last_passage(&key("1")).unwrap(), None);
+    let at = |seconds: i64| Timestamp::from_second(seconds).unwrap();
+    let mut shut = record(Some("1"), false);
+    shut.facts.at = at(100);
+    let shut = store.append_record(shut).wait().unwrap();
+    let mut refused = record(Some("1"), true);
+    refused.facts.reason = Reason::StrangerAllowed;
+    store.append_record(refused).wait().unwrap();
+    assert_eq!(store.last_passage(&key("1")).unwrap(), None);
+
+    // The platform opens after all.
+    store.mark_opened(shut).wait().unwrap();
+    assert!(store.record(shut).unwrap().unwrap().facts.opened);
+    assert_eq!(store.last_passage(&key("1")).unwrap(), Some(at(100)));
+    store.mark_opened(shut).wait().unwrap();
+    store.mark_opened(RecordId(99)).wait().unwrap();
+
+    let mut later = record(Some("1"), true);
+    later.facts.at = at(200);
+    store.append_record(later).wait().unwrap();
+    // After the clock went back, a passage of now counts, not the latest by the clock.
+    let mut earlier = record(Some("1"), true);
+    earlier.facts.at = at(150);
+    store.append_record(earlier).wait().unwrap();
+    store.clear_records().wait().unwrap();
+    store.close();
+    let store = house.open();
+    assert_eq!(store.last_passage(&key("1")).unwrap(), Some(at(150)));
+    store.put_person(person("1"), vec![]).wait().unwrap();
+    assert_eq!(store.last_passage(&key("1")).unwrap(), Some(at(150)));
+    store.delete_person(key("1")).wait().unwrap();
+    store.add_person(person("1")).wait().unwrap();
+    assert_eq!(store.last_passage(&key("1")).unwrap(), None);
+}
+
+#[test]
+fn the_outbox_keeps_order_and_never_uses_a_number_again() {
+    let house = house();
+    let store = house.open();
+    for _ in 0..3 {
+        store.append_record(record(None, false)).wait().unwrap();
+    }
+    let waiting = store.outbox(Destination::Qyzn, None, 10).unwrap();
+    assert_eq!(
+        waiting.iter().map(|entry| (entry.id.0, entry.record.id.0)).collect::<Vec<_>>(),
+        [(1, 1), (3, 2), (5, 3)]
+    );
+    assert_eq!(store.outbox(Destination::Qyzn, Some(OutboxId(1)), 1).unwrap()[0].id, OutboxId(3));
+    assert_eq!(store.outbox_len(Destination::Qyzn).unwrap(), 3);
+
+    store.delivered(OutboxId(3)).wait().unwrap();
+    store.delivered(OutboxId(3)).wait().unwrap();
+    store.delivered(OutboxId(999)).wait().unwrap();
+    assert_eq!(store.outbox_len(Destination::Qyzn).unwrap(), 2);
+    assert_eq!(store.outbox_len(Destination::HttpPush).unwrap(), 3);
+    assert_eq!(store.record(RecordId(2)).unwrap().unwrap().undelivered, [Destination::HttpPush]);
+
+    assert_eq!(store.clear_records().wait().unwrap(), 3);
+    assert_eq!(store.outbox_len(Destination::HttpPush).unwrap(), 0);
+    store.close();
+    let store = house.open();
+    let id = store.append_record(record(None, false)).wait().unwrap();
+    assert_eq!(id, RecordId(4));
+    assert_eq!(store.outbox(Destination::Qyzn, None, 10).unwrap()[0].id, OutboxId(7));
+}
+
+#[test]
+fn settings_are_json_texts_by_key() {
+    let house = house();
+    let store = house.open();
+    assert_eq!(store.setting("vaparam").unwrap(), None);
+    store.put_setting("vaparam", "{\"a\":1}".into()).wait().unwrap();
+    store.put_setting("vaparam", "{\"a\":2}".into()).wait().unwrap();
+    assert_eq!(store.put_setting("vaparam", "{\"a\":".into()).wait().unwrap_err().kind(), Kind::Input);
+    assert_eq!(store.setting("vaparam").unwrap().as_deref(), Some("{\"a\":2}"));
+}
+
+#[test]
+fn orders_that_wait_share_a_commit_and_fail_alone() {
+    let house = house();
+    let store = house.open();
+    // The writer is held at its first order while the others queue up behind it.
+    let (entered, at_work) = mpsc::channel();
+    let (go, held) = mpsc::channel::<()>();
+    let first = store.order(Class::Plain, 0, move |_| {
+        entered.send(()).unwrap();
+        held.recv().unwrap();
+        Ok(())
+    });
+    at_work.recv().unwrap();
+    let added = store.add_person(person("1"));
+    let taken = store.add_person(person("1"));
+    let panics = store.order(Class::Plain, 0, |desk| -> Result<()> {
+        desk.db.execute("DELETE FROM people", [])?;
+        desk.announce(GalleryChange { forget: vec![FaceRow(1)], learn: vec![] });
+        panic!("a defect of an order");
+    });
+    let last = store.put_person(person("2"), vec![face("b")]);
+    let changes: i64 = store.read(|db| sqlite::number(db, "data_version")).unwrap();
+    let (send, told) = mpsc::channel();
+    store.observe_people(move |change| send.send(change.clone()).unwrap());
+    go.send(()).unwrap();
+    first.wait().unwrap();
+    added.wait().unwrap();
+    assert_eq!(taken.wait().unwrap_err().kind(), Kind::Exists);
+    assert!(panics.wait().unwrap_err().to_string().contains("defect"));
+    let learned = last.wait().unwrap();
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [learned]);
+    assert_eq!(store.counts().unwrap().people, 2);
+    // `data_version` counts the commits of others as one connection sees them: the same connection (there is
+    // only one in the pool) saw at least one, and the writer lives on.
+    assert_ne!(store.read(|db| sqlite::number(db, "data_version")).unwrap(), changes);
+    store.add_person(person("3")).wait().unwrap();
+}
+
+#[test]
+fn a_full_queue_answers_busy_and_keeps_room_for_records() {
+    let house = house();
+    let store = house.open();
+    let (entered, at_work) = mpsc::channel();
+    let (go, held) = mpsc::channel::<()>();
+    let first = store.order(Class::Plain, 0, move |_| {
+        entered.send(()).unwrap();
+        held.recv().unwrap();
+        Ok(())
+    });
+    at_work.recv().unwrap();
+    let mut orders: Vec<_> = (0..1024).map(|i| store.add_person(person(&i.to_string()))).collect();
+    assert_eq!(store.add_person(person("more")).wait().unwrap_err().kind(), Kind::Busy);
+    let records: Vec<_> = (0..1024).map(|_| store.append_record(record(None, false))).collect();
+    assert_eq!(store.append_record(record(None, false)).wait().unwrap_err().kind(), Kind::Busy);
+    go.send(()).unwrap();
+    first.wait().unwrap();
+    for order in orders.drain(..) {
+        order.wait().unwrap();
+    }
+    for (i, record) in (1..).zip(records) {
+        assert_eq!(record.wait().unwrap(), RecordId(i));
+    }
+    assert_eq!(store.counts().unwrap().people, 1024);
+
+    // By bytes: one picture of 10 MiB after the other, until 32 MiB wait.
+    let (entered, at_work) = mpsc::channel();
+    let (go, held) = mpsc::channel::<()>();
+    let first = store.order(Class::Plain, 0, move |_| {
+        entered.send(()).unwrap();
+        held.recv().unwrap();
+        Ok(())
+    });
+    at_work.recv().unwrap();
+    let mut large = face("large");
+    large.picture = vec![0; 10 << 20];
+    let outcomes: Vec<_> = (0..4).map(|_| store.put_face(key("1"), large.clone())).collect();
+    go.send(()).unwrap();
+    first.wait().unwrap();
+    let outcomes: Vec<_> =
+        outcomes.into_iter().map(|one| one.wait().map_err(|error| error.kind()).err()).collect();
+    assert_eq!(outcomes, [None, None, None, Some(Kind::Busy)]);
+}
+
+#[test]
+fn closing_finishes_what_waits() {
+    let house = house();
+    let store = house.open();
+    let orders: Vec<_> = (0..50).map(|i| store.add_person(person(&i.to_string()))).collect();
+    store.close();
+    for order in orders {
+        order.wait().unwrap();
+    }
+    assert_eq!(house.open().counts().unwrap().people, 50);
+}
+
+#[tokio::test]
+async fn a_pending_write_can_be_awaited() {
+    let house = house();
+    let store = house.open();
+    store.add_person(person("1")).await.unwrap();
+    assert_eq!(store.add_person(person("1")).await.unwrap_err().kind(), Kind::Exists);
+}
+
+#[test]
+fn one_program_writes_and_others_read() {
+    let house = house();
+    let error = Store::open_read_only(&house.options).err().unwrap();
+    assert_eq!(error.kind(), Kind::NotFound);
+    let store = house.open();
+    let error = Store::open(&house.options, house.clock.clone()).err().unwrap();
+    assert_eq!(error.kind(), Kind::Busy);
+    assert!(error.to_string().contains("another program writes to the store"), "{error}");
+    store.add_person(person("1")).wait().unwrap();
+    let reader = Store::open_read_only(&house.options).unwrap();
+    assert_eq!(reader.person(&key("1")).unwrap(), Some(person("1")));
+    assert!(reader.add_person(person("2")).wait().unwrap_err().to_string().contains("reading only"));
+    assert!(reader.retain().wait().unwrap_err().to_string().contains("reading only"));
+    // It sees what is committed later, and still reads when the writer is gone.
+    store.add_person(person("2")).wait().unwrap();
+    assert_eq!(reader.counts().unwrap().people, 2);
+    drop(store);
+    assert_eq!(reader.counts().unwrap().people, 2);
+    drop(reader);
+    assert_eq!(Store::open_read_only(&house.options).unwrap().counts().unwrap().people, 2);
+}
+
+#[test]
+fn another_key_a_missing_key_and_a_newer_store_are_told_apart() {
+    let house = house();
+    let path = house.options.data_dir.join("device.key");
+    let store = house.open();
+    store.add_person(person("1")).wait().unwrap();
+    drop(store);
+    let right = std::fs::read(&path).unwrap();
+    let fails = |what: &str| {
+        for error in [
+            Store::open(&house.options, house.clock.clone()).err().unwrap(),
+            Store::open_read_only(&house.options).err().unwrap(),
+        ] {
+            assert_eq!(error.kind(), Kind::Store);
+            assert!(error.to_string().contains(what), "{error}");
+        }
+    };
+    std::fs::write(&path, [0; 32]).unwrap();
+    fails("wrong key");
+    std::fs::remove_file(&path).unwrap();
+    fails("is missing, but a store made with it exists");
+    std::fs::write(&path, &right).unwrap();
+    fails("can be read by others");
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    assert_eq!(house.open().person(&key("1")).unwrap(), Some(person("1")));
+
+    let db = Connection::open(house.options.file()).unwrap();
+    db.pragma_update(None, "user_version", 2).unwrap();
+    drop(db);
+    fails("newer than the 1 this program knows");
+}
+
+#[test]
+fn nothing_readable_is_in_the_files() {
+    let house = house();
+    let store = house.open();
+    let mut one = person("1");
+    one.name = "PLAINNAME".into();
+    one.code = "PLAINCODE".into();
+    one.card = Some("7766554433".into());
+    one.id_number = Some("110101199003071234".into());
+    let mut with = face("a");
+    with.picture = b"PLAINPICTURE".to_vec();
+    with.template = b"PLAINTEMPLATE".to_vec();
+    store.put_person(one, vec![with]).wait().unwrap();
+    let mut record = record(Some("1"), true);
+    record.facts.name = "PLAINNAME".into();
+    record.facts.card = Some("7766554433".into());
+    record.facts.id_number = Some("110101199003071234".into());
+    record.pictures = vec![(PictureKind::Snap, b"PLAINPICTURE".to_vec())];
+    store.append_record(record).wait().unwrap();
+    let look = || {
+        let mut bytes = Vec::new();
+        for file in std::fs::read_dir(&house.options.data_dir).unwrap() {
+            bytes.extend(std::fs::read(file.unwrap().path()).unwrap());
+        }
+        for secret in ["PLAIN", "7766554433", "110101199003071234"] {
+            assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
+        }
+        assert!(bytes.windows(4).any(|window| window == b"qyzn"), "the test looks at the right files");
+    };
+    look();
+    drop(store);
+    look();
+}
+
+#[test]
+fn files_are_for_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let house = house();
+    let store = house.open();
+    store.add_person(person("1")).wait().unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o077;
+    assert_eq!(mode(&house.options.data_dir), 0);
+    let files: Vec<_> =
+        std::fs::read_dir(&house.options.data_dir).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(files.len() >= 5, "{files:?}");
+    for file in files {
+        assert_eq!(mode(&file), 0, "{}", file.display());
+    }
+    assert!(house.folder.path().exists());
+}
+
+#[test]
+fn the_log_stays_short_and_the_file_shrinks() {
+    let house = house();
+    let store = house.open();
+    let mut large = record(None, false);
+    large.pictures = vec![(PictureKind::Snap, vec![7; 200_000])];
+    large.destinations.clear();
+    for _ in 0..150 {
+        store.append_record(large.clone()).wait().unwrap();
+    }
+    let length = |name: &str| std::fs::metadata(house.options.data_dir.join(name)).unwrap().len();
+    assert!(length("store.sqlite-wal") < 12 << 20, "{}", length("store.sqlite-wal"));
+    let before = store.counts().unwrap().bytes;
+    assert!(before > 150 * 200_000);
+    assert_eq!(store.clear_records().wait().unwrap(), 150);
+    assert!(store.counts().unwrap().bytes < 1 << 20);
+    // The writer gives the pages back while nobody asks for anything; the file says when it has.
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while length("store.sqlite") > 6 << 20 {
+        assert!(std::time::Instant::now() < deadline, "the file still has {} bytes", length("store.sqlite"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
