@@ -1,8 +1,10 @@
 //! The command line: which commands there are. What each does is in a file of its own.
 
+mod bench;
 mod check;
 mod config;
 mod doctor;
+mod eval;
 mod run;
 mod simulate;
 
@@ -35,6 +37,10 @@ enum Command {
     Doctor(doctor::Args),
     /// Plays the other end of a wire
     Simulate(simulate::Args),
+    /// Measures how well this gate tells people apart, or heads from pictures of them
+    Eval(eval::Args),
+    /// Measures this machine
+    Bench(bench::Args),
 }
 
 /// Where the configuration is.
@@ -65,6 +71,8 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("menshen: {error}");
