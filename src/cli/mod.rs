@@ -2,6 +2,9 @@
 
 mod config;
 mod doctor;
+mod enroll;
+mod people;
+mod records;
 mod run;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +32,12 @@ enum Command {
     Config(config::Args),
     /// Says what hardware, models and platforms this gate finds
     Doctor(doctor::Args),
+    /// Enrols a person of the gate's own from pictures
+    Enroll(enroll::Args),
+    /// Lists, shows and removes people
+    People(people::Args),
+    /// Lists and exports records
+    Records(records::Args),
 }
 
 /// Where the configuration is.
@@ -57,6 +66,9 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Enroll(args) => enroll::run(&args),
+        Command::People(args) => people::run(&args),
+        Command::Records(args) => records::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("menshen: {error}");
