@@ -4,7 +4,10 @@ mod bench;
 mod check;
 mod config;
 mod doctor;
+mod enroll;
 mod eval;
+mod people;
+mod records;
 mod run;
 mod simulate;
 
@@ -35,6 +38,12 @@ enum Command {
     Check(check::Args),
     /// Says what hardware, models and platforms this gate finds
     Doctor(doctor::Args),
+    /// Enrols a person of the gate's own from pictures
+    Enroll(enroll::Args),
+    /// Lists, shows and removes people
+    People(people::Args),
+    /// Lists and exports records
+    Records(records::Args),
     /// Plays the other end of a wire
     Simulate(simulate::Args),
     /// Measures how well this gate tells people apart, or heads from pictures of them
@@ -70,6 +79,9 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Enroll(args) => enroll::run(&args),
+        Command::People(args) => people::run(&args),
+        Command::Records(args) => records::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -80,6 +80,8 @@ const gate = { cameras: [], platforms: [], notices: [], store: {}, door: { state
 let agent = 'connecting';
 let run = null;
 let lastEvent = 0;
+/** Events up to this one had happened before this page listened. */
+let past = 0;
 
 async function ask(path, options) {
   const response = await fetch(API + path, { cache: 'no-store', credentials: 'same-origin', ...options });
@@ -150,9 +152,11 @@ function listen() {
     if (run !== null && hello.run !== run) {
       // Another run of the agent: its tracks and ids have nothing to do with the old ones.
       for (const track of faces.keys()) forgetFace(track);
+      told.clear();
       lastEvent = 0;
     }
     run = hello.run;
+    past = hello.last;
     agent = 'here';
     pause = 500;
     heard();
@@ -168,9 +172,8 @@ function listen() {
   });
   source.onmessage = (message) => {
     heard();
-    const event = JSON.parse(message.data);
     lastEvent = Math.max(lastEvent, Number(message.lastEventId));
-    happen(event);
+    happen(JSON.parse(message.data), lastEvent <= past);
   };
   // A browser gives up for good on some errors, so this page connects again itself.
   source.onerror = lost;
@@ -303,7 +306,13 @@ async function openDoor() {
 
 // ---- Events -------------------------------------------------------------------------------------------------------------
 
-function happen(event) {
+function happen(event, isPast) {
+  if (isPast) {
+    // What stands now is in the status and the records; only what came over the wires is nowhere else.
+    if (['relay', 'platform', 'wiegand', 'rs485', 'voice', 'screen'].includes(event.kind)) wire(event);
+    else if (event.kind === 'verdict' && event.track !== null) told.set(event.track, event);
+    return;
+  }
   switch (event.kind) {
     case 'face':
       sawFaces(event);
