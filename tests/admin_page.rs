@@ -17,11 +17,11 @@ use support::process::{PATIENCE, Process, free_address, menshen, prepared};
 /// As in `live_page.py`.
 const HOSTILE: &str = "<img src=x onerror=\"window.hostile=1\">";
 
-fn configuration(folder: &Path, page: SocketAddr) -> PathBuf {
+fn configuration(folder: &Path, page: SocketAddr, token: &str) -> PathBuf {
     let file = folder.join("menshen.toml");
     let config = format!(
         "[terminal]\ndata_dir = {data:?}\n[[camera]]\nrole = \"visible\"\nsource = \"files:{frames}\"\nfps = 15\n\
-         [vision]\nmodels_dir = {models:?}\n[service]\nadmin = {{ listen = \"{page}\" }}\n",
+         [vision]\nmodels_dir = {models:?}\n[service]\nadmin = {{ listen = \"{page}\"{token} }}\n",
         data = folder.join("data"),
         frames = prepared(".setup/demo/frames").display(),
         models = prepared("models"),
@@ -47,7 +47,7 @@ fn run(config: &Path, page: SocketAddr) -> Process {
 fn the_page_shows_what_happens_at_the_gate() {
     let folder = tempfile::tempdir().unwrap();
     let page = free_address();
-    let config = configuration(folder.path(), page);
+    let config = configuration(folder.path(), page, "");
     for (id, name, card, picture) in
         [("100001", "张三", "1234567", "A.jpg"), ("100002", HOSTILE, "7654321", "B.jpg")]
     {
@@ -86,4 +86,23 @@ fn the_page_shows_what_happens_at_the_gate() {
     let ended = browser.wait().unwrap();
     assert!(ended.success(), "{}", said.join("\n"));
     assert!(said.last().is_some_and(|line| line.contains("after a restart")), "{}", said.join("\n"));
+}
+
+#[test]
+fn the_page_asks_for_the_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = free_address();
+    let token = "correct-horse-battery";
+    let file = folder.path().join("token");
+    std::fs::write(&file, token).unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let config = configuration(folder.path(), page, &format!(", token_file = {file:?}"));
+    let _agent = run(&config, page);
+    let looked = Command::new("python3")
+        .arg("tests/browser/token_page.py")
+        .arg(format!("http://{page}/"))
+        .arg(token)
+        .output()
+        .unwrap();
+    assert!(looked.status.success(), "{}{}", String::from_utf8_lossy(&looked.stdout), String::from_utf8_lossy(&looked.stderr));
 }

@@ -34,6 +34,7 @@ def check(condition, what):
 
 def shoot(browser, folder, name):
     if folder:
+        browser.wait("end of the animations", "return document.getAnimations().length === 0")
         browser.screenshot(str(pathlib.Path(folder, name)))
 
 
@@ -130,6 +131,13 @@ def run(browser, url, folder):
     check(browser.script(named), "everything has a name for a screen reader")
     browser.screen(360, 780, phone=True)
     check(browser.wait("narrow page", "return document.documentElement.scrollWidth <= 360"), "it fits a phone")
+    covered = """
+    const [title, chip] = ['h1', '#agent'].map((one) => document.querySelector(one));
+    const range = document.createRange();
+    range.selectNodeContents(title);
+    return range.getBoundingClientRect().right <= chip.getBoundingClientRect().left;
+    """
+    check(browser.script(covered), "and nothing lies over anything there")
     browser.wait("picture", "return document.querySelector('#picture').dataset.state === 'live'")
     shoot(browser, folder, "phone.png")
     browser.screen(1280, 1000)
@@ -139,9 +147,10 @@ def run(browser, url, folder):
     print("restart", flush=True)
     browser.wait("alarm", "return document.querySelector('#away').checkVisibility()", seconds=40)
     check("Reconnecting" in browser.text("#away"), "the page says that the gate is away")
-    check(browser.script("return document.querySelector('#open').disabled && !document.querySelector('.box')"),
-          "and shows nothing that is no longer true")
     shoot(browser, folder, "away.png")
+    check(browser.script("return document.querySelector('#open').disabled && !document.querySelector('.box')"
+                         " && document.querySelector('#door').dataset.state === 'unknown'"),
+          "and shows nothing that is no longer true")
     sys.stdin.readline()
     back = "return document.querySelector('#agent').innerText === 'Connected' && !document.querySelector('#away').checkVisibility()"
     browser.wait("connection after the restart", back, seconds=60)
