@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod device;
 pub mod error;
+pub mod eval;
 pub mod event;
 pub mod gate;
 pub mod platform;

@@ -78,6 +78,7 @@ async fn the_status_says_how_things_stand() {
 
     let events = bench.gate.events();
     events.send("platform", json!({ "platform": "qyzn", "state": "logged_in" }));
+    events.send("platform", json!({ "platform": "qyzn", "state": "time_offset", "offset_ms": 7 }));
     events.send("task", json!({ "task": "agent", "state": "ready", "ready_ms": 12 }));
     events.send("task", json!({ "task": "camera 0", "state": "failed", "error": "no such device" }));
     events.send("camera", json!({ "camera": 0, "state": "lost", "error": "unplugged" }));

@@ -18,11 +18,23 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(models: &Models, kind: &str, file: &str, sha256: &str, size: u32, input: &str, output: &str) -> Self {
+    fn new(
+        models: &Models,
+        kind: &str,
+        file: &str,
+        sha256: &str,
+        size: u32,
+        input: &str,
+        output: &str,
+    ) -> Self {
         let manifest = models.manifest();
         let text = |entry: &toml::Value, key: &str| entry[key].as_str().unwrap().to_owned();
         let convert = manifest.convert.iter().find(|entry| text(entry, "kind") == kind).unwrap();
-        assert_eq!(text(convert, "to"), format!("models/{file}"), "the gate does not run the rewritten {kind}");
+        assert_eq!(
+            text(convert, "to"),
+            format!("models/{file}"),
+            "the gate does not run the rewritten {kind}"
+        );
         assert_eq!(text(convert, "sha256"), sha256);
         let published = text(convert, "from");
         let extract = manifest.extract.iter().find(|entry| text(entry, "to") == published).unwrap();
@@ -53,7 +65,12 @@ impl Pair {
 }
 
 /// Calls `see` with the pictures of a folder, every `step`th, and the most certain face in each.
-fn faces(detector: &mut Detector, folder: &str, step: usize, mut see: impl FnMut(&str, &Picture, &DetectedFace)) {
+fn faces(
+    detector: &mut Detector,
+    folder: &str,
+    step: usize,
+    mut see: impl FnMut(&str, &Picture, &DetectedFace),
+) {
     for name in support::names(folder).iter().step_by(step) {
         let picture = support::picture(name);
         if let Some(face) = detector.detect(&picture, 0.6).unwrap().first() {

@@ -131,9 +131,7 @@ impl Handler for Bench {
     }
     fn delivered(&self, id: OutboxId) -> Work<Result<()>> {
         let removed = self.outbox.lock().unwrap().remove(&id.0);
-        Box::pin(async move {
-            removed.map(|_| ()).ok_or_else(|| Error::new(Kind::NotFound, "marked twice"))
-        })
+        Box::pin(async move { removed.map(|_| ()).ok_or_else(|| Error::new(Kind::NotFound, "marked twice")) })
     }
     fn new_records(&self) -> Arc<Notify> {
         Arc::clone(&self.fresh)
@@ -255,7 +253,8 @@ async fn registers_again_when_any_answer_says_so_and_sends_the_record_again() {
     platform.answer_with("snapshot_face", 100, json!({}), Some(1));
     bench.record(1);
     platform.wait_for(|entry| entry.event == "snapshot_face" && !entry.flag("resent")).await.unwrap();
-    let again = platform.wait_for(|entry| entry.event == "snapshot_face" && entry.flag("resent")).await.unwrap();
+    let again =
+        platform.wait_for(|entry| entry.event == "snapshot_face" && entry.flag("resent")).await.unwrap();
     assert_eq!(again.int("seq"), Some(i64::from(BASE) + 1));
     let registered = platform.journal().from(0).iter().filter(|entry| entry.event == "register").count();
     assert_eq!(registered, 2);
@@ -272,8 +271,13 @@ async fn heartbeats_come_every_25_seconds_whatever_else_happens() {
         bench.record(id);
         tokio::time::sleep(Duration::from_secs(7)).await;
     }
-    let beats: Vec<u64> =
-        platform.journal().from(0).iter().filter(|entry| entry.event == "heartbeat").map(|entry| entry.ms).collect();
+    let beats: Vec<u64> = platform
+        .journal()
+        .from(0)
+        .iter()
+        .filter(|entry| entry.event == "heartbeat")
+        .map(|entry| entry.ms)
+        .collect();
     assert_eq!(login.elapsed().as_secs(), 210);
     assert_eq!(beats.len(), 8, "{beats:?}");
     for (number, beat) in beats.iter().enumerate() {
@@ -294,7 +298,8 @@ async fn three_unanswered_heartbeats_end_a_connection_on_which_one_was_answered(
     platform.wait_for(|entry| entry.event == "heartbeat").await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     platform.misbehave(Misbehave { no_heartbeats: true, ..Misbehave::default() });
-    let closed = platform.wait_within(Duration::from_secs(600), |entry| entry.event == "closed").await.unwrap();
+    let closed =
+        platform.wait_within(Duration::from_secs(600), |entry| entry.event == "closed").await.unwrap();
     // Answered at 25 s; 50, 75 and 100 s are not; at 125 s the line is dead.
     assert!(closed.ms.abs_diff(125_000) < 100, "{}", closed.ms);
     platform.wait_for(|entry| entry.event == "logged_in" && entry.connection == 2).await.unwrap();
@@ -322,7 +327,8 @@ async fn an_unanswered_request_is_sent_three_times_more_with_its_sequence() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     platform.misbehave(Misbehave { silent: true, ..Misbehave::default() });
     bench.record(1);
-    let closed = platform.wait_within(Duration::from_secs(600), |entry| entry.event == "closed").await.unwrap();
+    let closed =
+        platform.wait_within(Duration::from_secs(600), |entry| entry.event == "closed").await.unwrap();
     let sent: Vec<_> = platform
         .journal()
         .from(0)
@@ -331,12 +337,10 @@ async fn an_unanswered_request_is_sent_three_times_more_with_its_sequence() {
         .map(|entry| (entry.int("seq").unwrap(), entry.flag("resent"), entry.ms))
         .collect();
     let seq = i64::from(BASE) + 1;
-    assert_eq!(sent.iter().map(|&(seq, resent, _)| (seq, resent)).collect::<Vec<_>>(), [
-        (seq, false),
-        (seq, true),
-        (seq, true),
-        (seq, true)
-    ]);
+    assert_eq!(
+        sent.iter().map(|&(seq, resent, _)| (seq, resent)).collect::<Vec<_>>(),
+        [(seq, false), (seq, true), (seq, true), (seq, true)]
+    );
     for pair in sent.windows(2) {
         assert!((pair[1].2 - pair[0].2).abs_diff(20_000) < 50, "{sent:?}");
     }
@@ -350,7 +354,8 @@ async fn an_unanswered_request_is_sent_three_times_more_with_its_sequence() {
         .await
         .unwrap();
     assert_eq!(again.int("seq"), Some(seq));
-    let lost = std::iter::from_fn(|| states.try_recv().ok()).find(|state| matches!(state, State::Lost { .. }));
+    let lost =
+        std::iter::from_fn(|| states.try_recv().ok()).find(|state| matches!(state, State::Lost { .. }));
     assert!(matches!(lost, Some(State::Lost { reason, .. }) if reason.contains("sent 4 times")));
     running.stop().await;
 }
@@ -489,8 +494,8 @@ async fn a_record_that_is_refused_does_not_block_those_behind_it() {
         .map(|entry| entry.int("seq").unwrap() - i64::from(BASE))
         .collect();
     assert_eq!(order, [1, 1, 1, 2, 3]);
-    let refused =
-        std::iter::from_fn(|| states.try_recv().ok()).find(|state| matches!(state, State::RecordRefused { .. }));
+    let refused = std::iter::from_fn(|| states.try_recv().ok())
+        .find(|state| matches!(state, State::RecordRefused { .. }));
     assert!(matches!(refused, Some(State::RecordRefused { record: RecordId(1), result: 104, .. })));
     // It is still there, and goes out when it is reviewed.
     let from = platform.journal().len();
@@ -509,7 +514,8 @@ async fn a_repeated_command_is_answered_again_and_not_carried_out_again() {
     let (platform, bench, _states, running) = over_tcp(options()).await;
     let body = serde_json::to_vec(&json!({"message": "open_door", "data": {}})).unwrap();
     for _ in 0..3 {
-        let answer = platform.send_body(None, "open_door", 3, 77, body.clone()).unwrap().answer().await.unwrap();
+        let answer =
+            platform.send_body(None, "open_door", 3, 77, body.clone()).unwrap().answer().await.unwrap();
         assert_eq!(result_of(&answer), 0);
     }
     assert_eq!(bench.handled("open_door"), 1);
@@ -549,9 +555,20 @@ async fn a_repeated_command_is_not_begun_again_while_the_first_is_under_way() {
 
 #[tokio::test]
 async fn each_misbehaviour_is_survived() {
-    for name in ["split=1", "split=13", "join", "padding=7", "characters", "datasize=5", "datasize=-1", "repeat",
-        "split=5,padding=3,characters", "join,padding=1,repeat", "no-heartbeats", "forget"]
-    {
+    for name in [
+        "split=1",
+        "split=13",
+        "join",
+        "padding=7",
+        "characters",
+        "datasize=5",
+        "datasize=-1",
+        "repeat",
+        "split=5,padding=3,characters",
+        "join,padding=1,repeat",
+        "no-heartbeats",
+        "forget",
+    ] {
         let platform = Platform::default();
         platform.misbehave(name.parse().unwrap());
         let address = platform.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -571,7 +588,11 @@ async fn each_misbehaviour_is_survived() {
         assert!(bench.handled.lock().unwrap().iter().all(|(_, data)| *data == person), "{name}");
         running.stop().await;
         assert_eq!(platform.violations(), [""; 0], "{name}");
-        assert_eq!(platform.journal().from(0).iter().filter(|entry| entry.event == "connected").count(), 1, "{name}");
+        assert_eq!(
+            platform.journal().from(0).iter().filter(|entry| entry.event == "connected").count(),
+            1,
+            "{name}"
+        );
     }
 }
 
@@ -674,7 +695,8 @@ async fn a_platform_that_never_reads_costs_the_connection_and_no_memory() {
     // It floods the terminal with what must be answered, and reads nothing.
     let flood = async {
         use tokio::io::AsyncWriteExt;
-        let frame = [&b"QYZN\x03\x03\x01\x00\x00\x00\x00\x00\x09\x00\x00\x00\x02\x00\x00\x00"[..], b"{}"].concat();
+        let frame =
+            [&b"QYZN\x03\x03\x01\x00\x00\x00\x00\x00\x09\x00\x00\x00\x02\x00\x00\x00"[..], b"{}"].concat();
         let mut sent = 0u64;
         while far.write_all(&frame).await.is_ok() {
             sent += 1;
@@ -685,7 +707,8 @@ async fn a_platform_that_never_reads_costs_the_connection_and_no_memory() {
     // 256 answers wait at most; then nothing more is read until the line is given up.
     assert!(sent < 1000, "{sent} frames were read");
     assert!(began.elapsed() >= Duration::from_secs(20) && began.elapsed() < Duration::from_secs(30));
-    let lost = std::iter::from_fn(|| states.try_recv().ok()).find(|state| matches!(state, State::Lost { .. }));
+    let lost =
+        std::iter::from_fn(|| states.try_recv().ok()).find(|state| matches!(state, State::Lost { .. }));
     assert!(matches!(lost, Some(State::Lost { reason, .. }) if reason.contains("has read nothing for 20 s")));
     assert!(taken.recv().await.is_some(), "it connects again");
     drop(platform);
@@ -702,8 +725,14 @@ async fn ten_thousand_frames_a_second_starve_nothing() {
     let body = br#"{"message":"fly","data":{}}"#;
     let mut burst = Vec::new();
     for _ in 0..1000u32 {
-        burst.extend([&b"QYZN\x03\x02\x01\x00\x00\x00\x00\x00\x09\x00\x00\x00"[..],
-            &(body.len() as u32).to_le_bytes(), body].concat());
+        burst.extend(
+            [
+                &b"QYZN\x03\x02\x01\x00\x00\x00\x00\x00\x09\x00\x00\x00"[..],
+                &(body.len() as u32).to_le_bytes(),
+                body,
+            ]
+            .concat(),
+        );
     }
     let began = std::time::Instant::now();
     let from = platform.journal().len();

@@ -93,7 +93,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Hands every record before `before` to `take`, the newest first, until it says that it has enough.
-fn each(store: &Store, mut before: Option<RecordId>, mut take: impl FnMut(&Record) -> Result<bool>) -> Result<()> {
+fn each(
+    store: &Store,
+    mut before: Option<RecordId>,
+    mut take: impl FnMut(&Record) -> Result<bool>,
+) -> Result<()> {
     loop {
         let records = store.list_records(before, CHUNK)?;
         for record in &records {
@@ -148,7 +152,8 @@ fn local(record: &Record) -> String {
 fn export(args: &ExportArgs) -> Result<()> {
     let store = Store::open_read_only(&store_options(&args.config.load()?))?;
     if let Some(folder) = &args.pictures {
-        std::fs::create_dir_all(folder).context(|| format!("the folder {} cannot be made", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .context(|| format!("the folder {} cannot be made", folder.display()))?;
     }
     let mut output: Box<dyn Write> = match &args.output {
         Some(file) => Box::new(BufWriter::new(private(file)?)),
@@ -212,8 +217,21 @@ fn pictures(store: &Store, record: &Record, folder: &Path) -> Result<()> {
 }
 
 const COLUMNS: [&str; 15] = [
-    "record", "time", "origin", "person", "name", "kind", "id_number", "card", "result", "reason", "opened", "score",
-    "liveness", "latency_ms", "undelivered",
+    "record",
+    "time",
+    "origin",
+    "person",
+    "name",
+    "kind",
+    "id_number",
+    "card",
+    "result",
+    "reason",
+    "opened",
+    "score",
+    "liveness",
+    "latency_ms",
+    "undelivered",
 ];
 
 /// A record as a row of CSV.

@@ -192,27 +192,34 @@ impl Store {
         })
     }
 
-    /// People in the order of their rows after `after`, at most `limit`.
+    /// People in the order of their rows after `after`, at most `limit`. A person who does not open is left
+    /// out and logged.
     pub fn list_people(&self, after: Option<PersonRow>, limit: usize) -> Result<Vec<ListedPerson>> {
         self.read(|db| {
-            let after = after.map_or(0, |row| row.0);
-            let people = some(
-                db,
-                self.seal(),
-                "id > ?1 ORDER BY id LIMIT ?2",
-                params![after, i64::try_from(limit).unwrap_or(i64::MAX)],
-            )?;
-            people
-                .into_iter()
-                .map(|(row, person)| Ok(ListedPerson { row, person, faces: faces::named(db, row)? }))
-                .collect()
+            let mut statement =
+                db.prepare_cached(&format!("SELECT {COLUMNS} FROM people WHERE id > ?1 ORDER BY id"))?;
+            let mut rows = statement.query([after.map_or(0, |row| row.0)])?;
+            let mut people = Vec::new();
+            // The limit counts who can be shown, so that a caller who asks on after the last sees everybody.
+            while people.len() < limit {
+                let Some(row) = rows.next()? else { break };
+                match read(row, self.seal()) {
+                    Ok((row, person)) => {
+                        people.push(ListedPerson { row, person, faces: faces::named(db, row)? });
+                    }
+                    Err(error) => tracing::error!(%error, "a person is left out"),
+                }
+            }
+            Ok(people)
         })
     }
 
     /// A person by key, with their faces.
     pub fn listed_person(&self, key: &PersonKey) -> Result<Option<ListedPerson>> {
         self.read(|db| {
-            let found = some(db, self.seal(), "origin = ?1 AND key = ?2", params![key.origin.as_str(), key.id])?.pop();
+            let found =
+                some(db, self.seal(), "origin = ?1 AND key = ?2", params![key.origin.as_str(), key.id])?
+                    .pop();
             let listed = |(row, person)| Ok(ListedPerson { row, person, faces: faces::named(db, row)? });
             found.map(listed).transpose()
         })

@@ -193,3 +193,117 @@ fn mean_sample(picture: &Picture, back: &Similarity, x: u32, y: u32, samples: u3
     let count = samples * samples;
     (sum.map(|sum| sum / count as f32), 2 * inside > count)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vision::picture::{Colour, Picture};
+
+    const LANDMARKS: Landmarks =
+        Landmarks([[210.5, 180.25], [290.0, 171.5], [255.75, 225.0], [221.0, 268.5], [287.25, 260.0]]);
+
+    /// 480 x 400 of waves and saw teeth, given by formulas so that another program can make the same.
+    fn waves() -> Picture {
+        let pixels = (0..400_u32).flat_map(|y| {
+            (0..480_u32).flat_map(move |x| {
+                let wave = 128.0 + 100.0 * (f64::from(x) / 17.0).sin() + 20.0 * (f64::from(y) / 5.0).cos();
+                [
+                    wave.round_ties_even().clamp(0.0, 255.0) as u8,
+                    ((x + y) % 256) as u8,
+                    ((3 * x + 7 * y) % 200) as u8,
+                ]
+            })
+        });
+        Picture::from_rgb(480, 400, pixels.collect()).unwrap()
+    }
+
+    #[test]
+    fn the_similarity_is_umeyamas() {
+        // From the singular value decomposition as Umeyama has it, in numpy.
+        let similarity = Similarity::between(&LANDMARKS.0, &ARCFACE_112).unwrap();
+        for (value, expected) in [
+            (similarity.a, 0.449_004),
+            (similarity.b, 0.030_274),
+            (similarity.tx, -50.834_796),
+            (similarity.ty, -35.007_787),
+        ] {
+            assert!((value - expected).abs() < 1e-5 * expected.abs().max(1.0), "{value} {expected}");
+        }
+        let there_and_back = similarity.inverse().apply(similarity.apply([123.0, 45.0]));
+        assert!((there_and_back[0] - 123.0).abs() < 1e-3 && (there_and_back[1] - 45.0).abs() < 1e-3);
+        assert_eq!(Similarity::between(&[[7.0, 7.0]; 5], &ARCFACE_112), None);
+        assert_eq!(Similarity::between(&[[f32::NAN; 2]; 5], &ARCFACE_112), None);
+        assert_eq!(Similarity::between(&[], &[]), None);
+    }
+
+    #[test]
+    fn the_aligned_face_is_bilinear() {
+        let mut face = AlignedFace::new();
+        // At half size, so that each pixel is one sample.
+        assert!(face.take(&waves(), &LANDMARKS, 112));
+        // Exact bilinear values in 64 bits, in numpy. The face is 2.2 times as large as wanted, hence the mean of
+        // 2 x 2: checked below; here one sample each.
+        let back = Similarity::between(&LANDMARKS.0, &ARCFACE_112).unwrap().inverse();
+        for (place, expected) in [
+            ([0.0, 0.0], [191.625, 187.953, 43.923]),
+            ([56.0, 56.0], [228.114, 180.266, 52.0]),
+            ([111.0, 0.0], [176.527, 161.456, 66.058]),
+            ([0.0, 111.0], [246.247, 194.642, 16.369]),
+            ([111.0, 111.0], [69.763, 168.144, 38.504]),
+            ([37.0, 91.0], [108.197, 223.811, 104.388]),
+            ([80.0, 20.0], [30.7, 144.692, 11.669]),
+        ] {
+            let (pixel, inside) = sample(&waves(), back.apply(place));
+            assert!(inside);
+            for (value, expected) in pixel.iter().zip(expected) {
+                // Coordinates of some hundred pixels in 32 bits leave 1e-4 of a pixel, and a step is up to 200.
+                assert!((value - expected).abs() < 0.05, "{place:?}: {pixel:?} {expected:?}");
+            }
+        }
+        assert_eq!((face.size(), face.pixels().len()), (112, 112 * 112));
+    }
+
+    #[test]
+    fn a_large_face_is_averaged_and_not_skipped_through() {
+        // Lines of black and white, two pixels each: many a single sample is one or the other, their mean is grey.
+        let stripes: Vec<u8> = (0..800 * 800).flat_map(|at| [if at % 4 < 2 { 0 } else { 255 }; 3]).collect();
+        let picture = Picture::from_rgb(800, 800, stripes).unwrap();
+        let landmarks = Landmarks(ARCFACE_112.map(|[x, y]| [7.0 * x, 7.0 * y]));
+        let mut face = AlignedFace::new();
+        assert!(face.take(&picture, &landmarks, 112));
+        for pixel in &face.pixels()[56 * 112 + 20..56 * 112 + 90] {
+            assert!((pixel[0] - 127.5).abs() < 45.0, "{pixel:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_outside_is_black_and_known() {
+        let white = Picture::from_rgb(60, 112, vec![255; 60 * 112 * 3]).unwrap();
+        let mut face = AlignedFace::new();
+        assert!(face.take(&white, &Landmarks(ARCFACE_112), 112));
+        assert!(face.is_inside(56 * 112 + 30) && !face.is_inside(56 * 112 + 80));
+        assert!(face.pixels()[56 * 112 + 30][0] > 254.9);
+        assert_eq!(face.pixels()[56 * 112 + 80], [0.0; 3]);
+        assert!(!face.take(&white, &Landmarks::default(), 112));
+        // Landmarks from a model gone wrong, far outside of any picture.
+        assert!(face.take(&white, &Landmarks(ARCFACE_112.map(|[x, y]| [1e9 * x, y])), 112));
+    }
+
+    #[test]
+    fn planes_are_normalised_and_mirrored() {
+        let picture =
+            Picture::from_rgb(112, 112, (0..112 * 112).flat_map(|at| [10, 20, (at % 112) as u8]).collect());
+        let mut face = AlignedFace::new();
+        assert!(face.take(&picture.unwrap(), &Landmarks(ARCFACE_112), 112));
+        let normalisation = Normalisation { colour: Colour::Bgr, mean: [127.5; 3], scale: 0.0078125 };
+        let mut tensor = vec![0.0; 3 * 112 * 112];
+        face.write(&normalisation, false, &mut tensor);
+        let close =
+            |value: f32, pixel: f32| assert!((value - (pixel - 127.5) / 128.0).abs() < 1e-3, "{value}");
+        close(tensor[50 * 112 + 30], 30.0);
+        close(tensor[112 * 112 + 5], 20.0);
+        close(tensor[2 * 112 * 112 + 5], 10.0);
+        face.write(&normalisation, true, &mut tensor);
+        close(tensor[50 * 112 + 30], 81.0);
+    }
+}

@@ -162,6 +162,15 @@ pub struct JpegHeader {
 }
 
 impl JpegHeader {
+    /// Whether the bytes behind the header can hold the picture that it announces: each block of 8 x 8 takes two
+    /// bits at least (one for its mean, one for "nothing else"), in progressive files one. A file that cannot is
+    /// known before memory is taken for its pixels.
+    pub fn can_be_in(&self, bytes: &[u8]) -> bool {
+        let blocks = u64::from(self.width.div_ceil(8)) * u64::from(self.height.div_ceil(8));
+        let bits = blocks * if self.progressive { 1 } else { 2 };
+        bytes.len().saturating_sub(self.scan) as u64 * 8 >= bits
+    }
+
     /// Walks the segments up to the first scan. `Input` if these are no JPEG, if the header is cut off, or if
     /// the size is out of bounds ([`check_size`]).
     pub fn read(bytes: &[u8]) -> Result<Self> {

@@ -6,6 +6,7 @@ pub mod detect;
 pub mod embed;
 pub mod enrolment;
 pub mod face;
+pub mod find;
 pub mod frame;
 pub mod gallery;
 pub mod liveness;

@@ -231,3 +231,231 @@ fn sample(glance: &mut Glance, width: usize, height: usize, luma: impl Fn(usize,
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    const FRAME: Duration = Duration::from_millis(67);
+
+    /// A scene of 640 x 480 in grey, at 15 frames a second, with the noise of a sensor.
+    struct Scene {
+        gate: MotionGate,
+        now: Instant,
+        number: u64,
+        jpeg: bool,
+        /// Factor of the light.
+        light: f32,
+        /// A dark figure: its left edge, and how wide and high it is.
+        figure: Option<(i32, i32, i32)>,
+        /// Whether the detector finds a face when the frame is examined.
+        face: bool,
+    }
+
+    impl Scene {
+        fn new(jpeg: bool) -> Self {
+            Self {
+                gate: MotionGate::new(),
+                now: Instant::now(),
+                number: 0,
+                jpeg,
+                light: 1.0,
+                figure: None,
+                face: false,
+            }
+        }
+
+        fn pixels(&self) -> Vec<u8> {
+            let mut state = self.number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            let mut noise = move || {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state % 7) as f32 - 3.0
+            };
+            let mut pixels = Vec::with_capacity(640 * 480);
+            for y in 0..480 {
+                for x in 0..640 {
+                    // A wall that gets brighter to the right, with a darker door.
+                    let wall =
+                        60.0 + 120.0 * x as f32 / 640.0 - if (200..300).contains(&x) { 40.0 } else { 0.0 };
+                    let hidden = self.figure.is_some_and(|(left, width, height)| {
+                        (left..left + width).contains(&x) && y >= 480 - height
+                    });
+                    let surface = if hidden { 45.0 } else { wall };
+                    pixels.push((surface * self.light + noise()).clamp(0.0, 255.0) as u8);
+                }
+            }
+            pixels
+        }
+
+        fn frame(&mut self) -> Frame {
+            self.now += FRAME;
+            self.number += 1;
+            let (pixels, wall) = (self.pixels(), Timestamp::UNIX_EPOCH);
+            if self.jpeg {
+                let mut bytes = Vec::new();
+                let encoder = jpeg_encoder::Encoder::new(&mut bytes, 80);
+                encoder.encode(&pixels, 640, 480, jpeg_encoder::ColorType::Luma).unwrap();
+                return Frame::jpeg(bytes, self.now, wall, self.number, 0).unwrap();
+            }
+            Frame::raw(pixels, PixelFormat::Grey, 640, 480, 640, self.now, wall, self.number, 0).unwrap()
+        }
+
+        /// Shows the next frame; whether it was examined.
+        fn step(&mut self) -> bool {
+            let frame = self.frame();
+            let wakes = self.gate.wakes(&frame).unwrap();
+            if wakes {
+                let mut picture = Picture::new();
+                picture.decode_frame(&frame).unwrap();
+                self.gate.examined(&picture, self.face, frame.data().len(), frame.captured);
+            }
+            wakes
+        }
+
+        /// How many of the frames of some seconds were examined.
+        fn run(&mut self, seconds: u32) -> u32 {
+            (0..seconds * 15).map(|_| u32::from(self.step())).sum()
+        }
+    }
+
+    #[test]
+    fn an_empty_scene_is_only_patrolled() {
+        for jpeg in [false, true] {
+            let mut scene = Scene::new(jpeg);
+            assert!(scene.step(), "the first frame");
+            scene.run(5);
+            // 30 s: one full look every two seconds.
+            let examined = scene.run(30);
+            assert!((13..=16).contains(&examined), "{examined}, jpeg {jpeg}");
+        }
+    }
+
+    #[test]
+    fn somebody_who_steps_in_is_seen_within_two_frames() {
+        for jpeg in [false, true] {
+            for wait in 0..5 {
+                let mut scene = Scene::new(jpeg);
+                scene.run(5);
+                (0..wait).for_each(|_| drop(scene.step()));
+                // Three metres away: 40 pixels of head, 100 of shoulders.
+                scene.figure = Some((400, 100, 200));
+                let woke = [scene.step(), scene.step()];
+                assert!(woke[0] || woke[1], "jpeg {jpeg}, after {wait} frames");
+            }
+        }
+    }
+
+    #[test]
+    fn who_stands_still_with_a_face_is_watched_for_as_long_as_it_takes() {
+        let mut scene = Scene::new(false);
+        scene.run(5);
+        (scene.figure, scene.face) = (Some((300, 200, 400)), true);
+        scene.run(1);
+        // Twice the time in which a background is learnt: every frame is still examined.
+        assert_eq!(scene.run(16), 16 * 15);
+        (scene.figure, scene.face) = (None, false);
+        scene.run(5);
+        let examined = scene.run(20);
+        assert!(examined <= 11, "{examined}: the empty scene was not forgotten");
+    }
+
+    #[test]
+    fn a_change_that_stays_without_a_face_becomes_background() {
+        let mut scene = Scene::new(false);
+        scene.run(5);
+        scene.figure = Some((100, 150, 300));
+        assert!(scene.run(1) >= 14);
+        scene.run(14);
+        let examined = scene.run(20);
+        assert!(examined <= 11, "{examined}");
+        // And when it is carried away, that is motion.
+        scene.figure = None;
+        assert!(scene.step() || scene.step());
+    }
+
+    #[test]
+    fn light_that_changes_is_no_motion() {
+        let mut scene = Scene::new(false);
+        scene.run(5);
+        let mut examined = 0;
+        // A cloud: 30 % darker within two seconds; then the lamp, at once, and off again.
+        for step in 0..30 {
+            scene.light = 1.0 - 0.01 * step as f32;
+            examined += u32::from(scene.step());
+        }
+        scene.light = 1.25;
+        examined += scene.run(2);
+        scene.light = 0.8;
+        examined += scene.run(2);
+        // Six seconds of patrol.
+        assert!(examined <= 5, "{examined}");
+        // Somebody in the changed light is still seen.
+        scene.figure = Some((400, 100, 200));
+        assert!(scene.step() || scene.step());
+    }
+
+    #[test]
+    fn every_format_gives_the_same_glance() {
+        let mut scene = Scene::new(false);
+        let grey = scene.pixels();
+        // Limited range, as cameras send it.
+        let limited: Vec<u8> =
+            grey.iter().map(|value| (16.0 + f32::from(*value) * 219.0 / 255.0).round() as u8).collect();
+        let yuyv: Vec<u8> = limited.iter().flat_map(|value| [*value, 128]).collect();
+        let nv12: Vec<u8> = limited.iter().copied().chain(vec![128; 640 * 240]).collect();
+        let rgb: Vec<u8> = grey.iter().flat_map(|value| [*value; 3]).collect();
+        let raw = |data: &[u8], format, stride| {
+            Frame::raw(data.to_vec(), format, 640, 480, stride, Instant::now(), Timestamp::UNIX_EPOCH, 1, 0)
+                .unwrap()
+        };
+        scene.jpeg = true;
+        let mut glances = Vec::new();
+        for frame in [
+            raw(&grey, PixelFormat::Grey, 640),
+            raw(&yuyv, PixelFormat::Yuyv, 1280),
+            raw(&nv12, PixelFormat::Nv12, 640),
+            raw(&rgb, PixelFormat::Rgb, 1920),
+            scene.frame(),
+        ] {
+            let mut gate = MotionGate::new();
+            gate.glance_at(&frame).unwrap();
+            glances.push(gate.glance.clone());
+            // The examined picture must give what the glance gives, or each would see motion in the other.
+            let mut picture = Picture::new();
+            picture.decode_frame(&frame).unwrap();
+            gate.examined(&picture, false, 0, Instant::now());
+            glances.push(gate.glance);
+        }
+        for glance in &glances {
+            let far = glance
+                .iter()
+                .zip(glances[0].iter())
+                .map(|(one, other)| (one - other).abs())
+                .fold(0.0, f32::max);
+            assert!(far < 2.0, "{far}");
+        }
+    }
+
+    #[test]
+    fn tiny_and_damaged_frames() {
+        let mut gate = MotionGate::new();
+        let mut picture = Picture::new();
+        let pixel =
+            Frame::raw(vec![9], PixelFormat::Grey, 1, 1, 1, Instant::now(), Timestamp::UNIX_EPOCH, 1, 0)
+                .unwrap();
+        assert!(gate.wakes(&pixel).unwrap());
+        picture.decode_frame(&pixel).unwrap();
+        gate.examined(&picture, false, 1, pixel.captured);
+        let mut scene = Scene::new(true);
+        scene.run(5);
+        let whole = scene.frame();
+        let half = whole.data()[..whole.data().len() / 2].to_vec();
+        let half = Frame::jpeg(half, whole.captured, whole.wall, 99, 0).unwrap();
+        assert_eq!(scene.gate.wakes(&half).unwrap_err().kind(), crate::Kind::Input);
+        scene.step();
+    }
+}

@@ -138,6 +138,9 @@ impl Picture {
     /// Decodes into the buffer; gives the EXIF segment.
     fn decode_jpeg(&mut self, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
         let header = JpegHeader::read(bytes)?;
+        if !header.can_be_in(bytes) {
+            return Err(Error::new(Kind::Input, "the JPEG is cut off"));
+        }
         self.resize(header.width, header.height);
         decode_jpeg(bytes, &header, ColorSpace::RGB, &mut self.scratch, &mut self.pixels)
     }
@@ -522,5 +525,330 @@ fn write_halved_planes<'a>(
                 *out = f32::from(sum) * factor + summand;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use jiff::Timestamp;
+    use jpeg_encoder::{ColorType, Encoder};
+
+    use super::*;
+
+    fn frame(data: Vec<u8>, format: PixelFormat, size: (u32, u32), stride: usize) -> Frame {
+        Frame::raw(data, format, size.0, size.1, stride, Instant::now(), Timestamp::UNIX_EPOCH, 1, 0).unwrap()
+    }
+
+    fn jpeg(data: Vec<u8>) -> Result<Frame> {
+        Frame::jpeg(data, Instant::now(), Timestamp::UNIX_EPOCH, 1, 0)
+    }
+
+    /// A smooth picture: JPEG keeps it to a few steps.
+    fn slopes(width: u32, height: u32) -> Vec<u8> {
+        (0..height)
+            .flat_map(|y| (0..width).flat_map(move |x| [(x % 256) as u8, (y % 256) as u8, 100]))
+            .collect()
+    }
+
+    fn encode(
+        pixels: &[u8],
+        width: u16,
+        height: u16,
+        colour: ColorType,
+        change: impl Fn(&mut Encoder<&mut Vec<u8>>),
+    ) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = Encoder::new(&mut bytes, 95);
+        change(&mut encoder);
+        encoder.encode(pixels, width, height, colour).unwrap();
+        bytes
+    }
+
+    fn close(pixel: [u8; 3], expected: [u8; 3]) {
+        let far = pixel.iter().zip(expected).any(|(one, other)| one.abs_diff(other) > 6);
+        assert!(!far, "{pixel:?} is not {expected:?}");
+    }
+
+    /// Y, Cb, Cr and what BT.601 makes of them: `R = Y + 1.402 Pr`, `B = Y + 1.772 Pb`, `Y = 0.299 R + 0.587 G +
+    /// 0.114 B` with Y over 219 and Pb, Pr over 224, in 64 bits and rounded, in another program.
+    const BT601: [([u8; 3], [u8; 3]); 13] = [
+        ([16, 128, 128], [0, 0, 0]),
+        ([235, 128, 128], [255, 255, 255]),
+        ([126, 128, 128], [128, 128, 128]),
+        ([81, 90, 240], [254, 0, 0]),
+        ([145, 54, 34], [0, 255, 1]),
+        ([41, 240, 110], [0, 0, 255]),
+        ([210, 16, 146], [255, 255, 0]),
+        ([170, 166, 16], [1, 255, 255]),
+        ([106, 202, 222], [255, 0, 254]),
+        ([0, 128, 128], [0, 0, 0]),
+        ([255, 128, 128], [255, 255, 255]),
+        ([200, 100, 160], [255, 199, 158]),
+        ([60, 200, 70], [0, 70, 196]),
+    ];
+
+    #[test]
+    fn yuyv_is_bt601_limited() {
+        for ([y, cb, cr], rgb) in BT601 {
+            let mut picture = Picture::new();
+            // Two lines of two pixels with two bytes of padding each.
+            let line = [y, cb, y, cr, 9, 9];
+            picture.decode_frame(&frame([line, line].concat(), PixelFormat::Yuyv, (2, 2), 6)).unwrap();
+            assert_eq!(picture.pixels(), [rgb; 4].concat(), "{y} {cb} {cr}");
+        }
+    }
+
+    #[test]
+    fn nv12_is_bt601_limited() {
+        for ([y, cb, cr], rgb) in BT601 {
+            let mut picture = Picture::new();
+            // Four lines of Y and two of Cb Cr, two pixels and one byte of padding each.
+            let data = [[y, y, 9], [y, y, 9], [16, 16, 9], [16, 16, 9], [cb, cr, 9], [128, 128, 9]].concat();
+            picture.decode_frame(&frame(data, PixelFormat::Nv12, (2, 4), 3)).unwrap();
+            assert_eq!(picture.pixels(), [[rgb; 4], [[0; 3]; 4]].concat().concat(), "{y} {cb} {cr}");
+        }
+    }
+
+    #[test]
+    fn grey_and_rgb_lose_their_padding() {
+        let mut picture = Picture::new();
+        picture.decode_frame(&frame(vec![1, 2, 9, 3, 4], PixelFormat::Grey, (2, 2), 3)).unwrap();
+        assert_eq!(picture.pixels(), [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]);
+        picture.decode_frame(&frame(vec![1, 2, 3, 9, 4, 5, 6], PixelFormat::Rgb, (1, 2), 4)).unwrap();
+        assert_eq!((picture.pixels(), picture.size()), (&[1, 2, 3, 4, 5, 6][..], (1, 2)));
+    }
+
+    #[test]
+    fn jpegs_of_all_kinds() {
+        let pixels = slopes(160, 96);
+        let grey: Vec<u8> = (0..160 * 96).map(|at| (at % 160) as u8).collect();
+        // CMYK as Photoshop writes it, inverted: all ink is 0.
+        let cmyk: Vec<u8> = (0..160 * 96).flat_map(|_| [255, 0, 255, 0]).collect();
+        let mut picture = Picture::new();
+        for file in [
+            encode(&pixels, 160, 96, ColorType::Rgb, |_| {}),
+            encode(&pixels, 160, 96, ColorType::Rgb, |encoder| encoder.set_progressive(true)),
+            encode(&pixels, 160, 96, ColorType::Rgb, |encoder| encoder.set_restart_interval(3)),
+        ] {
+            picture.decode_file(&file).unwrap();
+            assert_eq!(picture.size(), (160, 96));
+            close(picture.pixel(80, 48), [80, 48, 100]);
+            close(picture.pixel(140, 10), [140, 10, 100]);
+            picture.decode_frame(&jpeg(file).unwrap()).unwrap();
+            close(picture.pixel(80, 48), [80, 48, 100]);
+        }
+        picture.decode_file(&encode(&grey, 160, 96, ColorType::Luma, |_| {})).unwrap();
+        close(picture.pixel(77, 50), [77, 77, 77]);
+        picture.decode_file(&encode(&cmyk, 160, 96, ColorType::Cmyk, |_| {})).unwrap();
+        assert_eq!(picture.size(), (160, 96));
+        let [red, green, blue] = picture.pixel(50, 50);
+        assert!(green > 200 && red < 60 && blue < 60, "{:?}", picture.pixel(50, 50));
+    }
+
+    #[test]
+    fn one_pixel_is_a_picture() {
+        let mut picture = Picture::new();
+        picture.decode_file(&encode(&[200, 100, 50], 1, 1, ColorType::Rgb, |_| {})).unwrap();
+        assert_eq!(picture.size(), (1, 1));
+        close(picture.pixel(0, 0), [200, 100, 50]);
+    }
+
+    #[test]
+    fn motion_jpeg_without_huffman_tables() {
+        let whole = encode(&slopes(64, 64), 64, 64, ColorType::Rgb, |_| {});
+        // Without its DHT segments, as many UVC cameras send it.
+        let mut bare = whole[..2].to_vec();
+        let mut at = 2;
+        loop {
+            let length = 2 + usize::from(u16::from_be_bytes([whole[at + 2], whole[at + 3]]));
+            if whole[at + 1] == 0xda {
+                bare.extend_from_slice(&whole[at..]);
+                break;
+            }
+            if whole[at + 1] != 0xc4 {
+                bare.extend_from_slice(&whole[at..at + length]);
+            }
+            at += length;
+        }
+        assert!(bare.len() < whole.len());
+        let (mut with, mut without) = (Picture::new(), Picture::new());
+        with.decode_frame(&jpeg(whole).unwrap()).unwrap();
+        without.decode_frame(&jpeg(bare).unwrap()).unwrap();
+        assert_eq!(with.pixels(), without.pixels());
+    }
+
+    #[test]
+    fn damaged_files_are_refused() {
+        let whole = encode(&slopes(320, 240), 320, 240, ColorType::Rgb, |_| {});
+        let mut picture = Picture::new();
+        picture.decode_file(&whole).unwrap();
+        for cut in [0, 1, 2, 20, whole.len() / 2, whole.len() - 200, whole.len() - 2, whole.len() - 1] {
+            let error = picture.decode_file(&whole[..cut]).unwrap_err();
+            assert_eq!(error.kind(), Kind::Input, "{cut} bytes: {error}");
+            assert_eq!(picture.size(), (0, 0), "nothing of a damaged picture may be used");
+        }
+        // Half of a frame is no frame either.
+        assert_eq!(
+            picture.decode_frame(&jpeg(whole[..whole.len() / 2].to_vec()).unwrap()).unwrap_err().kind(),
+            Kind::Input
+        );
+        let text = picture.decode_file(b"<html>504 Gateway Timeout</html>").unwrap_err().to_string();
+        assert_eq!(text, "the picture is neither JPEG nor PNG");
+        // A header that announces a hundred megapixels over the data of a small picture.
+        let mut huge = whole.clone();
+        let sof = huge.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+        huge[sof + 5..sof + 9].copy_from_slice(&[0x27, 0x10, 0x27, 0x10]);
+        let error = picture.decode_file(&huge).unwrap_err();
+        assert_eq!(error.kind(), Kind::Input);
+        assert!(error.to_string().contains("10000 x 10000"), "{error}");
+        // 36 megapixels announced, far fewer there: refused before memory is taken for them.
+        picture = Picture::new();
+        huge[sof + 5..sof + 9].copy_from_slice(&[0x17, 0x70, 0x17, 0x70]);
+        assert_eq!(picture.decode_file(&huge).unwrap_err().to_string(), "the JPEG is cut off");
+        assert_eq!(picture.pixels.capacity(), 0);
+    }
+
+    #[test]
+    fn memory_of_large_pictures_is_given_back() {
+        let mut picture = Picture::new();
+        picture.decode_file(&encode(&slopes(2000, 1500), 2000, 1500, ColorType::Rgb, |_| {})).unwrap();
+        assert!(picture.pixels.capacity() >= 9_000_000);
+        picture.shrink();
+        assert_eq!((picture.pixels.capacity(), picture.size()), (0, (0, 0)));
+    }
+
+    #[test]
+    fn any_flipped_byte_gives_a_picture_or_an_error() {
+        let whole = encode(&slopes(48, 40), 48, 40, ColorType::Rgb, |_| {});
+        let mut picture = Picture::new();
+        let mut bytes = whole.clone();
+        for at in 0..bytes.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                bytes[at] = whole[at] ^ flip;
+                if let Err(error) = picture.decode_file(&bytes) {
+                    assert_eq!(error.kind(), Kind::Input, "byte {at} by {flip:#x}: {error}");
+                }
+            }
+            bytes[at] = whole[at];
+        }
+    }
+
+    fn png(width: u32, height: u32, pixels: &[u8]) -> Vec<u8> {
+        use image::ImageEncoder;
+        let mut bytes = Vec::new();
+        image::codecs::png::PngEncoder::new(&mut bytes)
+            .write_image(pixels, width, height, image::ExtendedColorType::Rgb8)
+            .unwrap();
+        bytes
+    }
+
+    #[test]
+    fn png_and_png_bombs() {
+        let pixels = slopes(30, 20);
+        let file = png(30, 20, &pixels);
+        let mut picture = Picture::new();
+        picture.decode_file(&file).unwrap();
+        assert_eq!((picture.pixels(), picture.size()), (&pixels[..], (30, 20)));
+        for cut in [8, 16, 20, 30, file.len() / 2] {
+            assert_eq!(picture.decode_file(&file[..cut]).unwrap_err().kind(), Kind::Input, "{cut} bytes");
+        }
+        // 8000 x 8000 zeros in some hundred kilobytes: refused by the size in the header.
+        let bomb = png(8000, 8000, &vec![0; 8000 * 8000 * 3]);
+        assert!(bomb.len() < 1_000_000, "{}", bomb.len());
+        let error = picture.decode_file(&bomb).unwrap_err();
+        assert!(error.to_string().contains("8000 x 8000 is too large"), "{error}");
+    }
+
+    #[test]
+    fn exif_turns_the_picture_upright() {
+        // Red upper left, green upper right, blue lower left, white lower right.
+        let corner = |x: u32, y: u32| match (x < 32, y < 16) {
+            (true, true) => [255, 0, 0],
+            (false, true) => [0, 255, 0],
+            (true, false) => [0, 0, 255],
+            (false, false) => [255, 255, 255],
+        };
+        let pixels: Vec<u8> = (0..32).flat_map(|y| (0..64).flat_map(move |x| corner(x, y))).collect();
+        let (red, green, blue, white) = ([254, 0, 0], [0, 255, 1], [0, 0, 254], [255, 255, 255]);
+        // Where the four go: EXIF 2.32, tag 0x0112, "the 0th row is the visual …".
+        for (orientation, corners) in [
+            (1, [red, green, blue, white]),
+            (2, [green, red, white, blue]),
+            (3, [white, blue, green, red]),
+            (4, [blue, white, red, green]),
+            (5, [red, blue, green, white]),
+            (6, [blue, red, white, green]),
+            (7, [white, green, blue, red]),
+            (8, [green, white, red, blue]),
+        ] {
+            let mut exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
+            exif.extend([orientation, 0, 0, 0, 0, 0, 0]);
+            let file = encode(&pixels, 64, 32, ColorType::Rgb, |encoder| {
+                encoder.add_app_segment(1, exif.clone()).unwrap()
+            });
+            let mut picture = Picture::new();
+            picture.decode_file(&file).unwrap();
+            let (width, height) = picture.size();
+            assert_eq!((width, height), if orientation < 5 { (64, 32) } else { (32, 64) }, "{orientation}");
+            let places = [(4, 4), (width - 5, 4), (4, height - 5), (width - 5, height - 5)];
+            for ((x, y), expected) in places.into_iter().zip(corners) {
+                close(picture.pixel(x, y), expected);
+            }
+        }
+    }
+
+    const PLAIN: Normalisation = Normalisation { colour: Colour::Rgb, mean: [0.0; 3], scale: 1.0 };
+
+    #[test]
+    fn tensors_are_scaled_placed_and_ordered() {
+        let picture = Picture::from_rgb(4, 2, (0..24).map(|value| value * 10).collect()).unwrap();
+        let mut scaler = Scaler::new();
+        let mut fill = |region, inner, canvas: (u32, u32), normalisation: &Normalisation| {
+            let mut tensor = vec![7.0; (3 * canvas.0 * canvas.1) as usize];
+            scaler.fill(&picture, region, inner, canvas, normalisation, &mut tensor).map(|()| tensor)
+        };
+        let whole = Region::whole(&picture);
+        // Unscaled, into a larger canvas; the rest is 0.
+        let tensor = fill(whole, (4, 2), (5, 3), &PLAIN).unwrap();
+        assert_eq!(tensor[..15], [0., 30., 60., 90., 0., 120., 150., 180., 210., 0., 0., 0., 0., 0., 0.]);
+        assert_eq!(tensor[30..34], [20., 50., 80., 110.]);
+        // Half: means of four, as (0 + 30 + 120 + 150) / 4.
+        assert_eq!(fill(whole, (2, 1), (2, 1), &PLAIN).unwrap(), [75., 135., 85., 145., 95., 155.]);
+        // Blue first, mean and scale of each plane.
+        let normalisation = Normalisation { colour: Colour::Bgr, mean: [20.0, 10.0, 0.0], scale: 0.5 };
+        let corner = Region { x: 3, y: 1, width: 1, height: 1 };
+        assert_eq!(fill(corner, (1, 1), (1, 1), &normalisation).unwrap(), [105., 105., 105.]);
+        // Twice as large: bilinear between 0 and 30 of the first line, pixel centres at half steps.
+        let tensor = fill(Region { height: 1, ..whole }, (8, 1), (8, 1), &PLAIN).unwrap();
+        for (value, expected) in tensor.iter().zip([0.0, 7.5, 22.5, 37.5, 52.5, 67.5, 82.5, 90.0]) {
+            assert!((value - expected).abs() <= 1.0, "{tensor:?}");
+        }
+        assert_eq!(fill(Region { x: 1, ..whole }, (4, 2), (4, 2), &PLAIN).unwrap_err().kind(), Kind::Input);
+        assert_eq!(
+            fill(Region { width: 0, ..whole }, (4, 2), (4, 2), &PLAIN).unwrap_err().kind(),
+            Kind::Input
+        );
+        assert_eq!(fill(whole, (5, 2), (4, 2), &PLAIN).unwrap_err().kind(), Kind::Model);
+    }
+
+    #[test]
+    fn regions_stay_inside() {
+        let picture = Picture::from_rgb(100, 50, vec![0; 15_000]).unwrap();
+        let rect = |left: f32, top: f32, right: f32, bottom: f32| Rect { left, top, right, bottom };
+        let square = |rect, factor| Region::square_around(&rect, factor, &picture);
+        let region = |x, y, width, height| Some(Region { x, y, width, height });
+        assert_eq!(square(rect(40.0, 20.0, 50.0, 30.0), 2.0), region(35, 15, 20, 20));
+        assert_eq!(square(rect(0.0, 0.0, 10.0, 8.0), 2.0), region(0, 0, 20, 20));
+        assert_eq!(square(rect(90.0, 40.0, 130.0, 80.0), 1.0), region(60, 10, 40, 40));
+        assert_eq!(square(rect(0.0, 0.0, 500.0, 500.0), 3.0), region(50, 0, 50, 50));
+        assert_eq!(square(rect(f32::NAN, 0.0, 1.0, 1.0), 3.0), None);
+        assert_eq!(square(rect(0.0, 0.0, f32::INFINITY, 1.0), 3.0), None);
+        assert_eq!(square(rect(5.0, 5.0, 5.0, 5.0), 3.0), None);
+        assert_eq!(Region::around(&rect(40.0, 20.0, 50.0, 30.0), 2.0, &picture), region(35, 15, 20, 20));
+        // As large as the picture lets it become, in its own shape.
+        assert_eq!(Region::around(&rect(40.0, 10.0, 60.0, 35.0), 4.0, &picture), region(30, 0, 40, 50));
+        assert_eq!(Region::around(&rect(5.0, 5.0, 5.0, 9.0), 2.0, &picture), None);
     }
 }

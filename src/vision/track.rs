@@ -56,9 +56,14 @@ impl Tracker {
         for (track, known) in self.tracks.iter().enumerate() {
             let expected = known.expected(at);
             for (face, found) in faces.iter().enumerate() {
-                if let Some(likeness) = likeness(&expected, &found.rect) {
-                    pairs.push((likeness, track, face));
-                }
+                // Who walked may have stopped.
+                let (walking, standing) =
+                    (likeness(&expected, &found.rect), likeness(&known.rect, &found.rect));
+                let better = match (walking, standing) {
+                    (Some(walking), Some(standing)) => Some(walking.max(standing)),
+                    (walking, standing) => walking.or(standing),
+                };
+                pairs.extend(better.map(|likeness| (likeness, track, face)));
             }
         }
         pairs.sort_unstable_by(|one, other| other.0.total_cmp(&one.0));
@@ -99,6 +104,11 @@ impl Tracker {
             track.id = new;
         }
         new
+    }
+
+    /// Where the faces should be in a frame captured at `at`.
+    pub fn expected(&self, at: Instant) -> impl Iterator<Item = Rect> + '_ {
+        self.tracks.iter().map(move |track| track.expected(at))
     }
 
     /// Tracks that are alive.

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::align::AlignedFace;
 use super::calibration::Calibration;
-use super::detect::Detector;
 use super::embed::Embedder;
-use super::face::DetectedFace;
+use super::face::{DetectedFace, Rect};
+use super::find::Finder;
 use super::frame::Frame;
 use super::gallery::{Found, Gallery};
 use super::liveness::{Judge, Level, Observation, Patch};
@@ -23,8 +23,6 @@ use super::template::Template;
 use super::track::{TrackId, Tracker};
 use crate::error::Result;
 
-/// A face must be this wide on the detector's input to be found reliably.
-const WIDTH_ON_INPUT: f32 = 20.0;
 /// Templates made of one frame at most: with more faces than this, each gets its turn in one of the next frames.
 const TEMPLATES_A_FRAME: usize = 4;
 /// A face whose session is decided is compared again every so many frames, to notice that somebody else stands there.
@@ -122,9 +120,7 @@ struct Visit {
 
 /// The models, buffers and tracks of one visible camera, used by one thread. Holds no lock while a model runs.
 pub struct Watcher {
-    models: Models,
-    threads: usize,
-    detector: Option<Detector>,
+    finder: Finder,
     embedder: Embedder,
     scorer: Option<LivenessScorer>,
     other_person: f32,
@@ -135,6 +131,7 @@ pub struct Watcher {
     meter: Meter,
     tracker: Tracker,
     visits: HashMap<TrackId, Visit>,
+    expected: Vec<Rect>,
     faces: Vec<DetectedFace>,
     ids: Vec<TrackId>,
 }
@@ -145,9 +142,7 @@ impl Watcher {
     pub fn new(models: &Models, threads: usize) -> Result<Self> {
         let calibration = Calibration::new(models.manifest().embedder.calibration.points.clone())?;
         Ok(Self {
-            models: models.clone(),
-            threads,
-            detector: None,
+            finder: Finder::new(models, threads)?,
             embedder: Embedder::new(models, threads)?,
             scorer: LivenessScorer::new(models, threads)?,
             other_person: calibration.cosine(OTHER_PERSON),
@@ -158,6 +153,7 @@ impl Watcher {
             meter: Meter::new(),
             tracker: Tracker::new(),
             visits: HashMap::new(),
+            expected: Vec::new(),
             faces: Vec::new(),
             ids: Vec::new(),
         })
@@ -300,17 +296,14 @@ impl Watcher {
     /// Fills `faces`, the largest first.
     fn detect(&mut self, frame: &Frame, params: &LookParams) -> Result<()> {
         let least = least_width(params, frame.size().0);
-        let size = input_size(frame.size(), least);
-        let detector = match &mut self.detector {
-            Some(detector) if detector.size() == size => detector,
-            other => other.insert(Detector::new(&self.models, size, self.threads)?),
-        };
         let threshold = f32::from(params.detect_threshold.min(100)) / 100.0;
-        let found = detector.detect(&self.picture, threshold.max(0.05))?;
+        self.expected.clear();
+        self.expected.extend(self.tracker.expected(frame.captured));
+        // A threshold of 0 would make a face of every anchor.
+        let found =
+            self.finder.find(&self.picture, frame.captured, &self.expected, threshold.max(0.05), least)?;
         self.faces.clear();
-        // A fifth of tolerance: boxes tremble, and "within 1 m" is no measurement.
-        self.faces.extend(found.iter().filter(|face| face.rect.width() >= 0.8 * least));
-        self.faces.sort_unstable_by(|one, other| other.rect.area().total_cmp(&one.rect.area()));
+        self.faces.extend_from_slice(found);
         Ok(())
     }
 
@@ -353,15 +346,6 @@ pub fn least_width(params: &LookParams, frame_width: u32) -> f32 {
     };
     // 0.15 m / (2 tan 30°)
     frame_width as f32 * 0.1299 / metres
-}
-
-/// The detector's input for frames of a size in which faces of `least` pixels are to be found: an eighth of the frame
-/// or a multiple of it, never more than the frame itself.
-pub fn input_size((width, height): (u32, u32), least: f32) -> (u32, u32) {
-    let eighths = (8.0 * WIDTH_ON_INPUT / least).ceil().clamp(1.0, 8.0) as u32;
-    // Whole pairs of pixels keep the half-size shortcut of scaling; an input must hold the largest stride.
-    let side = |side: u32| (side * eighths).div_ceil(8).next_multiple_of(2).max(32);
-    (side(width), side(height))
 }
 
 /// Time from lap to lap.

@@ -122,8 +122,9 @@ mod tests {
     #[test]
     fn codes_of_errors() {
         let of = |kind| Answer::of_error(&Error::new(kind, "x"), NO_PERSON, NOT_ADDED).result;
-        let codes = [Kind::NotFound, Kind::Exists, Kind::Input, Kind::Face, Kind::Busy, Kind::Timeout, Kind::Store]
-            .map(of);
+        let codes =
+            [Kind::NotFound, Kind::Exists, Kind::Input, Kind::Face, Kind::Busy, Kind::Timeout, Kind::Store]
+                .map(of);
         assert_eq!(codes, [105, 101, 104, 110, 109, 107, 108]);
     }
 

@@ -413,7 +413,8 @@ impl Decoder {
         };
         // Padding that is counted belongs to the frame. What else is counted is another frame, or nothing.
         let counted = &body[end.min(body.len())..body.len().min(header.size as usize).max(end)];
-        let padding = counted.iter().take_while(|byte| matches!(byte, 0 | b' ' | b'\r' | b'\n' | b'\t')).count();
+        let padding =
+            counted.iter().take_while(|byte| matches!(byte, 0 | b' ' | b'\r' | b'\n' | b'\t')).count();
         self.take(HEADER_LEN + end + padding);
         self.lost = false;
         Frame { header, body: parsed, digest, len: end }
@@ -495,8 +496,8 @@ mod tests {
     #[test]
     fn a_header_is_read_byte_by_byte_as_printed() {
         let bytes = [
-            0x51, 0x59, 0x5a, 0x4e, 5, 4, 9, 9, 0x78, 0x56, 0x34, 0x12, 0xef, 0xcd, 0xab, 0x89, 2, 0, 0, 0, b'{',
-            b'}',
+            0x51, 0x59, 0x5a, 0x4e, 5, 4, 9, 9, 0x78, 0x56, 0x34, 0x12, 0xef, 0xcd, 0xab, 0x89, 2, 0, 0, 0,
+            b'{', b'}',
         ];
         let frames = all(&bytes);
         assert_eq!(
@@ -524,10 +525,12 @@ mod tests {
 
     #[test]
     fn nul_padding_is_nothing() {
-        let bytes = [request(1, "{}"), vec![0; 37], request(2, "{}"), vec![0; 1], request(3, "{}\0\0\0")].concat();
+        let bytes =
+            [request(1, "{}"), vec![0; 37], request(2, "{}"), vec![0; 1], request(3, "{}\0\0\0")].concat();
         let mut decoder = Decoder::new(1 << 20);
         decoder.buffer().extend_from_slice(&bytes);
-        let seqs: Vec<_> = std::iter::from_fn(|| decoder.next_frame()).map(|frame| frame.header.seq).collect();
+        let seqs: Vec<_> =
+            std::iter::from_fn(|| decoder.next_frame()).map(|frame| frame.header.seq).collect();
         assert_eq!(seqs, [1, 2, 3]);
         assert_eq!(decoder.skipped(), 0);
         assert!(!decoder.is_amid());
@@ -608,7 +611,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_parsed_costs_that_frame() {
-        for broken in [r#"{"message":"#, r#"{"a":"b"#, "hello", r#"{"a":nonsense}"#, r#"{"a":1]"#, "{\"a\":\"\u{1}\"}"] {
+        for broken in
+            [r#"{"message":"#, r#"{"a":"b"#, "hello", r#"{"a":nonsense}"#, r#"{"a":1]"#, "{\"a\":\"\u{1}\"}"]
+        {
             let bytes = [request(1, broken), request(2, "{}")].concat();
             let frames = all(&bytes);
             assert_eq!(frames.len(), 2, "{broken}");
@@ -637,7 +642,8 @@ mod tests {
 
     #[test]
     fn the_digest_tells_bodies_apart() {
-        let frames = all(&[request(1, r#"{"a":1}"#), request(1, r#"{"a":1}"#), request(1, r#"{"a":2}"#)].concat());
+        let frames =
+            all(&[request(1, r#"{"a":1}"#), request(1, r#"{"a":1}"#), request(1, r#"{"a":2}"#)].concat());
         assert_eq!(frames[0].digest, frames[1].digest);
         assert_ne!(frames[0].digest, frames[2].digest);
     }

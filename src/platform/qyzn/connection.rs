@@ -108,7 +108,13 @@ fn register_body(identity: &super::link::Identity, timestamp: &str) -> Vec<u8> {
     let sign = md5_hex(&[&identity.serial, &identity.mac, timestamp, SIGN_MAGIC]);
     request_body(
         "register",
-        Register { serial: &identity.serial, mac: &identity.mac, timestamp, sign: &sign, model: &identity.model },
+        Register {
+            serial: &identity.serial,
+            mac: &identity.mac,
+            timestamp,
+            sign: &sign,
+            model: &identity.model,
+        },
     )
 }
 
@@ -260,9 +266,9 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
 
     fn next_due(&self) -> Instant {
         let options = &self.link.options;
-        let stall = self.is_waiting_for_rest().then(|| {
-            self.last_read + if self.stalled { options.request_timeout } else { options.stall }
-        });
+        let stall = self
+            .is_waiting_for_rest()
+            .then(|| self.last_read + if self.stalled { options.request_timeout } else { options.stall });
         [
             Some(self.review_due),
             self.heartbeat_due,
@@ -349,7 +355,10 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
                 continue;
             }
             if pending.resent == self.link.options.resends {
-                return Err(Broken(format!("no answer to a request that was sent {} times", pending.resent + 1)));
+                return Err(Broken(format!(
+                    "no answer to a request that was sent {} times",
+                    pending.resent + 1
+                )));
             }
             pending.resent += 1;
             self.writer.push(Arc::clone(&pending.frame));
@@ -456,7 +465,9 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
             MsgType::Response => return self.on_response(frame),
             MsgType::Request => self.on_command(frame, true),
             MsgType::Notification => self.on_command(frame, false),
-            MsgType::Other(kind) => tracing::debug!(kind, "ignored a QYZN frame of a type that does not exist"),
+            MsgType::Other(kind) => {
+                tracing::debug!(kind, "ignored a QYZN frame of a type that does not exist")
+            }
         }
         Ok(())
     }

@@ -15,7 +15,8 @@ pub fn parse(text: &[u8]) -> Result<Value, String> {
         if std::str::from_utf8(text).is_err() {
             return Err("the body is not UTF-8".to_owned());
         }
-        serde_json::from_slice(&without_spare_commas(text)).map_err(|_| format!("the body is not JSON: {error}"))
+        serde_json::from_slice(&without_spare_commas(text))
+            .map_err(|_| format!("the body is not JSON: {error}"))
     })
 }
 
@@ -224,9 +225,16 @@ mod tests {
         let value = json!({"a": 5, "b": "5", "c": true, "d": " 7 ", "e": 5.0, "f": "", "g": null, "h": "x", "i": [1],
             "j": 5.5, "k": "1"});
         let fields = Fields::of(&value);
-        for (key, number) in [("a", Some(5)), ("b", Some(5)), ("c", Some(1)), ("d", Some(7)), ("e", Some(5)),
-            ("f", None), ("g", None), ("none", None)]
-        {
+        for (key, number) in [
+            ("a", Some(5)),
+            ("b", Some(5)),
+            ("c", Some(1)),
+            ("d", Some(7)),
+            ("e", Some(5)),
+            ("f", None),
+            ("g", None),
+            ("none", None),
+        ] {
             assert_eq!(fields.int(key).unwrap(), number, "{key}");
         }
         for key in ["h", "i", "j"] {

@@ -245,8 +245,7 @@ mod tests {
                 feed(records, &outbox);
                 let Some(id) = records.next().map(|framed| framed.id.0) else { continue };
                 sent.push(id);
-                let answer =
-                    if Some(id) == broken { Answer::failure(104, "no") } else { Answer::success() };
+                let answer = if Some(id) == broken { Answer::failure(104, "no") } else { Answer::success() };
                 let (framed, follow) = records.answered(&answer, now).unwrap();
                 match follow {
                     Follow::Delivered => {

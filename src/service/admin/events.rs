@@ -78,7 +78,8 @@ pub(super) async fn listen(
         _ => 0,
     };
     let (remembered, events) = bus.subscribe(after);
-    let hello = json!({ "time": shared.gate.clock().now(), "kind": "hello", "run": shared.run, "last": last });
+    let hello =
+        json!({ "time": shared.gate.clock().now(), "kind": "hello", "run": shared.run, "last": last });
     let mut ready = VecDeque::from([Bytes::from(format!("retry: 1000\nevent: hello\ndata: {hello}\n\n"))]);
     let mut text = String::new();
     for event in &remembered {

@@ -223,11 +223,7 @@ impl Platform {
     }
 
     /// The first entry from number `from` on that `wanted` accepts, waiting for it for a minute.
-    pub async fn wait_after(
-        &self,
-        from: usize,
-        wanted: impl FnMut(&Entry) -> bool,
-    ) -> Result<Arc<Entry>> {
+    pub async fn wait_after(&self, from: usize, wanted: impl FnMut(&Entry) -> bool) -> Result<Arc<Entry>> {
         self.journal().wait_for(from, PATIENCE, wanted).await
     }
 

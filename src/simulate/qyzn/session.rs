@@ -17,6 +17,8 @@ const REQUEST: u8 = 3;
 const RESPONSE: u8 = 4;
 /// 4.2.2.
 const SIGN_MAGIC: &str = "P3K0eikSRSJHliME";
+/// Requests that are remembered to tell a repetition.
+const SEEN: usize = 500_000;
 /// How long frames are collected to be sent together.
 const JOIN_FOR: Duration = Duration::from_millis(20);
 
@@ -253,11 +255,20 @@ impl Terminal {
             "sync_time" => self.on_sync_time(received, data),
             "snapshot_face" => self.on_snapshot_face(received, data, resent),
             _ => {
-                let known = ["logout", "device_sync_person", "qrcode_data", "device_call_param", "device_call_result"];
+                let known = [
+                    "logout",
+                    "device_sync_person",
+                    "qrcode_data",
+                    "device_call_param",
+                    "device_call_result",
+                ];
                 if !known.contains(&message) {
                     self.violation(format!("{message}: the document has no such message of a terminal"));
                 }
-                self.note("request", json!({ "message": message, "seq": received.seq, "resent": resent, "data": data }));
+                self.note(
+                    "request",
+                    json!({ "message": message, "seq": received.seq, "resent": resent, "data": data }),
+                );
                 self.answer_as_told(received, message, json!({}));
             }
         }
@@ -269,7 +280,12 @@ impl Terminal {
         hasher.write(&received.body);
         let hash = hasher.finish();
         let key = (self.serial.clone(), received.seq);
-        let before = self.shared.state().seen.insert(key, hash);
+        let mut state = self.shared.state();
+        if state.seen.len() >= SEEN {
+            state.seen.clear();
+        }
+        let before = state.seen.insert(key, hash);
+        drop(state);
         match before {
             Some(before) if before == hash => true,
             Some(_) => {
@@ -509,7 +525,10 @@ impl Terminal {
                 ));
             }
             let wants = matches!(message, "get_configs" | "config_system");
-            if wants && body.get("result") == Some(&json!(0)) && !body.get("RspMsg").is_some_and(Value::is_string) {
+            if wants
+                && body.get("result") == Some(&json!(0))
+                && !body.get("RspMsg").is_some_and(Value::is_string)
+            {
                 self.violation(format!("{message} is answered without RspMsg"));
             }
         }

@@ -347,7 +347,8 @@ function happen(event, isPast) {
       return;
     case 'platform': {
       const platform = gate.platforms.find((one) => one.platform === event.platform);
-      if (platform) platform.state = event.state;
+      // It tells of other things too: of a record that was refused, of a clock that is wrong.
+      if (platform && texts.en[`platform.${event.state}`]) platform.state = event.state;
       showGate();
       wire(event);
       refreshSoon();
@@ -651,7 +652,8 @@ function wireLine(event) {
       }
       break;
     case 'platform':
-      what.textContent = sayIf(`platform.${event.state}`, event.state);
+      what.textContent = sayIf(`platform.${event.state}`, sayIf(`wire.${event.state}`, event.state));
+      if (event.reason ?? event.desc) what.append(element('code', '', event.reason ?? event.desc));
       break;
     case 'rs485':
       what.append(element('code', '', event.bytes ?? event.error ?? ''));

@@ -1,0 +1,266 @@
+//! Settings (4.5.10): `get_configs` and `config_system`. A group is one entry in [`GROUPS`], with how it is
+//! read and how it is changed.
+
+use serde_json::{Value, json};
+
+use super::code::{self, Answer};
+use super::json::Fields;
+use super::link::Identity;
+use crate::error::{Error, Kind, Result};
+use crate::gate::settings::{FaceSettings, Settings};
+
+/// One group of settings.
+struct Group {
+    /// `groupKey`.
+    key: &'static str,
+    /// `RspMsg` of `config_system`.
+    set_msg: &'static str,
+    /// What `get_configs` answers, without `groupKey`.
+    get: fn(&Settings, &Identity) -> Value,
+    /// What `config_system` does; `None` for what can only be read.
+    set: Option<fn(&Fields<'_>, &mut Settings) -> Result<()>>,
+}
+
+/// All groups.
+const GROUPS: &[Group] = &[
+    Group { key: "version", set_msg: "config_system", get: |_, identity| version(identity), set: None },
+    Group {
+        key: "vaparam",
+        set_msg: "set_vaparam",
+        get: |settings, _| vaparam(&settings.face),
+        set: Some(|fields, settings| set_vaparam(fields, &mut settings.face)),
+    },
+];
+
+fn group(key: &str) -> Result<&'static Group> {
+    GROUPS
+        .iter()
+        .find(|group| group.key.eq_ignore_ascii_case(key.trim()))
+        .ok_or_else(|| Error::new(Kind::Input, format!("{}: there is no such group", shortened(key))))
+}
+
+/// A name of the platform's own in a message: never longer than useful.
+fn shortened(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+/// `get_configs`: all groups that are asked for, or 104 with the name of one that does not exist.
+pub fn get_configs(data: &Value, settings: &Settings, identity: &Identity) -> Answer {
+    match read_groups(data) {
+        Ok(groups) => {
+            let values = groups.iter().map(|group| {
+                let mut value = (group.get)(settings, identity);
+                if let Some(value) = value.as_object_mut() {
+                    value.insert("groupKey".into(), group.key.into());
+                }
+                value
+            });
+            let rsp_msg = match &groups[..] {
+                [group] => format!("get_{}", group.key),
+                _ => "get_configs".to_owned(),
+            };
+            Answer { rsp_msg: Some(rsp_msg), ..Answer::with(values.collect()) }
+        }
+        Err(error) => Answer {
+            rsp_msg: Some("get_configs".into()),
+            ..Answer::of_error(&error, code::NO_OBJECT, code::FAILED)
+        },
+    }
+}
+
+fn read_groups(data: &Value) -> Result<Vec<&'static Group>> {
+    let fields = Fields::of(data);
+    let keys = fields.list("groupKey").filter(|keys| !keys.is_empty());
+    let keys = keys.ok_or_else(|| fields.wrong("groupKey", "is missing"))?;
+    if keys.len() > 64 {
+        return Err(fields.wrong("groupKey", "must name at most 64 groups"));
+    }
+    keys.iter()
+        .map(|key| match key {
+            Value::String(key) => group(key),
+            _ => Err(fields.wrong("groupKey", "must hold texts")),
+        })
+        .collect()
+}
+
+/// `config_system`: changes the groups in `data`; on an error `settings` must not be used.
+pub fn config_system(data: &Value, settings: &mut Settings) -> Result<()> {
+    let fields = Fields::of(data);
+    if fields.is_empty() {
+        return Err(Error::new(Kind::Input, "data: names no group"));
+    }
+    for (key, value) in fields.iter() {
+        let group = group(key)?;
+        let set =
+            group.set.ok_or_else(|| Error::new(Kind::Input, format!("{}: can only be read", group.key)))?;
+        if !value.is_object() {
+            return Err(Error::new(Kind::Input, format!("{}: must be an object", group.key)));
+        }
+        let place = format!("{}.", group.key);
+        set(&Fields::at(value, &place), settings)?;
+    }
+    Ok(())
+}
+
+/// The answer to `config_system`.
+pub fn config_system_answer(data: &Value, outcome: Result<()>) -> Answer {
+    let mut keys = Fields::of(data).iter().map(|(key, _)| key);
+    let rsp_msg = match (keys.next(), keys.next()) {
+        (Some(key), None) => group(key).map_or("config_system", |group| group.set_msg),
+        _ => "config_system",
+    };
+    let answer = match outcome {
+        Ok(()) => Answer::success(),
+        Err(error) => Answer::of_error(&error, code::NO_OBJECT, code::FAILED),
+    };
+    Answer { rsp_msg: Some(rsp_msg.into()), ..answer }
+}
+
+/// 4.5.10.1.
+fn version(identity: &Identity) -> Value {
+    let system = rustix::system::uname();
+    let mut system = format!("{} {}", system.sysname().to_string_lossy(), system.release().to_string_lossy());
+    system.truncate(32);
+    json!({
+        "devType": identity.model,
+        "appVer": identity.version,
+        "sysVer": system,
+        "license": identity.serial,
+    })
+}
+
+/// 4.5.10.8. The helmet has two spellings in the document.
+fn vaparam(face: &FaceSettings) -> Value {
+    json!({
+        "SimilarThres": face.similar_threshold,
+        "DetThres": face.detect_threshold,
+        "LiveThres": face.live_threshold,
+        "LiveSwitch": face.live_level,
+        "Distance": face.distance,
+        "safetyhatDecect": face.safety_helmet,
+        "safetyhatDelect": face.safety_helmet,
+    })
+}
+
+fn set_vaparam(fields: &Fields<'_>, face: &mut FaceSettings) -> Result<()> {
+    let numbers: [(&str, i64, &mut u8); 5] = [
+        ("SimilarThres", 100, &mut face.similar_threshold),
+        ("DetThres", 100, &mut face.detect_threshold),
+        ("LiveThres", 100, &mut face.live_threshold),
+        ("LiveSwitch", 2, &mut face.live_level),
+        ("Distance", 5, &mut face.distance),
+    ];
+    for (key, most, place) in numbers {
+        if let Some(number) = fields.int_within(key, 0, most)? {
+            *place = u8::try_from(number).expect("within 0..=100");
+        }
+    }
+    for key in ["safetyhatDecect", "safetyhatDelect"] {
+        if let Some(flag) = fields.flag(key)? {
+            face.safety_helmet = flag;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            serial: "be4f35b915a1aa9d".into(),
+            mac: "0064871ECB01".into(),
+            model: "ZG01-C".into(),
+            version: "V0.1.0".into(),
+        }
+    }
+
+    fn get(data: Value) -> Answer {
+        get_configs(&data, &Settings::default(), &identity())
+    }
+
+    fn set(data: Value) -> (Answer, Settings) {
+        // As the gate does: an error throws the copy away.
+        let mut settings = Settings::default();
+        let outcome = config_system(&data, &mut settings);
+        if outcome.is_err() {
+            settings = Settings::default();
+        }
+        (config_system_answer(&data, outcome), settings)
+    }
+
+    #[test]
+    fn vaparam_as_in_the_document() {
+        let answer = get(json!({"groupKey": ["vaparam"]}));
+        assert_eq!((answer.result, answer.rsp_msg.as_deref()), (0, Some("get_vaparam")));
+        // The defaults of the table in 4.5.10.8.
+        assert_eq!(
+            answer.data,
+            json!([{"groupKey": "vaparam", "SimilarThres": 80, "DetThres": 65, "LiveThres": 50, "LiveSwitch": 0,
+                "Distance": 0, "safetyhatDecect": false, "safetyhatDelect": false}])
+        );
+    }
+
+    #[test]
+    fn version_and_several_groups() {
+        let answer = get(json!({"groupKey": ["version", "vaparam"]}));
+        assert_eq!(answer.rsp_msg.as_deref(), Some("get_configs"));
+        assert_eq!(answer.data[0]["devType"], "ZG01-C");
+        assert_eq!(answer.data[0]["license"], "be4f35b915a1aa9d");
+        for key in ["appVer", "sysVer"] {
+            assert!((1..=32).contains(&answer.data[0][key].as_str().unwrap().len()));
+        }
+        assert_eq!(answer.data[1]["groupKey"], "vaparam");
+        assert_eq!(get(json!({"groupKey": "version"})).rsp_msg.as_deref(), Some("get_version"));
+        for bad in [
+            json!({"groupKey": ["vaparam", "weather"]}),
+            json!({}),
+            json!(null),
+            json!({"groupKey": []}),
+            json!({"groupKey": [5]}),
+        ] {
+            assert_eq!(get(bad.clone()).result, 104, "{bad}");
+        }
+        assert!(get(json!({"groupKey": ["weather"]})).desc.starts_with("weather: "));
+    }
+
+    #[test]
+    fn a_group_may_be_partial() {
+        let (answer, settings) = set(json!({"vaparam": {"SimilarThres": "85", "Distance": 5}}));
+        assert_eq!((answer.result, answer.rsp_msg.as_deref()), (0, Some("set_vaparam")));
+        let expected = FaceSettings { similar_threshold: 85, distance: 5, ..FaceSettings::default() };
+        assert_eq!(settings.face, expected);
+        for spelling in ["safetyhatDecect", "safetyhatDelect"] {
+            let (_, settings) = set(json!({"vaparam": {spelling: 1}}));
+            assert!(settings.face.safety_helmet, "{spelling}");
+        }
+    }
+
+    #[test]
+    fn out_of_range_is_refused_by_name_and_nothing_changes() {
+        for (key, value) in [
+            ("SimilarThres", json!(101)),
+            ("DetThres", json!(-1)),
+            ("LiveThres", json!("x")),
+            ("LiveSwitch", json!(3)),
+            ("Distance", json!(6)),
+            ("safetyhatDecect", json!("perhaps")),
+        ] {
+            let (answer, settings) = set(json!({"vaparam": {"LiveThres": 51, key: value}}));
+            assert_eq!(answer.result, 104, "{key}");
+            assert!(answer.desc.starts_with(&format!("vaparam.{key}: ")), "{}", answer.desc);
+            assert_eq!(settings, Settings::default());
+        }
+        for bad in [
+            json!({}),
+            json!(null),
+            json!({"weather": {}}),
+            json!({"vaparam": 5}),
+            json!({"version": {}}),
+            json!({"vaparam": {"LiveThres": 51}, "weather": {}}),
+        ] {
+            assert_eq!(set(bad.clone()).0.result, 104, "{bad}");
+        }
+    }
+}

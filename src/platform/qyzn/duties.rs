@@ -1,0 +1,271 @@
+//! What the gate does for the platform: the table of messages, and the gate behind a [`link`](super::link).
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Notify, OnceCell};
+
+use super::code::{self, Answer};
+use super::json::Fields;
+use super::link::{Account, Command, Duty, Handler, Identity, Lane, State, Work, random_u32};
+use super::records::OutgoingRecord;
+use super::{config, door, person, record};
+use crate::clock::Moment;
+use crate::error::{Context, Error, Kind, Result};
+use crate::gate::Gate;
+use crate::store::{Destination, OutboxId, PictureKind, RecordId, Store};
+use crate::text::Language;
+
+/// Where the store keeps the account.
+const ACCOUNT: &str = "qyzn.account";
+/// Where the store keeps the number that the sequences of records begin at.
+const SEQUENCE_BASE: &str = "qyzn.sequence_base";
+/// Most characters of a text for the visitor; the document has 20 bytes.
+const LONGEST_TEXT: usize = 100;
+
+/// How a message is treated; `None` for one that this gate does not know (103).
+pub fn duty(message: &str) -> Option<Duty> {
+    let (lane, acts) = match message {
+        "add_person" | "update_person" | "delete_person" | "clear_person" | "add_person_face"
+        | "add_face" | "delete_face" => (Lane::People, true),
+        "config_system" => (Lane::Settings, true),
+        "get_configs" => (Lane::Settings, false),
+        "open_door" | "record_clear" => (Lane::Free, true),
+        _ => return None,
+    };
+    Some(Duty { lane, acts })
+}
+
+/// The gate, as a link needs it.
+pub struct Duties {
+    gate: Gate,
+    identity: Identity,
+    language: Language,
+    base: Arc<OnceCell<u32>>,
+    fresh: Arc<Notify>,
+}
+
+impl Duties {
+    /// For one gate and one platform.
+    pub fn new(gate: Gate, identity: Identity, language: Language) -> Self {
+        Self { gate, identity, language, base: Arc::default(), fresh: Arc::default() }
+    }
+
+    /// Notifies the link whenever the gate has stored a record. Never returns while the gate lives.
+    pub async fn announce_records(&self) {
+        let (_, mut events) = self.gate.events().subscribe(u64::MAX);
+        loop {
+            match events.recv().await {
+                Ok(event) if event.kind == "record" => self.fresh.notify_one(),
+                Ok(_) => {}
+                // One of those that were missed may have been a record.
+                Err(RecvError::Lagged(_)) => self.fresh.notify_one(),
+                Err(RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// The sequence of an outbox row: the upper half of the numbers, counted from a random one that is kept.
+fn sequence(base: u32, id: OutboxId) -> u32 {
+    // The row's low bits are what counts; it wraps around after two thousand million records.
+    0x8000_0000 | (base.wrapping_add(id.0 as u32) & 0x7fff_ffff)
+}
+
+/// The kept number that sequences begin at, made the first time.
+async fn sequence_base(store: Store) -> Result<u32> {
+    let reading = store.clone();
+    let kept = blocking(move || reading.setting(SEQUENCE_BASE)).await?;
+    if let Some(base) = kept.and_then(|text| text.parse().ok()) {
+        return Ok(base);
+    }
+    let base = random_u32() >> 1;
+    store.put_setting(SEQUENCE_BASE, base.to_string()).await?;
+    Ok(base)
+}
+
+/// Runs what reads the disk on a thread that may wait.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(Error::caused(Kind::Stopped, "the work was not finished", error)))
+}
+
+/// The oldest record that is not delivered, after `after`, with its pictures.
+fn oldest(
+    store: &Store,
+    after: Option<OutboxId>,
+    base: u32,
+    with_picture: bool,
+    language: Language,
+) -> Result<Option<OutgoingRecord>> {
+    let Some(entry) = store.outbox(Destination::Qyzn, after, 1)?.pop() else { return Ok(None) };
+    let picture = |kind| -> Result<Option<Vec<u8>>> {
+        if with_picture && entry.record.pictures.contains(&kind) {
+            store.record_picture(entry.record.id, kind)
+        } else {
+            Ok(None)
+        }
+    };
+    // A record goes out without a picture that cannot be read rather than not at all.
+    let picture = |kind| {
+        picture(kind).unwrap_or_else(|error| {
+            tracing::warn!(record = entry.record.id.0, %error, "a record goes out without its picture");
+            None
+        })
+    };
+    let (snap, document) = (picture(PictureKind::Snap), picture(PictureKind::Document));
+    let body = record::snapshot_face(&entry.record, snap.as_deref(), document.as_deref(), language);
+    Ok(Some(OutgoingRecord { id: entry.id, record: entry.record.id, seq: sequence(base, entry.id), body }))
+}
+
+impl Handler for Duties {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn now(&self) -> Moment {
+        Moment { utc: self.gate.clock().now(), offset: self.gate.settings().time.offset() }
+    }
+
+    fn account(&self) -> Work<Result<Option<Account>>> {
+        let store = self.gate.store().clone();
+        Box::pin(blocking(move || {
+            let Some(text) = store.setting(ACCOUNT)? else { return Ok(None) };
+            // The text of the error would quote the account.
+            serde_json::from_str(&text)
+                .map(Some)
+                .map_err(|_| Error::new(Kind::Store, "the account in the store is damaged"))
+        }))
+    }
+
+    fn keep_account(&self, account: Account) -> Work<Result<()>> {
+        let store = self.gate.store().clone();
+        Box::pin(async move {
+            let text = json!({ "uuid": account.uuid, "passwd": account.passwd }).to_string();
+            store.put_setting(ACCOUNT, text).await
+        })
+    }
+
+    fn duty(&self, message: &str) -> Option<Duty> {
+        duty(message)
+    }
+
+    fn handle(&self, command: Command) -> Work<Answer> {
+        let Command { message, data } = command;
+        let gate = self.gate.clone();
+        match message.as_str() {
+            // Ordered here and now: the place among the changes is that of this call.
+            "add_person" | "update_person" | "delete_person" | "clear_person" | "add_person_face"
+            | "add_face" | "delete_face" => person::carry_out(&gate, &message, &data),
+            "get_configs" => {
+                let answer = config::get_configs(&data, &gate.settings(), &self.identity);
+                Box::pin(async { answer })
+            }
+            "config_system" => Box::pin(async move {
+                let outcome = gate.change_settings(|settings| config::config_system(&data, settings)).await;
+                config::config_system_answer(&data, outcome)
+            }),
+            "open_door" => Box::pin(async move { door::open_door(&gate).await }),
+            "record_clear" => Box::pin(async move { door::record_clear(&gate).await }),
+            other => {
+                let answer = Answer::failure(code::NO_COMMAND, format!("there is no command {other}"));
+                Box::pin(async { answer })
+            }
+        }
+    }
+
+    fn next_record(&self, after: Option<OutboxId>) -> Work<Result<Option<OutgoingRecord>>> {
+        let (store, base, language) = (self.gate.store().clone(), Arc::clone(&self.base), self.language);
+        let with_picture = self.gate.settings().report.with_picture;
+        Box::pin(async move {
+            let base = *base
+                .get_or_try_init(|| sequence_base(store.clone()))
+                .await
+                .context(|| "the sequence of records cannot be kept")?;
+            blocking(move || oldest(&store, after, base, with_picture, language)).await
+        })
+    }
+
+    fn obey(&self, record: RecordId, data: Value) -> Work<()> {
+        let gate = self.gate.clone();
+        Box::pin(async move {
+            let fields = Fields::of(&data);
+            if let Ok(Some(text)) = fields.text("screenDisp", usize::MAX)
+                && !text.is_empty()
+            {
+                gate.show(&text.chars().take(LONGEST_TEXT).collect::<String>());
+            }
+            let Ok(Some(open)) = fields.int_within("opendoor", 0, 1) else { return };
+            if let Err(error) = gate.answer_record(record, open == 1).await {
+                tracing::warn!(record = record.0, %error, "the QYZN platform's answer to a record was not obeyed");
+            }
+        })
+    }
+
+    fn delivered(&self, id: OutboxId) -> Work<Result<()>> {
+        let mark = self.gate.store().delivered(id);
+        Box::pin(mark.into_future())
+    }
+
+    fn new_records(&self) -> Arc<Notify> {
+        Arc::clone(&self.fresh)
+    }
+
+    fn report(&self, state: State) {
+        let mut event = json!({ "platform": "qyzn" });
+        let fields = match state {
+            State::Connected => json!({ "state": "connected" }),
+            State::Registered => {
+                tracing::info!("registered at the QYZN platform");
+                json!({ "state": "registered" })
+            }
+            State::LoggedIn => {
+                tracing::info!("logged in at the QYZN platform");
+                json!({ "state": "logged_in" })
+            }
+            State::Lost { reason, retry_in } => {
+                let retry_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
+                tracing::warn!(reason, retry_ms, "no line to the QYZN platform");
+                json!({ "state": "lost", "reason": reason, "retry_ms": retry_ms })
+            }
+            State::TimeOffset { milliseconds } => {
+                json!({ "state": "time_offset", "offset_ms": milliseconds })
+            }
+            State::RecordRefused { record, result, desc } => {
+                tracing::warn!(
+                    record = record.0,
+                    result,
+                    desc,
+                    "the QYZN platform refuses a record; it is set aside"
+                );
+                json!({ "state": "record_refused", "record": record.0, "result": result, "desc": desc })
+            }
+        };
+        if let (Some(event), Value::Object(fields)) = (event.as_object_mut(), fields) {
+            event.extend(fields);
+        }
+        self.gate.events().send("platform", event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_of_records_are_a_kind_of_their_own() {
+        assert_eq!(sequence(0, OutboxId(1)), 0x8000_0001);
+        assert_eq!(sequence(0x7fff_ffff, OutboxId(1)), 0x8000_0000);
+        assert_eq!(sequence(5, OutboxId((1 << 40) + 2)), 0x8000_0007);
+    }
+
+    #[test]
+    fn everything_else_does_not_exist() {
+        for message in ["snapshot_picture", "device_restart", "", "ADD_PERSON"] {
+            assert_eq!(duty(message), None, "{message}");
+        }
+        assert_eq!(duty("open_door"), Some(Duty { lane: Lane::Free, acts: true }));
+    }
+}
