@@ -34,7 +34,7 @@ const HEAD_BYTES: usize = 16 * 1024;
 
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n\
-Retry-After: 5\r\nContent-Length: 84\r\n\r\n\
+Retry-After: 5\r\nContent-Length: 86\r\n\r\n\
 {\"error\":{\"kind\":\"busy\",\"text\":\"too many connections: close one and try again later\"}}";
 
 /// Accepts until `stopped` is true.

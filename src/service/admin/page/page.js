@@ -6,6 +6,8 @@ const API = '/api/v1/';
 const SILENCE_MS = 12000;
 /** A verdict stays on the banner for so long. */
 const SHOWN_MS = 6000;
+/** A hidden page stops listening after so long. */
+const HIDDEN_MS = 60000;
 /** A box without news goes after so many frames of the camera, or so long. */
 const BOX_FRAMES = 5;
 const BOX_MS = 700;
@@ -134,6 +136,7 @@ function showAgent() {
 }
 
 let source = null;
+let asleep = false;
 let silence = 0;
 let pause = 500;
 
@@ -161,6 +164,7 @@ function listen() {
     pause = 500;
     heard();
     showAgent();
+    showVerdict();
     refresh();
     watchLive();
   });
@@ -183,11 +187,27 @@ function lost() {
   clearTimeout(silence);
   source?.close();
   agent = 'away';
+  // Nothing is shown that may no longer be so.
+  gate.door = { state: 'unknown' };
+  for (const one of [...gate.platforms, ...gate.cameras]) one.state = 'unknown';
+  clearTimeout(verdictEnds);
+  verdict = null;
   showAgent();
+  showDoor();
+  showGate();
+  showVerdict();
   stopLive();
   for (const track of faces.keys()) forgetFace(track);
   silence = setTimeout(connect, pause);
   pause = Math.min(pause * 2, 5000);
+}
+
+/** Nobody looks at a page that has been hidden for long: the gate need not tell it anything until it is shown. */
+function sleep() {
+  clearTimeout(silence);
+  clearTimeout(refreshing);
+  source?.close();
+  asleep = true;
 }
 
 /** A refused stream of events does not say why; a request does, and a token that is missing is asked for. */
@@ -242,7 +262,7 @@ const STATES = { watching: 'good', logged_in: 'good', lost: 'bad' };
 
 function link(name, state, text) {
   const line = element('li');
-  line.dataset.state = STATES[state] ?? 'middle';
+  line.dataset.state = STATES[state] ?? (state === 'none' || state === 'unknown' ? 'none' : 'middle');
   line.append(element('b', '', name), element('span', '', text));
   return line;
 }
@@ -264,7 +284,7 @@ function showGate() {
     const name = `${say('platform')} ${platform.platform.toUpperCase()}`;
     return link(name, platform.state, sayIf(`platform.${platform.state}`, platform.state));
   });
-  if (platforms.length === 0) platforms.push(link(say('platform'), '', say('platform.none')));
+  if (platforms.length === 0) platforms.push(link(say('platform'), 'none', say('platform.none')));
   $('links').replaceChildren(...platforms, ...cameras);
   put($('people'), gate.store.people);
   put($('faces'), gate.store.faces);
@@ -327,7 +347,8 @@ function happen(event, isPast) {
       return;
     case 'platform': {
       const platform = gate.platforms.find((one) => one.platform === event.platform);
-      if (platform) platform.state = event.state;
+      // It tells of other things too: of a record that was refused, of a clock that is wrong.
+      if (platform && texts.en[`platform.${event.state}`]) platform.state = event.state;
       showGate();
       wire(event);
       refreshSoon();
@@ -387,7 +408,7 @@ function showVerdict() {
   const banner = $('verdict');
   if (verdict === null) {
     banner.dataset.verdict = 'none';
-    put($('verdict-word'), say('verdict.none'));
+    put($('verdict-word'), agent === 'here' ? say('verdict.none') : say('agent.connecting'));
     put($('verdict-reason'), '');
     $('verdict-facts').hidden = true;
     return;
@@ -631,7 +652,8 @@ function wireLine(event) {
       }
       break;
     case 'platform':
-      what.textContent = sayIf(`platform.${event.state}`, event.state);
+      what.textContent = sayIf(`platform.${event.state}`, sayIf(`wire.${event.state}`, event.state));
+      if (event.reason ?? event.desc) what.append(element('code', '', event.reason ?? event.desc));
       break;
     case 'rs485':
       what.append(element('code', '', event.bytes ?? event.error ?? ''));
@@ -766,9 +788,15 @@ async function start() {
   $('open').onclick = openDoor;
   $('more').onclick = loadMore;
   new ResizeObserver(fitBoxes).observe($('canvas'));
+  let hidden = 0;
   document.addEventListener('visibilitychange', () => {
+    clearTimeout(hidden);
     if (document.hidden) {
       stopLive();
+      hidden = setTimeout(sleep, HIDDEN_MS);
+    } else if (asleep) {
+      asleep = false;
+      connect();
     } else {
       watchLive();
       refreshStatus();
