@@ -1,4 +1,5 @@
 //! A real gate, with its store and its models, at the simulated QYZN platform.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 mod support {
     pub mod vision;

@@ -1,4 +1,5 @@
 //! `menshen simulate qyzn` as a program.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 use std::process::{Command, Output, Stdio};
 
