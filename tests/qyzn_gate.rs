@@ -1,4 +1,5 @@
 //! A real gate, with its store and its models, at the simulated QYZN platform.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 mod support {
     pub mod vision;
@@ -321,6 +322,42 @@ async fn two_hundred_real_records_a_second() {
     // Clearing leaves nothing to send.
     assert_eq!(result(&platform, "record_clear", json!({})).await, 0);
     assert_eq!(running.store.counts().unwrap().records, 0);
+    running.stop().await;
+    assert_eq!(platform.violations(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_script_drives_a_gate() {
+    use menshen::simulate::qyzn::script::Script;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("face.jpg"), bytes("pictures/p01-1.jpg")).unwrap();
+    let script = r#"
+        {"wait":"logged_in"}
+        {"answer":"snapshot_face","data":{"opendoor":0,"screenDisp":"余额不足"}}
+        {"send":"add_person_face","data":{"personId":"1","personCode":"1","name":"张三","type":1,"faces":[{"image_file":"face.jpg"}]},"expect":{"result":0,"desc":"Success"}}
+        {"repeat":3,"send":"add_person","data":{"personId":"p{n}","personCode":"p{n}","name":"{n}","type":1}}
+        {"expect_all":{"result":0}}
+        {"wait":"snapshot_face","where":{"fullName":"record 7","result":1}}
+        {"send":"open_door"}
+        {"expect":{"result":0}}
+    "#;
+    let (platform, address) = platform().await;
+    let mut running = Running::start(folder.path(), address);
+    let script = Script::parse(script, folder.path()).unwrap();
+    let runs = tokio::spawn({
+        let platform = platform.clone();
+        async move { script.run(&platform).await }
+    });
+    running.event(|event| event.kind == "person" && event.fields["person"]["id"] == "p2").await;
+    running.record("record 7", &bytes("pictures/p01-1.jpg")).await;
+    let shown = running.event(|event| event.kind == "screen" && event.fields["text"] == "余额不足").await;
+    assert_eq!(shown.kind, "screen");
+    runs.await.unwrap().unwrap();
+    assert_eq!(running.store.counts().unwrap().people, 4);
+    // What is not as expected fails, by its line.
+    let wrong = Script::parse(r#"{"send":"fly","expect":{"result":0}}"#, folder.path()).unwrap();
+    let error = wrong.run(&platform).await.unwrap_err().to_string();
+    assert!(error.starts_with("line 1 of the script: fly was answered {"), "{error}");
     running.stop().await;
     assert_eq!(platform.violations(), [""; 0]);
 }
