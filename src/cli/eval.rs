@@ -134,7 +134,10 @@ fn compare(args: &MatchArgs) -> Result<ExitCode> {
     }
     let number = |value: Option<f32>| value.map_or("-".into(), |value| format!("{value:.4}"));
     say(format_args!("model           {}", report.model))?;
-    say(format_args!("pairs           {}: {} genuine, {} impostor", report.pairs, report.genuine, report.impostor))?;
+    say(format_args!(
+        "pairs           {}: {} genuine, {} impostor",
+        report.pairs, report.genuine, report.impostor
+    ))?;
     say(format_args!(
         "left out        {} without a face, {} unreadable; {} malformed lines",
         report.no_face, report.unreadable, report.malformed
@@ -142,7 +145,12 @@ fn compare(args: &MatchArgs) -> Result<ExitCode> {
     say(format_args!("genuine from    {}", number(report.genuine_min)))?;
     say(format_args!("impostor up to  {}", number(report.impostor_max)))?;
     if let (Some(eer), Some(at)) = (report.eer, report.eer_threshold) {
-        say(format_args!("EER             {:.3} % at cosine {:.4}, score {:.1}", 100.0 * eer, at.cosine, at.score))?;
+        say(format_args!(
+            "EER             {:.3} % at cosine {:.4}, score {:.1}",
+            100.0 * eer,
+            at.cosine,
+            at.score
+        ))?;
     }
     for (rate, at) in report.tar_at_far.iter().rev() {
         say(format_args!(
@@ -182,9 +190,11 @@ fn judge(args: &LivenessArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     say(format_args!("presentations   {} of people, {} attacks", report.live, report.attack))?;
-    for (name, rates) in
-        [("LiveSwitch 1", report.strict), ("LiveSwitch 2", report.lenient), ("model alone", report.model_alone)]
-    {
+    for (name, rates) in [
+        ("LiveSwitch 1", report.strict),
+        ("LiveSwitch 2", report.lenient),
+        ("model alone", report.model_alone),
+    ] {
         let share = |rate: Option<f64>| rate.map_or("-".into(), |rate| format!("{:.1} %", 100.0 * rate));
         say(format_args!(
             "{name:<15} APCER {}, BPCER {}, ACER {}",

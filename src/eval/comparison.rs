@@ -159,7 +159,10 @@ pub fn compare(
                 let list = if pair.same { &mut genuine } else { &mut impostor };
                 list.push(a.cosine(b));
             }
-            (Some(Embedded::NoFace | Embedded::Template(_)), Some(Embedded::NoFace | Embedded::Template(_))) => {
+            (
+                Some(Embedded::NoFace | Embedded::Template(_)),
+                Some(Embedded::NoFace | Embedded::Template(_)),
+            ) => {
                 no_face += 1;
             }
             _ => unreadable += 1,
@@ -272,7 +275,10 @@ mod tests {
         // Two impostors carry no rate of a tenth.
         assert!(report.tar_at_far.is_empty());
         // 80 stands for 0.5: the pair at 0.6 passes, one of two.
-        assert_eq!((report.at_score_80.cosine, report.at_score_80.far, report.at_score_80.tar), (0.5, Some(0.5), Some(1.0)));
+        assert_eq!(
+            (report.at_score_80.cosine, report.at_score_80.far, report.at_score_80.tar),
+            (0.5, Some(0.5), Some(1.0))
+        );
         let json = serde_json::to_value(&report).unwrap();
         assert!((json["eer_threshold"]["score"].as_f64().unwrap() - 92.0).abs() < 1e-3);
     }

@@ -137,8 +137,7 @@ fn report(
     unreadable: BTreeMap<String, String>,
     threshold: u8,
 ) -> Report {
-    let no_face =
-        live.iter().chain(&attack).filter(|p| p.faces == 0).map(|p| p.name.clone()).collect();
+    let no_face = live.iter().chain(&attack).filter(|p| p.faces == 0).map(|p| p.name.clone()).collect();
     let rates = |judged: fn(&Presentation) -> Option<bool>| {
         let apcer = share(&attack, judged, true);
         let bpcer = share(&live, judged, false);
@@ -149,10 +148,8 @@ fn report(
         let kind = presentation.name.split('-').next().unwrap_or_default();
         kinds.entry(kind.to_owned()).or_default().push(presentation);
     }
-    let apcer_by_kind = kinds
-        .into_iter()
-        .filter_map(|(kind, list)| Some((kind, share(list, |p| p.strict, true)?)))
-        .collect();
+    let apcer_by_kind =
+        kinds.into_iter().filter_map(|(kind, list)| Some((kind, share(list, |p| p.strict, true)?))).collect();
     Report {
         live: live.iter().filter(|p| p.faces > 0).count(),
         attack: attack.iter().filter(|p| p.faces > 0).count(),
@@ -334,9 +331,14 @@ mod tests {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
         let found = presentations(dir.path()).unwrap();
-        let found: Vec<_> =
-            found.iter().map(|(name, frames)| (name.as_str(), frames.iter().map(|f| name_of(f)).collect::<Vec<_>>())).collect();
-        assert_eq!(found, [("two", vec!["1.JPG".to_owned(), "2.jpg".into()]), ("one.png", vec!["one.png".into()])]);
+        let found: Vec<_> = found
+            .iter()
+            .map(|(name, frames)| (name.as_str(), frames.iter().map(|f| name_of(f)).collect::<Vec<_>>()))
+            .collect();
+        assert_eq!(
+            found,
+            [("two", vec!["1.JPG".to_owned(), "2.jpg".into()]), ("one.png", vec!["one.png".into()])]
+        );
         assert_eq!(presentations(&dir.path().join("none")).unwrap_err().kind(), Kind::NotFound);
     }
 }

@@ -42,7 +42,8 @@ pub fn svg(report: &Report) -> String {
 
 fn distributions(svg: &mut String, report: &Report) {
     let x = |cosine: f64| MARGIN + (cosine + 1.0) / 2.0 * WIDTH;
-    let lists = [(report.scores.impostor(), IMPOSTOR, "impostor"), (report.scores.genuine(), GENUINE, "genuine")];
+    let lists =
+        [(report.scores.impostor(), IMPOSTOR, "impostor"), (report.scores.genuine(), GENUINE, "genuine")];
     let bars = lists.map(|(list, ..)| histogram(list));
     let most = bars.iter().flatten().copied().fold(0.0, f64::max).max(f64::MIN_POSITIVE);
     let y = |share: f64| MARGIN + HEIGHT * (1.0 - share / most);
@@ -97,7 +98,11 @@ fn roc(svg: &mut String, report: &Report) {
     let x = |far: f64| left + WIDTH * (1.0 + far.max(10_f64.powf(-decades)).log10() / decades);
     let y = |tar: f64| MARGIN + HEIGHT * (1.0 - tar);
     for decade in 0..=(decades as i32) {
-        tick_below(svg, x(10_f64.powi(-decade)), &if decade == 0 { "1".into() } else { format!("1e-{decade}") });
+        tick_below(
+            svg,
+            x(10_f64.powi(-decade)),
+            &if decade == 0 { "1".into() } else { format!("1e-{decade}") },
+        );
     }
     for tenths in (0..=10).step_by(2) {
         let tar = f64::from(tenths) / 10.0;
@@ -160,12 +165,8 @@ fn tick_below(svg: &mut String, x: f64, text: &str) {
 }
 
 fn tick_beside(svg: &mut String, left: f64, y: f64, text: &str) {
-    let _ = writeln!(
-        svg,
-        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>",
-        left - 4.0,
-        y + 4.0
-    );
+    let _ =
+        writeln!(svg, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{text}</text>", left - 4.0, y + 4.0);
 }
 
 fn escape(text: &str) -> String {
@@ -200,7 +201,8 @@ mod tests {
         assert!(svg.contains("<line x1=\"405.0\""), "{svg}");
         // All elements are closed.
         for name in ["text", "title", "circle", "path"] {
-            let opened = svg.matches(&format!("<{name} ")).count() + svg.matches(&format!("<{name}>")).count();
+            let opened =
+                svg.matches(&format!("<{name} ")).count() + svg.matches(&format!("<{name}>")).count();
             assert_eq!(opened, svg.matches(&format!("</{name}>")).count(), "{name}");
         }
         assert!(!svg.contains("NaN") && !svg.contains("inf"));

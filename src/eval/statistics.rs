@@ -97,11 +97,7 @@ impl Scores {
             Some(refused) => self.impostor[refused].next_up(),
             None => *self.impostor.first()?,
         };
-        Some(Operation {
-            tar: 1.0 - self.frr(threshold)?,
-            far: self.far(threshold)?,
-            threshold,
-        })
+        Some(Operation { tar: 1.0 - self.frr(threshold)?, far: self.far(threshold)?, threshold })
     }
 
     /// The curve of both errors, from accepting everybody to nobody: `[far, tar]`, at every score.
@@ -146,10 +142,7 @@ mod tests {
     #[test]
     fn finds_where_the_errors_are_equal() {
         // At 0.65: FAR = 3/10 (0.7, 0.8, 0.9), FRR = 2/5; just before, at 0.6: FAR = 4/10, FRR = 2/5, equal.
-        assert_eq!(
-            scores().equal_error_rate().unwrap(),
-            EqualErrorRate { rate: 0.4, threshold: 0.6 }
-        );
+        assert_eq!(scores().equal_error_rate().unwrap(), EqualErrorRate { rate: 0.4, threshold: 0.6 });
         // Without overlap there is a threshold without error: the least genuine score.
         let apart = Scores::new(vec![0.8, 0.7], vec![0.2, 0.1, 0.3]);
         assert_eq!(apart.equal_error_rate().unwrap(), EqualErrorRate { rate: 0.0, threshold: 0.7 });
