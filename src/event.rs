@@ -148,7 +148,8 @@ mod tests {
             .map(|event| (event.kind, event.fields["state"].as_str().unwrap().to_owned()))
             .collect();
         standing.sort();
-        let wanted = [("platform", "logged_in"), ("platform", "lost"), ("platform", "time_offset"), ("relay", "on")];
+        let wanted =
+            [("platform", "logged_in"), ("platform", "lost"), ("platform", "time_offset"), ("relay", "on")];
         assert_eq!(standing, wanted.map(|(kind, state)| (kind, state.to_owned())));
     }
 }

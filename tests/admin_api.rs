@@ -64,16 +64,20 @@ fn person(id: &str, name: &str) -> Person {
 async fn the_status_says_how_things_stand() {
     let bench = Bench::with(|config| {
         config.terminal.serial = "ABC123".into();
-        config.camera = toml::from_str::<menshen::config::Config>("[[camera]]\nrole = \"visible\"\nsource = \"files:x\"")
-            .unwrap()
-            .camera;
+        config.camera =
+            toml::from_str::<menshen::config::Config>("[[camera]]\nrole = \"visible\"\nsource = \"files:x\"")
+                .unwrap()
+                .camera;
         config.platform.qyzn = Some(toml::from_str("server = \"127.0.0.1:1\"").unwrap());
     })
     .await;
     let status = bench.get("/api/v1/status").await.json();
     assert_eq!((&status["serial"], &status["ready"]), (&json!("ABC123"), &json!(false)));
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(status["platforms"], json!([{ "platform": "qyzn", "server": "127.0.0.1:1", "state": "connecting", "outbox": 0 }]));
+    assert_eq!(
+        status["platforms"],
+        json!([{ "platform": "qyzn", "server": "127.0.0.1:1", "state": "connecting", "outbox": 0 }])
+    );
     assert_eq!(status["cameras"], json!([{ "camera": 0, "role": "visible", "state": "starting" }]));
 
     let events = bench.gate.events();
@@ -92,8 +96,12 @@ async fn the_status_says_how_things_stand() {
     assert_eq!((&status["ready"], &status["ready_ms"]), (&json!(true), &json!(12)));
     assert_eq!((&status["store"]["people"], &status["store"]["records"]), (&json!(1), &json!(1)));
     assert_eq!(status["last_verdict"]["name"], "张三");
-    let mut notices: Vec<_> =
-        status["notices"].as_array().unwrap().iter().map(|notice| (notice["kind"].as_str().unwrap(), notice["text"].as_str().unwrap())).collect();
+    let mut notices: Vec<_> = status["notices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|notice| (notice["kind"].as_str().unwrap(), notice["text"].as_str().unwrap()))
+        .collect();
     notices.sort_unstable();
     assert_eq!(notices, [("camera_lost", "unplugged"), ("task_failed", "no such device")]);
 }
@@ -119,10 +127,19 @@ async fn people_are_enrolled_listed_searched_and_removed() {
     assert_eq!((&shown["valid_until"], &shown["passes_left"]), (&json!("2099-01-01T00:00:00"), &json!(3)));
 
     for number in 0..5 {
-        bench.gate.change_people(PeopleChange::Add(person(&number.to_string(), &format!("李四 {number}")))).await.unwrap();
+        bench
+            .gate
+            .change_people(PeopleChange::Add(person(&number.to_string(), &format!("李四 {number}"))))
+            .await
+            .unwrap();
     }
     let names = |answer: Value| -> Vec<String> {
-        answer["people"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+        answer["people"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one["name"].as_str().unwrap().to_owned())
+            .collect()
     };
     let first = bench.get("/api/v1/people?limit=4").await.json();
     let next = first["next"].as_i64().unwrap();
@@ -176,7 +193,8 @@ async fn records_come_newest_first_with_their_pictures() {
     store.append_record(record("李四", Reason::Expired, None)).await.unwrap();
     let third = store.append_record(record("", Reason::Stranger, None)).await.unwrap();
     let page = bench.get("/api/v1/records?limit=2").await.json();
-    let ids: Vec<_> = page["records"].as_array().unwrap().iter().map(|record| record["id"].as_i64().unwrap()).collect();
+    let ids: Vec<_> =
+        page["records"].as_array().unwrap().iter().map(|record| record["id"].as_i64().unwrap()).collect();
     assert_eq!(ids, [third.0, third.0 - 1]);
     assert_eq!(page["next"], third.0 - 1);
     let rest = bench.get(&format!("/api/v1/records?limit=2&before={}", third.0 - 1)).await.json();
@@ -184,7 +202,10 @@ async fn records_come_newest_first_with_their_pictures() {
     assert_eq!(rest["records"][0]["id_number"], "110*************2X");
 
     let one = bench.get("/api/v1/records/1").await.json();
-    assert_eq!((&one["score"], &one["reason"], &one["undelivered"]), (&json!(91.25), &json!("granted"), &json!(["qyzn"])));
+    assert_eq!(
+        (&one["score"], &one["reason"], &one["undelivered"]),
+        (&json!(91.25), &json!("granted"), &json!(["qyzn"]))
+    );
     let shot = bench.get("/api/v1/records/1/picture").await;
     assert_eq!(shot.header("content-type"), Some("image/jpeg"));
     assert_eq!(shot.header("cache-control"), Some("no-store"));
@@ -237,7 +258,10 @@ async fn events_go_on_where_they_stopped() {
     ] {
         let mut listener = bench.listen(&query, &headers).await;
         let (_, event, hello) = listener.message().await.unwrap();
-        assert_eq!((event.as_str(), &hello["run"], &hello["last"]), ("hello", &json!(run), &json!(before + 4)));
+        assert_eq!(
+            (event.as_str(), &hello["run"], &hello["last"]),
+            ("hello", &json!(run), &json!(before + 4))
+        );
         assert_eq!(listener.message().await.unwrap().2["text"], "3");
     }
     // An id of another run of the agent says nothing: everything remembered comes.
@@ -312,12 +336,17 @@ async fn an_allowed_site_is_answered_as_browsers_want_it() {
     })
     .await;
     let origin = ("Origin", "https://ops.example");
-    let asked = bench.send("OPTIONS", "/api/v1/door/open", &[origin, ("Access-Control-Request-Method", "POST")], b"").await;
+    let asked = bench
+        .send("OPTIONS", "/api/v1/door/open", &[origin, ("Access-Control-Request-Method", "POST")], b"")
+        .await;
     assert_eq!(asked.status, 204);
     assert_eq!(asked.header("access-control-allow-origin"), Some("https://ops.example"));
     assert_eq!(asked.header("access-control-allow-methods"), Some("GET, POST, DELETE"));
     let answer = bench.send("GET", "/api/v1/status", &[origin], b"").await;
-    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, Some("https://ops.example")));
+    assert_eq!(
+        (answer.status, answer.header("access-control-allow-origin")),
+        (200, Some("https://ops.example"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -336,12 +365,30 @@ async fn others_need_the_token_and_the_page_turns_it_into_a_cookie() {
     let page = bench.send("GET", "/", &[host], b"").await;
     assert_eq!(page.status, 200);
     assert!(page.header("content-security-policy").unwrap().contains("script-src 'self';"));
-    for path in ["/api/v1/status", "/api/v1/events", "/api/v1/live.mjpg", "/api/v1/records/1/picture", "/api/v1/nothing"] {
+    for path in [
+        "/api/v1/status",
+        "/api/v1/events",
+        "/api/v1/live.mjpg",
+        "/api/v1/records/1/picture",
+        "/api/v1/nothing",
+    ] {
         let answer = bench.send("GET", path, &[host], b"").await;
         assert_eq!((answer.status, answer.kind().as_str()), (401, "token"), "{path}");
     }
-    assert_eq!(bench.send("GET", "/api/v1/status", &[host, ("Authorization", "Bearer 0123456789abcdeX")], b"").await.status, 401);
-    assert_eq!(bench.send("GET", "/api/v1/status", &[host, ("Authorization", "Bearer 0123456789abcdef")], b"").await.status, 200);
+    assert_eq!(
+        bench
+            .send("GET", "/api/v1/status", &[host, ("Authorization", "Bearer 0123456789abcdeX")], b"")
+            .await
+            .status,
+        401
+    );
+    assert_eq!(
+        bench
+            .send("GET", "/api/v1/status", &[host, ("Authorization", "Bearer 0123456789abcdef")], b"")
+            .await
+            .status,
+        200
+    );
 
     let json = ("Content-Type", "application/json");
     let wrong = bench.send("POST", "/api/v1/login", &[host, json], br#"{"token": "fedcba9876543210"}"#).await;
@@ -428,9 +475,13 @@ async fn streams_end_with_the_agent() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_that_is_taken_is_named() {
     let bench = Bench::start().await;
-    let admin = menshen::config::Admin { listen: bench.address, token_file: None, allowed_origins: Vec::new() };
+    let admin =
+        menshen::config::Admin { listen: bench.address, token_file: None, allowed_origins: Vec::new() };
     let error =
-        menshen::service::admin::Server::bind(bench.gate.clone(), &menshen::config::Config::default(), admin).await.err().unwrap();
+        menshen::service::admin::Server::bind(bench.gate.clone(), &menshen::config::Config::default(), admin)
+            .await
+            .err()
+            .unwrap();
     assert_eq!(error.kind(), menshen::Kind::Network);
     let text = error.to_string();
     assert!(text.contains(&bench.address.to_string()) && text.contains("another program"), "{text}");

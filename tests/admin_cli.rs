@@ -59,7 +59,10 @@ impl Place {
         let mut process = Process::start(command);
         let until = Instant::now() + PATIENCE;
         while std::net::TcpStream::connect(self.page).is_err() {
-            assert!(Instant::now() < until && process.child.try_wait().unwrap().is_none(), "the agent is not there");
+            assert!(
+                Instant::now() < until && process.child.try_wait().unwrap().is_none(),
+                "the agent is not there"
+            );
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
         process
@@ -79,7 +82,10 @@ fn people_are_enrolled_shown_and_removed_without_an_agent() {
     assert_eq!((code, out.as_str()), (0, "张三 was enrolled with 1 pictures\n"), "{err}");
     assert_eq!(place.run(&["people", "list"]).1, "local\t7\t张三\twhite\t1\n");
     let listed: Value = serde_json::from_str(&place.run(&["people", "list", "--json"]).1).unwrap();
-    assert_eq!((&listed["card"], &listed["passes_left"], &listed["faces"][0]), (&"0012345678".into(), &3.into(), &"7-1".into()));
+    assert_eq!(
+        (&listed["card"], &listed["passes_left"], &listed["faces"][0]),
+        (&"0012345678".into(), &3.into(), &"7-1".into())
+    );
 
     let (code, _, err) = place.enrol("7", "李四", &[], &[&good]);
     assert!(code == 1 && err.contains("--replace"), "{code} {err}");
@@ -142,7 +148,8 @@ fn records_are_listed_and_exported() {
 
     let place = Place::new();
     assert_eq!(place.run(&["records", "list"]).0, 3);
-    let options = Options { data_dir: place.folder.path().join("data"), config: menshen::config::Store::default() };
+    let options =
+        Options { data_dir: place.folder.path().join("data"), config: menshen::config::Store::default() };
     let store = Store::open(&options, std::sync::Arc::new(SystemClock)).unwrap();
     let jpeg = b"\xff\xd8 a picture \xff\xd9".to_vec();
     for (at, name) in [("2026-03-02T04:00:00Z", "=1+1"), ("2026-03-03T04:00:00Z", "张三")] {
@@ -164,7 +171,10 @@ fn records_are_listed_and_exported() {
             body_temp: None,
         };
         let pictures = vec![(PictureKind::Snap, jpeg.clone())];
-        store.append_record(NewRecord { facts, pictures, destinations: Vec::new(), spend: None }).wait().unwrap();
+        store
+            .append_record(NewRecord { facts, pictures, destinations: Vec::new(), spend: None })
+            .wait()
+            .unwrap();
     }
     // Also while somebody writes.
     assert_eq!(
@@ -178,8 +188,16 @@ fn records_are_listed_and_exported() {
     let folder = place.folder.path().join("pictures");
     let file = place.folder.path().join("records.csv");
     let (code, _, err) = place.run(&[
-        "records", "export", "--format", "csv", "--until", "2026-03-03T00:00:00Z",
-        "--output", file.to_str().unwrap(), "--pictures", folder.to_str().unwrap(),
+        "records",
+        "export",
+        "--format",
+        "csv",
+        "--until",
+        "2026-03-03T00:00:00Z",
+        "--output",
+        file.to_str().unwrap(),
+        "--pictures",
+        folder.to_str().unwrap(),
     ]);
     assert_eq!(code, 0, "{err}");
     assert_eq!(
@@ -193,6 +211,9 @@ fn records_are_listed_and_exported() {
     assert_eq!(place.run(&["records", "export", "--output", file.to_str().unwrap()]).0, 1);
     let lines = place.run(&["records", "export"]).1;
     let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
-    assert_eq!((&first["id"], &first["name"], &first["id_number"]), (&2.into(), &"张三".into(), &"110*************2X".into()));
+    assert_eq!(
+        (&first["id"], &first["name"], &first["id_number"]),
+        (&2.into(), &"张三".into(), &"110*************2X".into())
+    );
     assert!(!lines.contains("11010519491231002X"));
 }

@@ -104,5 +104,10 @@ fn the_page_asks_for_the_token() {
         .arg(token)
         .output()
         .unwrap();
-    assert!(looked.status.success(), "{}{}", String::from_utf8_lossy(&looked.stdout), String::from_utf8_lossy(&looked.stderr));
+    assert!(
+        looked.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&looked.stdout),
+        String::from_utf8_lossy(&looked.stderr)
+    );
 }

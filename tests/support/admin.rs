@@ -168,7 +168,8 @@ impl Listener {
     pub async fn message(&mut self) -> Option<(String, String, Value)> {
         let (mut id, mut event, mut data) = (String::new(), String::new(), Value::Null);
         loop {
-            let line = tokio::time::timeout(PATIENCE, self.lines.next_line()).await.expect("a message").ok()??;
+            let line =
+                tokio::time::timeout(PATIENCE, self.lines.next_line()).await.expect("a message").ok()??;
             if let Some(text) = line.strip_prefix("id: ") {
                 id = text.to_owned();
             } else if let Some(text) = line.strip_prefix("event: ") {

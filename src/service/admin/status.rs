@@ -82,9 +82,14 @@ pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Fai
         .iter()
         .map(|server| {
             let link = |event: &Event| {
-                event.fields.get("state").and_then(Value::as_str).is_some_and(|state| LINK_STATES.contains(&state))
+                event
+                    .fields
+                    .get("state")
+                    .and_then(Value::as_str)
+                    .is_some_and(|state| LINK_STATES.contains(&state))
             };
-            let event = standing.all("platform", "platform", &Origin::Qyzn.as_str().into()).find(|event| link(event));
+            let event =
+                standing.all("platform", "platform", &Origin::Qyzn.as_str().into()).find(|event| link(event));
             let mut platform = state(event, "connecting");
             platform.insert("platform".into(), Origin::Qyzn.as_str().into());
             platform.insert("server".into(), server.as_str().into());
