@@ -1,4 +1,5 @@
 //! The API of the technician, over a real gate, store and models.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 mod support {
     pub mod admin;

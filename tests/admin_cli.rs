@@ -1,7 +1,7 @@
 //! `menshen enroll`, `people` and `records`, on the store alone and beside a running agent.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 mod support {
-    #[allow(dead_code, reason = "each test program uses its own part of this")]
     pub mod process;
 }
 

@@ -1,8 +1,8 @@
 //! The live page in a real browser, over a running agent: `tests/browser/live_page.py` looks, this file runs the
 //! gate it looks at. `MENSHEN_SCREENSHOTS=DIR` keeps what it saw.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 mod support {
-    #[allow(dead_code, reason = "each test program uses its own part of this")]
     pub mod process;
 }
 

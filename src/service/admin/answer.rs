@@ -157,10 +157,9 @@ pub(super) async fn body(request: Request, limit: usize) -> Result<Bytes, Failur
 /// A JSON body.
 pub(super) async fn json_body<T: DeserializeOwned>(request: Request, limit: usize) -> Result<T, Failure> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = content_type.and_then(|value| value.split(';').next()).map(str::trim);
     // A form of another site can send neither this type nor ask for it without a preflight.
-    if !content_type
-        .is_some_and(|value| value.split(';').next().is_some_and(|value| value.trim() == "application/json"))
-    {
+    if essence != Some("application/json") {
         return Err(Failure::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "input",

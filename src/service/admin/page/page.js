@@ -8,9 +8,10 @@ const SILENCE_MS = 12000;
 const SHOWN_MS = 6000;
 /** A hidden page stops listening after so long. */
 const HIDDEN_MS = 60000;
-/** A box without news goes after so many frames of the camera, or so long. */
-const BOX_FRAMES = 5;
-const BOX_MS = 700;
+/** A box goes when the next picture has been shown for so long, besides the time that its news usually takes. */
+const BOX_MS = 120;
+/** And in any case after so long without news. */
+const BOX_MOST_MS = 1000;
 /** Lines of the wires, and records asked for at once. */
 const WIRES = 30;
 const RECORDS = 12;
@@ -426,13 +427,16 @@ const number = (value) => (typeof value === 'number' ? value.toFixed(1) : '–')
 
 // ---- The live picture and the boxes over it ---------------------------------------------------------------------------------
 
-/** Faces in view by track: {track, rect, size, frame, at, element, label}. */
+/** Faces in view by track: {track, frame, at, missed, element, label}; `missed`: when a later picture came. */
 const faces = new Map();
 /** Verdicts by track. */
 const told = new Map();
 /** Events of faces that are newer than the picture on the screen. */
 let early = [];
 let shownFrame = null;
+let shownAt = 0;
+/** How long after a picture its faces come, in ms: the gate shows it first and then looks. */
+let usualDelay = 100;
 let pictureState = 'waiting';
 let live = null;
 
@@ -450,7 +454,9 @@ function setPictureState(state) {
 
 function sawFaces(event) {
   // Boxes belong to the picture they were found in: those of a later one wait for it, but not for ever.
-  early.push({ event, at: performance.now() });
+  const now = performance.now();
+  if (event.frame === shownFrame) usualDelay = 0.8 * usualDelay + 0.2 * (now - shownAt);
+  early.push({ event, at: now });
   if (early.length > 30) early.shift();
   showFaces();
 }
@@ -472,8 +478,8 @@ function showFaces() {
     for (const track of faces.keys()) if (!seen.has(track)) forgetFace(track);
   }
   for (const face of faces.values()) {
-    const passed = shownFrame !== null && shownFrame - face.frame > BOX_FRAMES;
-    if (passed || now - face.at > BOX_MS) forgetFace(face.track);
+    const missed = face.missed > 0 && now - face.missed > BOX_MS + 2 * usualDelay;
+    if (missed || now - face.at > BOX_MOST_MS) forgetFace(face.track);
   }
 }
 
@@ -489,7 +495,7 @@ function moveBox(face, size, frame, now) {
     $('boxes').append(box);
     nameBox(known);
   }
-  Object.assign(known, { frame, at: now });
+  Object.assign(known, { frame, at: now, missed: shownFrame > frame ? now : 0 });
   const [left, top, width, height] = face.box;
   const style = known.element.style;
   style.left = `${(left / size[0]) * 100}%`;
@@ -542,6 +548,8 @@ async function draw(jpeg, frame) {
   canvas.getContext('2d').drawImage(bitmap, 0, 0);
   bitmap.close();
   shownFrame = frame;
+  shownAt = performance.now();
+  for (const face of faces.values()) if (face.missed === 0 && face.frame < frame) face.missed = shownAt;
   $('picture').dataset.frame = frame;
   setPictureState('live');
   showFaces();
