@@ -1,4 +1,5 @@
 //! Faces are found, down to 40 pixels between the ears, and nobody else is.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "in a test a panic is the failure report")]
 
 #[path = "support/vision.rs"]
 mod support;

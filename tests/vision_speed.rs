@@ -1,5 +1,6 @@
 //! Where the time of one frame goes, on one thread. Run with
 //! `cargo test --release --test vision_speed -- --ignored --nocapture`.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "in a test a panic is the failure report")]
 
 #[path = "support/vision.rs"]
 mod support;

@@ -1,4 +1,5 @@
 //! Detection, alignment and embedding give what another program gives with the same models.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "in a test a panic is the failure report")]
 
 #[path = "support/vision.rs"]
 mod support;

@@ -1,4 +1,5 @@
 //! From frames to who stands there.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "in a test a panic is the failure report")]
 
 #[path = "support/vision.rs"]
 mod support;

@@ -1,5 +1,6 @@
 //! Models and pictures of the set-up, for the tests of `vision`.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 use std::path::{Path, PathBuf};
 
