@@ -3,10 +3,12 @@
 
 pub mod access;
 pub mod agent;
+pub mod bench;
 pub mod clock;
 pub mod config;
 pub mod device;
 pub mod error;
+pub mod eval;
 pub mod event;
 pub mod gate;
 pub mod platform;
