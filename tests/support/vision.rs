@@ -28,9 +28,9 @@ pub fn models() -> Models {
     Models::open(&models_dir(), "auto").unwrap_or_else(|error| panic!("{error}; run make setup"))
 }
 
-/// A file that the set-up made for the tests, such as `test/pictures/p01-1.jpg` (`MENSHEN_SETUP`, or `.setup`).
+/// A file that the set-up made for the tests, such as `pictures/p01-1.jpg` (`MENSHEN_TEST_PICTURES`, or `.setup/test`).
 pub fn file(name: &str) -> PathBuf {
-    let path = place("MENSHEN_SETUP", ".setup").join(name);
+    let path = place("MENSHEN_TEST_PICTURES", ".setup/test").join(name);
     assert!(path.exists(), "{} is absent: run make setup", path.display());
     path
 }
