@@ -1,5 +1,6 @@
 //! Where the time of one frame goes, on one thread. Run with
 //! `cargo test --release --test vision_speed -- --ignored --nocapture`.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "in a test a panic is the failure report")]
 
 #[path = "support/vision.rs"]
 mod support;
@@ -50,7 +51,7 @@ fn stages_of_one_frame() {
     let start = Instant::now();
     let models = support::models();
     println!("opened in {:?}: {}", start.elapsed(), resident());
-    let picture = support::picture("test/pictures/p04-1.jpg");
+    let picture = support::picture("pictures/p04-1.jpg");
     let mut large = Detector::new(&models, (640, 640), 1).unwrap();
     let face = large.detect(&picture, 0.6).unwrap()[0];
     drop(large);
@@ -94,7 +95,7 @@ fn stages_of_one_frame() {
     time("enrol that frame", 100, || drop(examiner.examine(&bytes).unwrap()));
 
     // An empty scene, half a minute at 15 frames a second.
-    let room = support::bytes("test/refuse/no_face.jpg");
+    let room = support::bytes("refuse/no_face.jpg");
     let mut watcher = Watcher::new(&models, 1).unwrap();
     let mut step = |watcher: &mut Watcher| {
         at += Duration::from_millis(67);
