@@ -1,6 +1,7 @@
 # Menshen. `make run` and `make test` need Debian 12, a Rust toolchain, and root or sudo.
 
 CARGO ?= cargo
+BUILT = $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test bench lint deny setup
@@ -9,6 +10,7 @@ help:
 	@echo "make run     set up, build and run the demonstration: http://127.0.0.1:8080"
 	@echo "make test    set up and run every test that a laptop can"
 	@echo "make bench   set up and measure this machine, beside OpenCV, face_recognition and faiss"
+	@echo "make setup   set up only: Debian packages, models, pictures (for an owner's own cargo commands)"
 	@echo "make lint    formatting and clippy"
 	@echo "make deny    licences, sources and known holes of the crates"
 
@@ -24,7 +26,10 @@ test:
 bench:
 	scripts/setup.sh bench
 	$(CARGO) build --release --locked
-	target/release/menshen bench
+	$(BUILT)/release/menshen bench
+
+setup:
+	scripts/setup.sh test
 
 lint:
 	$(CARGO) fmt --check

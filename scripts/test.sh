@@ -5,6 +5,8 @@ cd "$(dirname "$0")/.."
 
 .setup/venv/bin/python tests/setup_fetch.py
 .setup/venv/bin/python tests/setup_optimise.py
+.setup/venv/bin/python tests/setup_licences.py
+.setup/venv/bin/python tests/setup_docs.py
 
 log=.setup/test.log
 cargo test --locked "$@" 2>&1 | tee $log

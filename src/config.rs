@@ -342,13 +342,14 @@ impl Config {
         if self.store.soft_limit_mib > self.store.hard_limit_mib {
             return fail("store.soft_limit_mib must not exceed store.hard_limit_mib".into());
         }
-        if let Some(admin) = &self.service.admin {
-            if !admin.listen.ip().is_loopback() && admin.token_file.is_none() {
-                return fail(format!(
-                    "service.admin listens on {}, which others can reach: name a token_file, or listen on 127.0.0.1",
-                    admin.listen
-                ));
-            }
+        if let Some(admin) = &self.service.admin
+            && !admin.listen.ip().is_loopback()
+            && admin.token_file.is_none()
+        {
+            return fail(format!(
+                "service.admin listens on {}, which others can reach: name a token_file, or listen on 127.0.0.1",
+                admin.listen
+            ));
         }
         self.settings.check()
     }

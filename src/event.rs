@@ -53,10 +53,18 @@ struct Recent {
     standing: HashMap<(&'static str, String), Arc<Event>>,
 }
 
+/// States of the link to a platform; what else a `platform` event tells does not end them.
+pub const LINK_STATES: [&str; 4] = ["connected", "registered", "logged_in", "lost"];
+
 /// What an event is about, where one kind tells of several things: a platform, a part of the agent, a camera.
 fn subject(kind: &str, fields: &Map<String, Value>) -> String {
+    let name = || fields.get(kind).map(Value::to_string).unwrap_or_default();
     match kind {
-        "platform" | "task" | "camera" => fields.get(kind).map(Value::to_string).unwrap_or_default(),
+        "task" | "camera" => name(),
+        "platform" => match fields.get("state").and_then(Value::as_str) {
+            Some(state) if !LINK_STATES.contains(&state) => format!("{} {state}", name()),
+            _ => name(),
+        },
         _ => String::new(),
     }
 }
@@ -125,12 +133,13 @@ mod tests {
         let events = Events::new(Arc::new(SystemClock));
         events.send("platform", json!({ "platform": "qyzn", "state": "connected" }));
         events.send("platform", json!({ "platform": "qyzn", "state": "lost" }));
+        events.send("platform", json!({ "platform": "qyzn", "state": "time_offset" }));
         events.send("platform", json!({ "platform": "terminal_ws", "state": "logged_in" }));
         for _ in 0..2 * REMEMBERED {
             events.send("relay", json!({ "state": "on" }));
         }
         events.send("face", json!({ "faces": [] }));
-        let last = 3 + 2 * REMEMBERED as u64 + 1;
+        let last = 4 + 2 * REMEMBERED as u64 + 1;
         assert_eq!(events.last_id(), last);
         assert!(events.subscribe(0).0.iter().all(|event| event.kind == "relay"));
         let mut standing: Vec<_> = events
@@ -139,7 +148,8 @@ mod tests {
             .map(|event| (event.kind, event.fields["state"].as_str().unwrap().to_owned()))
             .collect();
         standing.sort();
-        let wanted = [("platform", "logged_in"), ("platform", "lost"), ("relay", "on")];
+        let wanted =
+            [("platform", "logged_in"), ("platform", "lost"), ("platform", "time_offset"), ("relay", "on")];
         assert_eq!(standing, wanted.map(|(kind, state)| (kind, state.to_owned())));
     }
 }

@@ -1,5 +1,6 @@
 //! The link to a QYZN platform: what it promises of registration, heartbeats, repetition, order and
 //! recovery, against the simulated platform and in paused time.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -427,6 +427,8 @@ class Fetch(unittest.TestCase):
         image = self.top / "image"
         self.fetch("--arch", "aarch64", "--models", str(image))
         self.assertEqual((image / "b.fast.onnx").read_bytes(), FAST)
+        # An agent needs the manifest beside what it describes.
+        self.assertEqual((image / "models.toml").read_bytes(), (self.top / "models.toml").read_bytes())
         self.assertFalse((self.root / "models/b.fast.onnx").exists())
 
     def test_a_rewritten_model_with_another_sum_than_pinned_is_refused(self):

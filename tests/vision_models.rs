@@ -1,72 +1,151 @@
+//! Models that are missing, altered, or not what the manifest says.
+
 #[path = "support/vision.rs"]
 mod support;
-use menshen::vision::align::AlignedFace;
+
+use std::path::Path;
+
 use menshen::vision::detect::Detector;
 use menshen::vision::embed::Embedder;
 use menshen::vision::liveness_model::LivenessScorer;
-use menshen::vision::quality::*;
-use menshen::vision::{Frame, Picture};
-use std::time::Instant;
-fn rss() -> String {
-    std::fs::read_to_string("/proc/self/status")
-        .unwrap()
-        .lines()
-        .filter(|l| l.starts_with("VmRSS") || l.starts_with("VmHWM"))
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-fn timeit(name: &str, n: usize, mut f: impl FnMut()) {
-    for _ in 0..3 {
-        f();
+use menshen::vision::models::Manifest;
+use menshen::vision::{Models, Picture};
+use menshen::{Error, Kind};
+
+/// A folder with the models, of which a test changes what it likes.
+fn copy() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let from = support::models_dir();
+    std::fs::copy(from.join("models.toml"), dir.path().join("models.toml")).unwrap();
+    let manifest = Manifest::load(&from).unwrap();
+    for file in [&manifest.detector.file, &manifest.embedder.file, &manifest.liveness.unwrap().file] {
+        std::fs::copy(from.join(file), dir.path().join(file)).unwrap();
     }
-    let mut t: Vec<f64> = (0..n)
-        .map(|_| {
-            let s = Instant::now();
-            f();
-            s.elapsed().as_secs_f64() * 1e3
-        })
-        .collect();
-    t.sort_by(f64::total_cmp);
-    println!("{name}: min {:.3} p50 {:.3} p95 {:.3} ms", t[0], t[n / 2], t[n * 95 / 100]);
+    dir
 }
+
+fn open(dir: &Path) -> Result<Models, Error> {
+    Models::open(dir, support::models_dir().join("libonnxruntime.so").to_str().unwrap())
+}
+
+/// Replaces a text in the manifest that must be there.
+fn edit(dir: &Path, old: &str, new: &str) {
+    let path = dir.join("models.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains(old), "{old}");
+    std::fs::write(&path, text.replace(old, new)).unwrap();
+}
+
+#[track_caller]
+fn refused<T>(result: Result<T, Error>, words: &[&str]) {
+    let Err(error) = result else { panic!("accepted") };
+    assert_eq!(error.kind(), Kind::Model, "{error}");
+    for word in words {
+        assert!(error.to_string().contains(word), "{error} does not say {word}");
+    }
+}
+
 #[test]
-fn scratch() {
-    println!("{}", rss());
-    let models = support::models();
-    println!("open {}", rss());
-    let s = Instant::now();
-    let mut embedder = Embedder::new(&models, 1).unwrap();
-    println!("embedder {} {:?}", rss(), s.elapsed());
-    let name = std::env::var("FRAME").unwrap_or("/tmp/frame.jpg".into());
-    let bytes = std::fs::read(name).unwrap();
-    println!("{} bytes", bytes.len());
-    let mut picture = Picture::new();
-    let frame = Frame::jpeg(bytes, Instant::now(), jiff::Timestamp::UNIX_EPOCH, 1, 0).unwrap();
-    timeit("decode", 200, || picture.decode_frame(&frame).unwrap());
-    for size in [(640, 480), (320, 240), (400, 300), (480, 360), (240, 180)] {
-        let s = Instant::now();
-        let mut detector = Detector::new(&models, size, 1).unwrap();
-        println!("detector {size:?} {} {:?}", rss(), s.elapsed());
-        timeit("detect", 100, || {
-            detector.detect(&picture, 0.6).unwrap();
-        });
+fn a_missing_or_altered_file_is_named() {
+    let dir = copy();
+    open(dir.path()).unwrap();
+    let manifest = Manifest::load(dir.path()).unwrap();
+    let file = dir.path().join(&manifest.embedder.file);
+    let whole = std::fs::read(&file).unwrap();
+    let mut altered = whole.clone();
+    altered[100_000] ^= 1;
+    std::fs::write(&file, &altered).unwrap();
+    refused(open(dir.path()), &[&manifest.embedder.file, "sha256", &manifest.embedder.sha256]);
+    std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    refused(open(dir.path()), &[&manifest.embedder.file]);
+    std::fs::remove_file(&file).unwrap();
+    refused(open(dir.path()), &[&manifest.embedder.file, "make setup"]);
+    std::fs::write(&file, &whole).unwrap();
+    // Altered while the agent runs: the next session notices.
+    let models = open(dir.path()).unwrap();
+    std::fs::write(&file, &altered).unwrap();
+    refused(Embedder::new(&models, 1), &[&manifest.embedder.file]);
+    std::fs::remove_file(dir.path().join("models.toml")).unwrap();
+    refused(open(dir.path()), &["models.toml", "make setup"]);
+}
+
+#[test]
+fn a_file_that_is_no_model_is_refused_by_name() {
+    use sha2::Digest;
+    let dir = copy();
+    let manifest = Manifest::load(dir.path()).unwrap();
+    let rubbish = b"not a model at all".repeat(100);
+    std::fs::write(dir.path().join(&manifest.detector.file), &rubbish).unwrap();
+    let hash: String = sha2::Sha256::digest(&rubbish).iter().map(|byte| format!("{byte:02x}")).collect();
+    edit(
+        dir.path(),
+        &format!("sha256 = \"{}\"\ninput", manifest.detector.sha256),
+        &format!("sha256 = \"{hash}\"\ninput"),
+    );
+    let models = open(dir.path()).unwrap();
+    refused(Detector::new(&models, (320, 240), 1), &[&manifest.detector.file]);
+}
+
+#[test]
+fn a_manifest_that_does_not_fit_is_told() {
+    for (old, new, words) in [
+        ("input = \"input\"\noutputs", "input = \"picture\"\noutputs", vec!["picture", "only input"]),
+        ("loc = \"loc\"", "loc = \"boxes\"", vec!["boxes", "loc"]),
+        ("strides = [8, 16, 32]", "strides = [8, 16, 64]", vec!["strides"]),
+        ("[256, 512]]", "[256, 512, 1024]]", vec!["anchors"]),
+    ] {
+        let dir = copy();
+        edit(dir.path(), old, new);
+        refused(Detector::new(&open(dir.path()).unwrap(), (320, 240), 1), &words);
     }
-    let mut detector = Detector::new(&models, (640, 480), 1).unwrap();
-    let face = detector.detect(&picture, 0.6).unwrap()[0];
-    let mut aligned = AlignedFace::new();
-    timeit("align", 200, || {
-        aligned.take(&picture, &face.landmarks, 112);
-    });
-    let mut meter = Meter::new();
-    timeit("measure", 200, || {
-        meter.measure(&face, &aligned);
-    });
-    timeit("embed", 200, || {
-        embedder.template(&aligned).unwrap();
-    });
-    let mut l = LivenessScorer::new(&models, 1).unwrap().unwrap();
-    timeit("liveness", 200, || {
-        l.live(&picture, &face.rect).unwrap();
-    });
-    println!("{:?} {}", l.live(&picture, &face.rect), rss());
+    for (old, new, words) in [
+        ("size = 112", "size = 128", vec!["128"]),
+        ("dimension = 512", "dimension = 256", vec!["512 values instead of 256"]),
+        (
+            "output = \"output\"\nsize = 112",
+            "output = \"feature\"\nsize = 112",
+            vec!["feature", "only output"],
+        ),
+    ] {
+        let dir = copy();
+        edit(dir.path(), old, new);
+        refused(Embedder::new(&open(dir.path()).unwrap(), 1), &words);
+    }
+    let dir = copy();
+    edit(dir.path(), "classes = 3", "classes = 2");
+    refused(LivenessScorer::new(&open(dir.path()).unwrap(), 1).map(|_| ()), &["3 classes instead of 2"]);
+    for (old, new) in [
+        ("live_class = 0", "live_class = 3"),
+        ("strides = [8, 16, 32]", "strides = []"),
+        ("strides = [8, 16, 32]", "strides = [0, 16, 32]"),
+        ("colour = \"bgr\"\nmean = [", "colour = \"yuv\"\nmean = ["),
+        ("alignment = \"arcface-112\"", "alignment = \"dlib\""),
+        ("crop = 2.7", "crop = 0.1"),
+        ("variances", "variance"),
+    ] {
+        let dir = copy();
+        edit(dir.path(), old, new);
+        refused(open(dir.path()), &["models.toml"]);
+    }
+}
+
+#[test]
+fn a_gate_without_a_liveness_model_watches_all_the_same() {
+    let dir = copy();
+    let path = dir.path().join("models.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, &text[..text.find("\n[liveness]").unwrap()]).unwrap();
+    let models = open(dir.path()).unwrap();
+    assert!(LivenessScorer::new(&models, 1).unwrap().is_none());
+    let mut detector = Detector::new(&models, (320, 240), 1).unwrap();
+    let black = Picture::from_rgb(32, 24, vec![0; 32 * 24 * 3]).unwrap();
+    assert_eq!(detector.detect(&black, 0.6).unwrap(), []);
+}
+
+#[test]
+fn the_id_of_the_embedder_changes_with_its_file() {
+    let models = support::models();
+    let embedder = &models.manifest().embedder;
+    let expected = format!("{}@{}/arcface-112.1", embedder.name, &embedder.sha256[..12]);
+    assert_eq!(models.embedder_id(), expected);
 }

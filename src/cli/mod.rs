@@ -4,8 +4,12 @@ mod bench;
 mod check;
 mod config;
 mod doctor;
+mod enroll;
 mod eval;
+mod people;
+mod records;
 mod run;
+mod simulate;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,6 +38,14 @@ enum Command {
     Check(check::Args),
     /// Says what hardware, models and platforms this gate finds
     Doctor(doctor::Args),
+    /// Enrols a person of the gate's own from pictures
+    Enroll(enroll::Args),
+    /// Lists, shows and removes people
+    People(people::Args),
+    /// Lists and exports records
+    Records(records::Args),
+    /// Plays the other end of a wire
+    Simulate(simulate::Args),
     /// Measures how well this gate tells people apart, or heads from pictures of them
     Eval(eval::Args),
     /// Measures this machine
@@ -67,6 +79,10 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Enroll(args) => enroll::run(&args),
+        Command::People(args) => people::run(&args),
+        Command::Records(args) => records::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),
     };

@@ -282,7 +282,12 @@ fn work(jobs: &Mutex<Receiver<Job>>, models: &Models) {
         }));
         let result = examined.unwrap_or_else(|_| {
             examiner = None;
-            Err(Error::new(Kind::Input, "the picture could not be examined"))
+            Err(Error::new(Kind::Face, "the picture could not be examined"))
+        });
+        // A picture that cannot even be decoded is a bad picture, not a bad order (QYZN 110, not 104).
+        let result = result.map_err(|error| match error.kind() {
+            Kind::Input => Error::new(Kind::Face, error.to_string()),
+            _ => error,
         });
         let _ = answer.send(result);
     }

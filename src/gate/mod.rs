@@ -215,8 +215,8 @@ impl Gate {
     pub fn start(parts: Parts) -> Result<(Self, Eyes)> {
         let settings = stored_settings(&parts.store, parts.settings, &parts.config)?;
         let gallery = Arc::new(Gallery::new(parts.models.manifest().embedder.dimension)?);
-        load(&parts.store, &parts.models, &gallery)?;
         follow(&parts.store, &gallery);
+        load(&parts.store, &parts.models, &gallery)?;
         let (outputs, output_task) = Outputs::new(parts.relay, parts.wiegand, parts.events.clone());
         tokio::spawn(output_task.run(settings.relay));
         let workers = match parts.vision.enrol_workers {
@@ -241,7 +241,7 @@ impl Gate {
         let (sightings, seen) = mpsc::channel(WAITING_LOOKS);
         let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);
         tokio::spawn(Sessions::new(Arc::clone(&inner)).run(seen, ordered));
-        reenrol::start(Arc::clone(&inner), parts.models.clone(), Arc::clone(&gallery))?;
+        reenrol::start(Arc::clone(&inner), parts.models.clone())?;
         let eyes = Eyes {
             gate: Arc::clone(&inner),
             gallery,

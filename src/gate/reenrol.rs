@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Gallery, Inner};
+use super::Inner;
 use crate::error::{Context, Kind, Result};
-use crate::store::{FaceRow, PersonRow};
+use crate::store::FaceRow;
 use crate::vision::Models;
 use crate::vision::enrolment::Examiner;
 
@@ -15,14 +15,14 @@ use crate::vision::enrolment::Examiner;
 const BATCH: usize = 64;
 
 /// Starts the thread if there is anything to do.
-pub(super) fn start(gate: Arc<Inner>, models: Models, gallery: Arc<Gallery>) -> Result<()> {
+pub(super) fn start(gate: Arc<Inner>, models: Models) -> Result<()> {
     if gate.store.faces_without(&models.embedder_id(), None, 1)?.is_empty() {
         return Ok(());
     }
     std::thread::Builder::new()
         .name("re-enrol".into())
         .spawn(move || {
-            if let Err(error) = run(&gate, &models, &gallery) {
+            if let Err(error) = run(&gate, &models) {
                 tracing::error!(%error, "people could not be enrolled again for the new model: restart to retry");
             }
         })
@@ -30,7 +30,7 @@ pub(super) fn start(gate: Arc<Inner>, models: Models, gallery: Arc<Gallery>) -> 
     Ok(())
 }
 
-fn run(gate: &Inner, models: &Models, gallery: &Gallery) -> Result<()> {
+fn run(gate: &Inner, models: &Models) -> Result<()> {
     let model = &models.embedder_id();
     let mut examiner = Examiner::new(models, 1)?;
     let (mut done, mut refused, mut last) = (0_u64, 0_u64, None);
@@ -39,7 +39,7 @@ fn run(gate: &Inner, models: &Models, gallery: &Gallery) -> Result<()> {
         let Some((face, _)) = faces.last() else { break };
         last = Some(*face);
         for (face, person) in faces {
-            match enrol(gate, &mut examiner, gallery, model, face, person) {
+            match enrol(gate, &mut examiner, model, face) {
                 Ok(()) => done += 1,
                 // The picture was good enough for the model before; the technician sees whom it concerns.
                 Err(error) if matches!(error.kind(), Kind::Face | Kind::Input | Kind::NotFound) => {
@@ -55,26 +55,12 @@ fn run(gate: &Inner, models: &Models, gallery: &Gallery) -> Result<()> {
     Ok(())
 }
 
-fn enrol(
-    gate: &Inner,
-    examiner: &mut Examiner,
-    gallery: &Gallery,
-    model: &str,
-    face: FaceRow,
-    person: PersonRow,
-) -> Result<()> {
+/// A face that was removed meanwhile stays removed; the gallery follows the store.
+fn enrol(gate: &Inner, examiner: &mut Examiner, model: &str, face: FaceRow) -> Result<()> {
     let picture = gate
         .store
         .face_picture(face)?
         .ok_or_else(|| crate::Error::new(Kind::NotFound, "the picture is not in the store"))?;
     let template = examiner.examine(&picture)?.template.to_bytes();
-    // False: the face was removed meanwhile.
-    if gate.store.set_template(face, model.to_owned(), template.clone()).wait()? {
-        gallery.insert(face, person, &template)?;
-        // Removed between the commit and the insertion: the gallery must not keep what the store has not.
-        if gate.store.face_id(face)?.is_none() {
-            gallery.remove(face);
-        }
-    }
-    Ok(())
+    gate.store.set_template(face, model.to_owned(), template).wait().map(drop)
 }

@@ -367,10 +367,10 @@ impl Sessions {
         if let Some(key) = &finished.person {
             self.busy.remove(key);
         }
-        if let Some(session) = finished.track.and_then(|track| self.visitors.get_mut(&track)) {
-            if session.state == State::Closing {
-                session.state = State::Settled;
-            }
+        if let Some(session) = finished.track.and_then(|track| self.visitors.get_mut(&track))
+            && session.state == State::Closing
+        {
+            session.state = State::Settled;
         }
         if let Some((record, opened, person)) = finished.record {
             let until = Instant::now() + Duration::from_secs(self.gate.config.session_timeout_s);

@@ -12,7 +12,7 @@
 //!
 //! # What lies in `data_dir`
 //! `store.sqlite` with its log (`-wal`) and index of the log (`-shm`); `store.lock`, held by the one program
-//! that writes; `store.ballast`, a little room for a full disk; `device.key`, unless `store.key` names another.
+//! that writes; `store.ballast` and `store.reserve`, a little room for a full disk; `device.key`, unless `store.key` names another.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,9 +60,15 @@ struct Inner {
     /// `None` when the store was opened for reading.
     queue: Option<Arc<Queue>>,
     writer: Mutex<Option<std::thread::JoinHandle<()>>>,
-    lock: Mutex<Option<std::fs::File>>,
+    held: Mutex<Option<Held>>,
     observer: Observer,
     closed: AtomicBool,
+}
+
+/// What the one program that writes holds until the end.
+struct Held {
+    reserve: Ballast,
+    _lock: std::fs::File,
 }
 
 /// How a store is opened.
@@ -149,16 +155,15 @@ impl Store {
         let folder = &options.data_dir;
         make_folder(folder)?;
         let lock = lock(folder)?;
-        let ballast = Ballast::new(folder);
-        let opened = match open_file(options) {
-            Err(error) if matches!(error.kind(), Kind::Full | Kind::Io) => {
-                // A disk so full that the log cannot be made: this is what the ballast is for.
-                ballast.give_up();
-                open_file(options)
-                    .context(|| "the store could not be opened, and again after giving up its ballast")
+        let (reserve, ballast) = (Ballast::reserve(folder), Ballast::new(folder));
+        let mut opened = open_file(options);
+        for room in [&reserve, &ballast] {
+            // A disk so full that the log cannot be made.
+            if opened.as_ref().is_err_and(|error| matches!(error.kind(), Kind::Full | Kind::Io)) {
+                room.give_up();
+                opened = open_file(options);
             }
-            opened => opened,
-        };
+        }
         let (db, seal) = opened?;
         let tight = match ballast.lay() {
             Ok(()) => false,
@@ -167,6 +172,9 @@ impl Store {
                 true
             }
         };
+        if let Err(error) = reserve.lay() {
+            tracing::debug!(%error, "the store goes without its reserve for now");
+        }
         let lived = retention::Lived::load(&db, clock.now().as_millisecond())?;
         let queue = Queue::new();
         let observer = Observer::default();
@@ -176,6 +184,7 @@ impl Store {
             clock,
             queue: queue.clone(),
             observer: observer.clone(),
+            folder: folder.clone(),
             limits: options.config.clone(),
             lived,
             ballast,
@@ -196,7 +205,7 @@ impl Store {
                 readers: Mutex::default(),
                 queue: Some(queue),
                 writer: Mutex::new(Some(thread)),
-                lock: Mutex::new(Some(lock)),
+                held: Mutex::new(Some(Held { reserve, _lock: lock })),
                 observer,
                 closed: AtomicBool::new(false),
             }),
@@ -221,7 +230,7 @@ impl Store {
                 readers: Mutex::new(vec![db]),
                 queue: None,
                 writer: Mutex::default(),
-                lock: Mutex::default(),
+                held: Mutex::default(),
                 observer: Observer::default(),
                 closed: AtomicBool::new(false),
             }),
@@ -301,7 +310,12 @@ impl Inner {
             tracing::error!("the store's thread had ended by a defect");
         }
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(held) = self.held.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // The log has gone, so there is room for this.
+            if let Err(error) = held.reserve.lay() {
+                tracing::debug!(%error, "the store goes without its reserve for now");
+            }
+        }
     }
 }
 

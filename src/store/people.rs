@@ -217,7 +217,9 @@ impl Store {
     /// A person by key, with their faces.
     pub fn listed_person(&self, key: &PersonKey) -> Result<Option<ListedPerson>> {
         self.read(|db| {
-            let found = some(db, self.seal(), "origin = ?1 AND key = ?2", params![key.origin.as_str(), key.id])?.pop();
+            let found =
+                some(db, self.seal(), "origin = ?1 AND key = ?2", params![key.origin.as_str(), key.id])?
+                    .pop();
             let listed = |(row, person)| Ok(ListedPerson { row, person, faces: faces::named(db, row)? });
             found.map(listed).transpose()
         })

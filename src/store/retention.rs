@@ -29,6 +29,8 @@ use crate::error::Result;
 
 /// Records that never go for size.
 const SPARED: i64 = 256;
+/// The same on a full disk, where each new record costs old ones.
+const SPARED_WHEN_FULL: i64 = 16;
 /// Records removed in one transaction, so that nobody waits long behind it.
 const STEP: usize = 64;
 /// Records removed before the size is looked at again.
@@ -126,7 +128,18 @@ impl Lived {
         let (seconds, latest_ms) = match saved {
             None => (0, now_ms),
             Some(saved) => {
-                let saved: Saved = serde_json::from_slice(&saved).map_err(bad_json("meta.lived"))?;
+                let saved = match serde_json::from_slice(&saved).map_err(bad_json("meta.lived")) {
+                    Ok(saved) => saved,
+                    // Not worth a shut gate: the youngest record tells nearly as much.
+                    Err(error) => {
+                        tracing::error!(%error, "the age of the store is taken from its records");
+                        let seconds =
+                            db.query_row("SELECT ifnull(max(lived_s), 0) FROM records", [], |row| {
+                                row.get(0)
+                            })?;
+                        Saved { seconds, latest_ms: now_ms }
+                    }
+                };
                 let absence_s = now_ms.saturating_sub(saved.latest_ms) / 1000;
                 let believed = if (0..=ABSENCE_S).contains(&absence_s) { absence_s } else { 0 };
                 (saved.seconds.saturating_add(believed), saved.latest_ms.max(now_ms))
@@ -177,6 +190,8 @@ pub(super) fn restore_lived(db: &Connection, latest: i64) -> Result<()> {
 pub(super) struct Round {
     /// What has gone so far.
     pub(super) retained: Retained,
+    /// Instead of the configured limits: only delivered records, until the store has at most so many bytes.
+    to_size: Option<u64>,
     /// Delivered records up to this one have been looked at for size.
     delivered_to: i64,
 }
@@ -185,6 +200,11 @@ pub(super) struct Round {
 const DELIVERED: &str = "NOT EXISTS (SELECT 1 FROM outbox o WHERE o.record = r.id AND o.delivered = 0)";
 
 impl Round {
+    /// A round for a full disk.
+    pub(super) fn to_size(bytes: u64) -> Self {
+        Self { to_size: Some(bytes), ..Self::default() }
+    }
+
     /// Removes at most [`STEP`] records; whether there is more to do. The transaction is the caller's.
     pub(super) fn step(&mut self, desk: &Desk<'_>, limits: &crate::config::Store) -> Result<bool> {
         let db = desk.db;
@@ -198,6 +218,10 @@ impl Round {
             ids.iter().try_for_each(|id| remove(db, *id))
         };
 
+        let (soft, hard, spared) = match self.to_size {
+            Some(bytes) => (bytes, u64::MAX, SPARED_WHEN_FULL),
+            None => (limits.soft_limit_mib << 20, limits.hard_limit_mib << 20, SPARED),
+        };
         let horizon = desk.lived_s - i64::from(limits.keep_days) * DAY_S;
         let old = numbers(
             db,
@@ -211,8 +235,8 @@ impl Round {
         self.retained.by_age += old.len() as u64;
 
         let newest: Option<i64> = db.query_row("SELECT max(id) FROM records", [], |row| row.get(0))?;
-        let spared_from = newest.unwrap_or(0) - SPARED;
-        while removed < STEP && used_bytes(db)? > limits.soft_limit_mib << 20 {
+        let spared_from = newest.unwrap_or(0) - spared;
+        while removed < STEP && used_bytes(db)? > soft {
             let oldest = numbers(
                 db,
                 &format!(
@@ -228,7 +252,7 @@ impl Round {
         }
 
         let mut undelivered = 0;
-        while removed < STEP && used_bytes(db)? > limits.hard_limit_mib << 20 {
+        while removed < STEP && used_bytes(db)? > hard {
             let oldest = numbers(
                 db,
                 "SELECT id FROM records WHERE id <= ?1 ORDER BY id LIMIT ?2",

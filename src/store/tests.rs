@@ -676,3 +676,175 @@ fn the_log_stays_short_and_the_file_shrinks() {
         std::thread::sleep(Duration::from_millis(20));
     }
 }
+
+/// Stores `count` small records for nobody in particular, delivered or not.
+fn append_many(store: &Store, count: usize, delivered: bool) -> Vec<RecordId> {
+    let mut one = record(None, false);
+    one.pictures = vec![(PictureKind::Snap, vec![9; 8000])];
+    one.destinations = vec![Destination::Qyzn];
+    let ids: Vec<_> = (0..count)
+        .map(|_| store.append_record(one.clone()))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .map(Pending::wait)
+        .collect();
+    let ids: Vec<RecordId> = ids.into_iter().map(|id| id.unwrap()).collect();
+    if delivered {
+        for entry in store.outbox(Destination::Qyzn, None, usize::MAX).unwrap() {
+            if entry.record.id >= ids[0] {
+                store.delivered(entry.id).wait().unwrap();
+            }
+        }
+    }
+    ids
+}
+
+fn all_ids(store: &Store) -> Vec<RecordId> {
+    let mut ids: Vec<_> =
+        store.list_records(None, usize::MAX).unwrap().iter().map(|record| record.id).collect();
+    ids.reverse();
+    ids
+}
+
+/// Closes and opens the store with the clock moved by `days` in between, as after a time without power.
+fn absent(house: &House, store: Store, days: i64) -> Store {
+    drop(store);
+    house.clock.set(crate::clock::Clock::now(&*house.clock) + jiff::SignedDuration::from_hours(24 * days));
+    house.open()
+}
+
+#[test]
+fn delivered_records_go_when_they_are_older_than_keep_days() {
+    let mut house = house();
+    house.options.config.keep_days = 90;
+    let mut store = house.open();
+    let delivered = append_many(&store, 3, true);
+    let waiting = append_many(&store, 2, false);
+    for _ in 0..3 {
+        store = absent(&house, store, 25);
+    }
+    let later = append_many(&store, 1, true);
+    store = absent(&house, store, 14);
+    assert_eq!(store.retain().wait().unwrap(), Retained::default(), "after 89 days");
+    store = absent(&house, store, 1);
+    assert_eq!(store.retain().wait().unwrap(), Retained { by_age: 3, ..Retained::default() });
+    assert_eq!(all_ids(&store), [waiting.clone(), later].concat());
+    assert_eq!(store.record_picture(delivered[0], PictureKind::Snap).unwrap(), None);
+    // What was not delivered stays however old it is, and goes once it is delivered.
+    for _ in 0..20 {
+        store = absent(&house, store, 30);
+    }
+    store.retain().wait().unwrap();
+    assert_eq!(all_ids(&store), waiting);
+    for entry in store.outbox(Destination::Qyzn, None, 10).unwrap() {
+        store.delivered(entry.id).wait().unwrap();
+    }
+    assert_eq!(store.retain().wait().unwrap().by_age, 2);
+    assert_eq!(store.notices().unwrap(), []);
+}
+
+#[test]
+fn a_clock_that_jumps_by_years_removes_nothing() {
+    let mut house = house();
+    house.options.config.keep_days = 90;
+    let mut store = house.open();
+    let mut ids = append_many(&store, 2, true);
+    // Ahead and back while it runs, then across restarts: the battery is empty, somebody sets a wrong year.
+    for days in [365, -730, 365, 3650, -3650] {
+        let now = crate::clock::Clock::now(&*house.clock);
+        house.clock.set(now + jiff::SignedDuration::from_hours(24 * days));
+        assert_eq!(store.retain().wait().unwrap(), Retained::default(), "{days} days while running");
+        ids.extend(append_many(&store, 1, true));
+    }
+    for days in [365, -365, -20_000, 20_000, 400, 400, -800] {
+        store = absent(&house, store, days);
+        assert_eq!(store.retain().wait().unwrap(), Retained::default(), "{days} days without power");
+        ids.extend(append_many(&store, 1, true));
+    }
+    assert_eq!(all_ids(&store), ids);
+    // And records of a wrong time still age: the highest time that was seen is 32 years ahead, so only what
+    // the store has lived counts, which is next to nothing; without any days to keep, they go at once.
+    drop(store);
+    house.options.config.keep_days = 0;
+    let store = house.open();
+    assert_eq!(store.retain().wait().unwrap().by_age, ids.len() as u64);
+}
+
+#[test]
+fn above_the_soft_limit_the_oldest_delivered_records_go() {
+    let mut house = house();
+    house.options.config.soft_limit_mib = 5;
+    house.options.config.hard_limit_mib = 100;
+    let store = house.open();
+    let waiting = append_many(&store, 20, false);
+    let delivered = append_many(&store, 900, true);
+    assert!(store.counts().unwrap().bytes > 6 << 20);
+    let retained = store.retain().wait().unwrap();
+    assert_eq!((retained.by_age, retained.undelivered), (0, 0));
+    let bytes = store.counts().unwrap().bytes;
+    assert!(bytes <= 5 << 20 && bytes > 4 << 20, "{bytes}");
+    let gone = retained.by_size as usize;
+    assert!((100..600).contains(&gone), "{gone}");
+    assert_eq!(all_ids(&store), [waiting.clone(), delivered[gone..].to_vec()].concat());
+    assert_eq!(store.outbox_len(Destination::Qyzn).unwrap(), 20);
+
+    // However small the limit, the newest 256 stay, and what is not delivered.
+    drop(store);
+    house.options.config.soft_limit_mib = 1;
+    let store = house.open();
+    store.retain().wait().unwrap();
+    assert_eq!(all_ids(&store), [waiting, delivered[900 - 256..].to_vec()].concat());
+    assert_eq!(store.notices().unwrap(), []);
+}
+
+#[test]
+fn above_the_hard_limit_undelivered_records_go_and_the_technician_is_told() {
+    let mut house = house();
+    house.options.config.soft_limit_mib = 4;
+    house.options.config.hard_limit_mib = 5;
+    let store = house.open();
+    let delivered = append_many(&store, 50, true);
+    let waiting = append_many(&store, 700, false);
+    let retained = store.retain().wait().unwrap();
+    assert_eq!(retained.by_size, delivered.len() as u64, "the delivered ones go first");
+    let gone = retained.undelivered as usize;
+    assert!((100..444).contains(&gone), "{gone}");
+    assert_eq!(all_ids(&store), waiting[gone..]);
+    assert_eq!(store.outbox(Destination::Qyzn, None, 1).unwrap()[0].record.id, waiting[gone]);
+    assert!(store.counts().unwrap().bytes <= 5 << 20);
+    let now = crate::clock::Clock::now(&*house.clock);
+    let mut notice = Notice { kind: NoticeKind::RecordsDropped, count: gone as u64, first: now, last: now };
+    assert_eq!(store.notices().unwrap(), [notice.clone()]);
+
+    // It adds up, also across a restart.
+    drop(store);
+    let store = house.open();
+    append_many(&store, 300, false);
+    house.clock.set(now + jiff::SignedDuration::from_hours(1));
+    notice.count += store.retain().wait().unwrap().undelivered;
+    notice.last = now + jiff::SignedDuration::from_hours(1);
+    assert!(notice.count > gone as u64);
+    assert_eq!(store.notices().unwrap(), [notice]);
+    store.clear_notices().wait().unwrap();
+    assert_eq!(store.notices().unwrap(), []);
+}
+
+#[test]
+fn people_alone_cannot_push_records_out_and_are_refused_at_the_hard_limit() {
+    let mut house = house();
+    house.options.config.soft_limit_mib = 1;
+    house.options.config.hard_limit_mib = 2;
+    let store = house.open();
+    let ids = append_many(&store, 3, true);
+    let mut large = face("a");
+    large.picture = vec![1; 2 << 20];
+    store.put_person(person("1"), vec![large]).wait().unwrap();
+    let error = store.put_person(person("2"), vec![face("b")]).wait().unwrap_err();
+    assert_eq!(error.kind(), Kind::Full);
+    assert!(error.to_string().contains("hard_limit_mib"), "{error}");
+    assert_eq!(store.retain().wait().unwrap(), Retained::default());
+    assert_eq!(all_ids(&store), ids);
+    store.append_record(record(Some("1"), true)).wait().unwrap();
+    store.delete_person(key("1")).wait().unwrap();
+    store.put_person(person("2"), vec![face("b")]).wait().unwrap();
+}

@@ -13,7 +13,10 @@
 //!
 //! # What happens when the disk is full
 //! A ballast file beside the store is given up, people are no longer enrolled (`Full`), and records, answers of
-//! platforms and removals go on in the room that made. Once the ballast can be laid again, all is as before.
+//! platforms and removals go on in the room that made. When that is used up too, the oldest delivered records
+//! make room for new ones within the file, a margin being left so that there is always room to remove and to
+//! mark something. Only then is a record answered `Full`. Once the ballast can be laid again, all is as before.
+//! A second, small file is given up when the store could not be opened otherwise.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -44,6 +47,8 @@ const WAL_PAGES: i64 = 1024;
 const WAL_PAGES_MOST: i64 = 16 * 1024;
 /// Without orders for so long, the writer tidies up.
 const IDLE: Duration = Duration::from_millis(300);
+/// The first round of retention after a start, when the gate has had time for what is urgent.
+const RETENTION_FIRST: Duration = Duration::from_secs(60);
 /// Time between two rounds of retention, and bytes written that bring one forward.
 const RETENTION_EVERY: Duration = Duration::from_secs(300);
 const RETENTION_BYTES: usize = 16 << 20;
@@ -51,6 +56,8 @@ const RETENTION_BYTES: usize = 16 << 20;
 const FREE_PAGES_KEPT: i64 = 1024;
 /// Pages given back at a time.
 const VACUUM_PAGES: i64 = 512;
+/// On a full disk, room that records leave for removals and marks; those that replace others leave an eighth.
+const MARGIN: u64 = 1 << 20;
 
 /// How an order behaves when room is short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,6 +265,7 @@ pub(super) struct Writer {
     pub(super) clock: SharedClock,
     pub(super) queue: Arc<Queue>,
     pub(super) observer: Observer,
+    pub(super) folder: PathBuf,
     pub(super) limits: crate::config::Store,
     pub(super) lived: Lived,
     pub(super) ballast: Ballast,
@@ -271,7 +279,7 @@ impl Writer {
         let mut batch = Vec::new();
         let mut round: Option<Round> = None;
         let mut replies: Vec<oneshot::Sender<Result<Retained>>> = Vec::new();
-        let mut next_round = Instant::now() + IDLE;
+        let mut next_round = Instant::now() + RETENTION_FIRST;
         let mut written = 0;
         let mut tidy = false;
         loop {
@@ -351,12 +359,16 @@ impl Writer {
             tracing::info!("there is room on the disk again; people are enrolled again");
         }
         if grows && self.tight {
-            refuse(batch, "the disk is full: nobody can be enrolled until there is room on it");
+            refuse(batch, Class::Grows, "the disk is full: nobody can be enrolled until there is room on it");
         } else if grows && used_bytes(&self.db).is_ok_and(|bytes| bytes >= self.limits.hard_limit_mib << 20) {
             refuse(
                 batch,
+                Class::Grows,
                 "the store has reached store.hard_limit_mib: nobody can be enrolled until it is raised or records go",
             );
+        }
+        if self.tight {
+            self.make_way(batch);
         }
         let mut outcome = self.transaction(batch);
         if let Err(error) = &outcome
@@ -369,7 +381,8 @@ impl Writer {
                 %error,
                 "the disk is full: nobody is enrolled until there is room; records go on in the ballast's place"
             );
-            refuse(batch, "the disk is full; make room on it");
+            refuse(batch, Class::Grows, "the disk is full; make room on it");
+            self.make_way(batch);
             outcome = self.transaction(batch);
         }
         match outcome {
@@ -386,6 +399,56 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// On a full disk: the oldest delivered records give way to those of the batch, which are refused if even
+    /// that leaves no margin.
+    fn make_way(&mut self, batch: &mut Vec<Order>) {
+        let records = batch.iter().filter(|order| order.class == Class::Record);
+        let bytes = records.map(|order| order.bytes as u64).sum::<u64>();
+        if bytes == 0 || self.has_room(bytes, MARGIN) {
+            return;
+        }
+        // What is in the log already has its room there; moved away, the log begins anew in the same place.
+        self.checkpoint(1);
+        let outcome = used_bytes(&self.db).and_then(|used| {
+            let mut round = Round::to_size(used.saturating_sub(bytes.max(MARGIN)));
+            while self.retention_step(&mut round)? {}
+            Ok(round.retained)
+        });
+        match outcome {
+            Ok(retained) => retained.log(),
+            Err(error) => tracing::warn!(%error, "no delivered records could make room on the full disk"),
+        }
+        self.checkpoint(1);
+        if !self.has_room(bytes, MARGIN / 8) {
+            refuse(
+                batch,
+                Class::Record,
+                "the disk is full and nothing delivered is left to make room; make room on it",
+            );
+        }
+    }
+
+    /// Whether so much can be written with a margin left: once to the log, and, as far as there are no free
+    /// pages in the file, once to the file.
+    fn has_room(&self, bytes: u64, margin: u64) -> bool {
+        let free_pages = number(&self.db, "freelist_count").unwrap_or(0).max(0) as u64 * 4096;
+        // A log whose pages have all been moved is written again from its beginning.
+        let log = match self.log("NOOP") {
+            Ok((frames, moved)) if frames == moved => {
+                std::fs::metadata(self.folder.join("store.sqlite-wal")).map_or(0, |log| log.len())
+            }
+            _ => 0,
+        };
+        let wanted = margin + bytes.saturating_sub(log) + bytes.saturating_sub(free_pages);
+        // A file system that does not tell is tried out.
+        rustix::fs::statvfs(&self.folder).map_or(true, |disk| disk.f_bavail * disk.f_frsize >= wanted)
+    }
+
+    /// Has SQLite move the log into the file; pages in the log, and how many of them have been moved.
+    fn log(&self, mode: &str) -> rusqlite::Result<(i64, i64)> {
+        self.db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok((row.get(1)?, row.get(2)?)))
     }
 
     /// One transaction; on an error nothing has changed.
@@ -422,18 +485,13 @@ impl Writer {
     /// Moves the log into the file when it has at least `pages` pages.
     fn checkpoint(&self, pages: i64) {
         let work = || -> rusqlite::Result<()> {
-            let log = |mode: &str| {
-                self.db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
-                    Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-                })
-            };
-            let (frames, moved) = log("NOOP")?;
+            let (frames, moved) = self.log("NOOP")?;
             if frames - moved < pages {
                 return Ok(());
             }
-            let (frames, moved) = log("PASSIVE")?;
+            let (frames, moved) = self.log("PASSIVE")?;
             if frames - moved > WAL_PAGES_MOST {
-                log("RESTART")?;
+                self.log("RESTART")?;
             }
             Ok(())
         };
@@ -465,11 +523,11 @@ impl Writer {
     }
 }
 
-/// Answers the orders that would make the store grow, and leaves the others.
-fn refuse(batch: &mut Vec<Order>, why: &'static str) {
-    let (growing, rest): (Vec<_>, Vec<_>) = batch.drain(..).partition(|order| order.class == Class::Grows);
+/// Answers the orders of a class with `Full`, and leaves the others.
+fn refuse(batch: &mut Vec<Order>, class: Class, why: &'static str) {
+    let (refused, rest): (Vec<_>, Vec<_>) = batch.drain(..).partition(|order| order.class == class);
     *batch = rest;
-    for order in growing {
+    for order in refused {
         order.job.answer(Err((Kind::Full, why.into())));
     }
 }
@@ -536,20 +594,23 @@ fn undo(desk: &Desk<'_>) -> Result<()> {
 /// A file that holds a little of the disk for the day it is full.
 pub(super) struct Ballast {
     path: PathBuf,
+    bytes: u64,
 }
 
 impl Ballast {
-    /// Room for some fifty records with pictures.
-    const BYTES: u64 = 4 << 20;
-
-    /// The ballast of the store in `folder`.
+    /// For records: room for some fifty of them with pictures.
     pub(super) fn new(folder: &Path) -> Self {
-        Self { path: folder.join("store.ballast") }
+        Self { path: folder.join("store.ballast"), bytes: 4 << 20 }
+    }
+
+    /// For opening the store, whose log and index of the log take room before anything is written.
+    pub(super) fn reserve(folder: &Path) -> Self {
+        Self { path: folder.join("store.reserve"), bytes: 256 << 10 }
     }
 
     /// Makes sure it is there; `Full` if there is no room for it.
     pub(super) fn lay(&self) -> Result<()> {
-        if std::fs::metadata(&self.path).is_ok_and(|metadata| metadata.len() == Self::BYTES) {
+        if std::fs::metadata(&self.path).is_ok_and(|metadata| metadata.len() == self.bytes) {
             return Ok(());
         }
         let outcome = self.write();
@@ -559,7 +620,7 @@ impl Ballast {
         outcome.map_err(|error| {
             Error::caused(
                 crate::error::io_kind(&error),
-                "there is no room for the store's ballast file",
+                format!("there is no room for {}", self.path.display()),
                 error,
             )
         })
@@ -573,13 +634,13 @@ impl Ballast {
             .truncate(true)
             .mode(0o600)
             .open(&self.path)?;
-        match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, Self::BYTES) {
+        match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, self.bytes) {
             Ok(()) => Ok(()),
             // UBIFS and the like: written out, with noise, because zeros would be compressed to nothing.
             Err(rustix::io::Errno::OPNOTSUPP) => {
                 let mut noise = vec![0; 1 << 16];
                 let mut file = file;
-                for _ in 0..Self::BYTES >> 16 {
+                for _ in 0..self.bytes >> 16 {
                     getrandom::fill(&mut noise).map_err(std::io::Error::other)?;
                     std::io::Write::write_all(&mut file, &noise)?;
                 }

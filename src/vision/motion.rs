@@ -340,7 +340,9 @@ mod tests {
             for wait in 0..5 {
                 let mut scene = Scene::new(jpeg);
                 scene.run(5);
-                (0..wait).for_each(|_| drop(scene.step()));
+                for _ in 0..wait {
+                    scene.step();
+                }
                 // Three metres away: 40 pixels of head, 100 of shoulders.
                 scene.figure = Some((400, 100, 200));
                 let woke = [scene.step(), scene.step()];

@@ -1,4 +1,5 @@
 //! The agent and the simulators as processes, as a user starts them, and what they say.
+#![allow(dead_code, reason = "each test uses its part")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -141,6 +142,11 @@ impl Agent {
         }
     }
 
+    /// What it has said of a kind so far, as far as the test has waited.
+    pub fn heard<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> + 'a {
+        self.heard.iter().filter(move |event| event["kind"] == kind)
+    }
+
     /// GET of the API.
     pub fn get(&self, path: &str) -> Value {
         let (status, body) = http(self.page, "GET", path);
@@ -177,7 +183,8 @@ fn listen(page: SocketAddr, process: &mut Process) -> Receiver<Value> {
             }
         }
     };
-    write!(stream, "GET /api/v1/events HTTP/1.0\r\nHost: {page}\r\nAccept: text/event-stream\r\n\r\n").unwrap();
+    write!(stream, "GET /api/v1/events HTTP/1.0\r\nHost: {page}\r\nAccept: text/event-stream\r\n\r\n")
+        .unwrap();
     let (sender, events) = channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {

@@ -423,7 +423,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
         if !free || self.phase != Phase::LoggedIn {
             return;
         }
-        if let Some(framed) = self.link.records.next() {
+        if let Some(framed) = self.link.records.next_to_send() {
             let (seq, frame) = (framed.seq, Arc::clone(&framed.frame));
             self.await_answer(seq, frame, About::Record);
         }

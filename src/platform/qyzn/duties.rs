@@ -1,6 +1,7 @@
 //! What the gate does for the platform: the table of messages, and the gate behind a [`link`](super::link).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
@@ -44,12 +45,21 @@ pub struct Duties {
     language: Language,
     base: Arc<OnceCell<u32>>,
     fresh: Arc<Notify>,
+    /// The loss of the line has been logged: once is enough for days offline.
+    lost: AtomicBool,
 }
 
 impl Duties {
     /// For one gate and one platform.
     pub fn new(gate: Gate, identity: Identity, language: Language) -> Self {
-        Self { gate, identity, language, base: Arc::default(), fresh: Arc::default() }
+        Self {
+            gate,
+            identity,
+            language,
+            base: Arc::default(),
+            fresh: Arc::default(),
+            lost: AtomicBool::new(false),
+        }
     }
 
     /// Notifies the link whenever the gate has stored a record. Never returns while the gate lives.
@@ -223,11 +233,16 @@ impl Handler for Duties {
             }
             State::LoggedIn => {
                 tracing::info!("logged in at the QYZN platform");
+                self.lost.store(false, Ordering::Relaxed);
                 json!({ "state": "logged_in" })
             }
             State::Lost { reason, retry_in } => {
                 let retry_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
-                tracing::warn!(reason, retry_ms, "no line to the QYZN platform");
+                if self.lost.swap(true, Ordering::Relaxed) {
+                    tracing::debug!(reason, retry_ms, "still no line to the QYZN platform");
+                } else {
+                    tracing::warn!(reason, retry_ms, "no line to the QYZN platform; the gate keeps trying");
+                }
                 json!({ "state": "lost", "reason": reason, "retry_ms": retry_ms })
             }
             State::TimeOffset { milliseconds } => {

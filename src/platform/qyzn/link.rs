@@ -71,7 +71,7 @@ impl Options {
             review: Duration::from_secs(600),
             people_at_once: 16,
             waiting: 1024,
-            waiting_bytes: 64 * 1024 * 1024,
+            waiting_bytes: 32 * 1024 * 1024,
         }
     }
 }

@@ -256,6 +256,7 @@ fn image(fields: &Fields<'_>) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use jiff::civil::datetime;
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -435,5 +436,54 @@ mod tests {
         }
         assert!(read("delete_face", &json!({})).is_err());
         assert!(matches!(one("clear_person", &json!(null)).unwrap(), PeopleChange::Clear(Origin::Qyzn)));
+    }
+
+    /// Any JSON, with the keys of these messages often in it.
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from),
+            Just(json!("08:00~09:30")),
+            Just(json!("2019-01-01 00:00:00")),
+            Just(json!("/9j/2w==")),
+            (0i64..8).prop_map(Value::from),
+        ];
+        let key = prop_oneof![
+            4 => proptest::sample::select(vec!["personId", "personCode", "name", "type", "idNum", "icNum",
+                "passNum", "passPeriod", "passMonday", "startTime", "expireTime", "passMode", "faces", "faceId",
+                "image", "extPassRule", "weekly", "holiday", "mon", "mode", "periods", "dayRange", "idSet"])
+                .prop_map(str::to_owned),
+            1 => "[a-zA-Z]{0,6}",
+        ];
+        leaf.prop_recursive(4, 64, 8, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map(key.clone(), inner, 0..10)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        /// Whatever the data is, a message is read or refused with 104, and what is read keeps the bounds.
+        #[test]
+        fn any_data_is_read_or_refused(data in any_json()) {
+            for message in ["add_person", "update_person", "delete_person", "clear_person", "add_person_face",
+                "add_face", "delete_face"]
+            {
+                match read(message, &data) {
+                    Ok(changes) => for change in changes {
+                        if let PeopleChange::Add(person) | PeopleChange::Put(person, _) = change {
+                            prop_assert!((1..=LONGEST_ID).contains(&person.key.id.len()));
+                            prop_assert!((1..=LONGEST_NAME).contains(&person.name.len()));
+                        }
+                    },
+                    Err(error) => prop_assert_eq!(error.kind(), Kind::Input),
+                }
+            }
+        }
     }
 }

@@ -167,7 +167,7 @@ impl Records {
     }
 
     /// The next to go on the wire, if it is time.
-    pub fn next(&mut self) -> Option<&Framed> {
+    pub fn next_to_send(&mut self) -> Option<&Framed> {
         if self.on_wire.is_some() || self.hold.is_some() || self.acknowledged.len() >= UNMARKED {
             return None;
         }
@@ -243,7 +243,7 @@ mod tests {
                 records.is_free(now);
                 let outbox: Vec<i64> = (1..=3).filter(|id| !marked.contains(id)).collect();
                 feed(records, &outbox);
-                let Some(id) = records.next().map(|framed| framed.id.0) else { continue };
+                let Some(id) = records.next_to_send().map(|framed| framed.id.0) else { continue };
                 sent.push(id);
                 let answer = if Some(id) == broken { Answer::failure(104, "no") } else { Answer::success() };
                 let (framed, follow) = records.answered(&answer, now).unwrap();
@@ -279,11 +279,11 @@ mod tests {
         records.restart();
         for wait in 0..10 {
             feed(&mut records, &[1]);
-            assert_eq!(records.next().unwrap().id, OutboxId(1), "{wait}");
+            assert_eq!(records.next_to_send().unwrap().id, OutboxId(1), "{wait}");
             let busy = Answer { data: json!({"waitSeconds": 7}), ..Answer::failure(109, "") };
             assert_eq!(records.answered(&busy, now).unwrap().1, Follow::Again);
             assert_eq!(records.held_until(), Some(now + Duration::from_secs(7)));
-            assert!(records.next().is_none());
+            assert!(records.next_to_send().is_none());
             assert!(records.is_free(now + Duration::from_secs(7)));
         }
         assert!(!records.has_set_aside());
@@ -294,14 +294,14 @@ mod tests {
         let mut records = Records::default();
         records.restart();
         feed(&mut records, &[1, 2]);
-        records.next().unwrap();
+        records.next_to_send().unwrap();
         records.answered(&Answer::success(), Instant::now()).unwrap();
         records.restart();
         let after = records.fetch_after().unwrap();
         assert_eq!(after, None);
         assert_eq!(records.fetched(records.epoch, Some(framed(1))).unwrap().id, OutboxId(1));
         feed(&mut records, &[1, 2]);
-        assert_eq!(records.next().unwrap().id, OutboxId(2));
+        assert_eq!(records.next_to_send().unwrap().id, OutboxId(2));
     }
 
     #[test]

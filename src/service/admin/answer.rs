@@ -71,7 +71,8 @@ pub(super) fn word(kind: Kind) -> &'static str {
 /// The reverse of [`word`].
 pub(super) fn kind(word: &str) -> Option<Kind> {
     use Kind::{
-        Busy, Config, Device, Exists, Face, Full, Input, Io, Model, Network, NotFound, Stopped, Store, Timeout,
+        Busy, Config, Device, Exists, Face, Full, Input, Io, Model, Network, NotFound, Stopped, Store,
+        Timeout,
     };
     [Config, Input, Face, NotFound, Exists, Busy, Timeout, Model, Device, Store, Full, Network, Io, Stopped]
         .into_iter()
@@ -109,9 +110,10 @@ impl IntoResponse for Failure {
         let mut response = json(&json!({ "error": { "kind": self.kind, "text": self.text } }));
         *response.status_mut() = self.status;
         if self.status == StatusCode::UNAUTHORIZED {
-            response
-                .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer realm=\"menshen\""));
+            response.headers_mut().insert(
+                header::WWW_AUTHENTICATE,
+                header::HeaderValue::from_static("Bearer realm=\"menshen\""),
+            );
         }
         response
     }
@@ -155,8 +157,9 @@ pub(super) async fn body(request: Request, limit: usize) -> Result<Bytes, Failur
 /// A JSON body.
 pub(super) async fn json_body<T: DeserializeOwned>(request: Request, limit: usize) -> Result<T, Failure> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = content_type.and_then(|value| value.split(';').next()).map(str::trim);
     // A form of another site can send neither this type nor ask for it without a preflight.
-    if !content_type.is_some_and(|value| value.split(';').next().is_some_and(|value| value.trim() == "application/json")) {
+    if essence != Some("application/json") {
         return Err(Failure::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "input",
@@ -164,7 +167,8 @@ pub(super) async fn json_body<T: DeserializeOwned>(request: Request, limit: usiz
         ));
     }
     let bytes = body(request, limit).await?;
-    serde_json::from_slice(&bytes).map_err(|error| Failure::input(format!("the body cannot be used: {error}")))
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Failure::input(format!("the body cannot be used: {error}")))
 }
 
 pub(super) async fn nothing_there() -> Failure {

@@ -32,8 +32,9 @@ const FINISH_WITHIN: Duration = Duration::from_secs(2);
 /// Largest head of a request, in bytes.
 const HEAD_BYTES: usize = 16 * 1024;
 
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n\
-Retry-After: 5\r\nContent-Length: 84\r\n\r\n\
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n\
+Retry-After: 5\r\nContent-Length: 86\r\n\r\n\
 {\"error\":{\"kind\":\"busy\",\"text\":\"too many connections: close one and try again later\"}}";
 
 /// Accepts until `stopped` is true.
@@ -73,7 +74,8 @@ pub(super) async fn serve(
             drop(permit);
         });
     }
-    let _ = tokio::time::timeout(FINISH_WITHIN, async { while connections.join_next().await.is_some() {} }).await;
+    let _ =
+        tokio::time::timeout(FINISH_WITHIN, async { while connections.join_next().await.is_some() {} }).await;
     Ok(())
 }
 
@@ -114,7 +116,11 @@ impl Patient {
     }
 
     /// Passes on what a write came to, or the end of patience.
-    fn judge(&mut self, cx: &mut Context<'_>, outcome: Poll<std::io::Result<usize>>) -> Poll<std::io::Result<usize>> {
+    fn judge(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Poll<std::io::Result<usize>>,
+    ) -> Poll<std::io::Result<usize>> {
         if outcome.is_ready() {
             self.stalled = None;
             return outcome;
@@ -138,7 +144,11 @@ impl AsyncRead for Patient {
 }
 
 impl AsyncWrite for Patient {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.judge(cx, outcome)
     }

@@ -66,13 +66,16 @@ impl NewPerson {
         }
         let name = self.name.trim();
         if name.is_empty() || name.chars().count() > NAME_CHARACTERS || name.chars().any(char::is_control) {
-            return fail(format!("name must be 1 to {NAME_CHARACTERS} characters without control characters"));
+            return fail(format!(
+                "name must be 1 to {NAME_CHARACTERS} characters without control characters"
+            ));
         }
         for (field, value) in
             [("code", Some(&self.code)), ("card", self.card.as_ref()), ("id_number", self.id_number.as_ref())]
         {
-            if value.is_some_and(|value| value.chars().count() > NUMBER_CHARACTERS || value.chars().any(char::is_control))
-            {
+            if value.is_some_and(|value| {
+                value.chars().count() > NUMBER_CHARACTERS || value.chars().any(char::is_control)
+            }) {
                 return fail(format!("{field} must be at most {NUMBER_CHARACTERS} characters"));
             }
         }
@@ -101,7 +104,10 @@ impl NewPerson {
         if !(1..=FACES_PER_PERSON).contains(&self.pictures.len()) {
             return Err(Error::new(
                 Kind::Input,
-                format!("a person is enrolled with 1 to {FACES_PER_PERSON} pictures, not {}", self.pictures.len()),
+                format!(
+                    "a person is enrolled with 1 to {FACES_PER_PERSON} pictures, not {}",
+                    self.pictures.len()
+                ),
             ));
         }
         let decode = |(index, picture): (usize, &String)| {
@@ -133,7 +139,9 @@ fn bound(field: &str, text: Option<&str>) -> Result<Option<Bound>> {
         Ok(local) => Ok(Some(Bound::Local(local))),
         Err(_) => Err(Error::new(
             Kind::Input,
-            format!("{field} must be a time such as 2026-01-31T18:00:00 (the gate's) or 2026-01-31T10:00:00Z (UTC)"),
+            format!(
+                "{field} must be a time such as 2026-01-31T18:00:00 (the gate's) or 2026-01-31T10:00:00Z (UTC)"
+            ),
         )),
     }
 }

@@ -1,8 +1,9 @@
 //! `GET /api/v1/events`: what happens at the gate, as server-sent events.
 //!
 //! Each event is one message with its `id` and its JSON as `data`. Besides these there are `event: hello` at the
-//! start (which run of the agent this is), `event: beat` every few seconds, so that a page can tell a quiet gate
-//! from a dead wire, and `event: gap` when the listener was too slow and has lost some.
+//! start (which run of the agent this is, and `last`: the events up to that id are past), `event: beat` every few
+//! seconds, so that a page can tell a quiet gate from a dead wire, and `event: gap` when the listener was too slow
+//! and has lost some.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use tokio::time::{Interval, interval_at};
 
 use super::Shared;
 use super::answer::Failure;
+use crate::clock::SharedClock;
 use crate::event::Event;
 
 /// Between two signs of life.
@@ -33,7 +35,7 @@ const AT_ONCE: usize = 64;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Asked {
-    /// Remembered events after this id come first; 0 for all of them. Without it, only what is new.
+    /// Remembered events after this id come first; 0, which is the same as nothing, is all of them.
     after: Option<u64>,
     /// The run in which `after` was an id; of another run, all remembered events come.
     run: Option<String>,
@@ -45,6 +47,7 @@ struct Listener {
     events: broadcast::Receiver<Arc<Event>>,
     stopped: watch::Receiver<bool>,
     beat: Interval,
+    clock: SharedClock,
     /// Held until the listener is gone.
     _place: OwnedSemaphorePermit,
 }
@@ -68,14 +71,15 @@ pub(super) async fn listen(
         .try_acquire_owned()
         .map_err(|_| Failure::busy("too many listen to the events: close a page and try again"))?;
     let bus = shared.gate.events();
+    let last = bus.last_id();
     let after = match resumed {
-        None => u64::MAX,
         // An id that this run has not given yet is of a run before it.
-        Some(after) if after > bus.last_id() || asked.run.is_some_and(|run| run != shared.run) => 0,
-        Some(after) => after,
+        Some(after) if after <= last && asked.run.is_none_or(|run| run == shared.run) => after,
+        _ => 0,
     };
     let (remembered, events) = bus.subscribe(after);
-    let hello = json!({ "run": shared.run, "version": env!("CARGO_PKG_VERSION"), "time": shared.gate.clock().now() });
+    let hello =
+        json!({ "time": shared.gate.clock().now(), "kind": "hello", "run": shared.run, "last": last });
     let mut ready = VecDeque::from([Bytes::from(format!("retry: 1000\nevent: hello\ndata: {hello}\n\n"))]);
     let mut text = String::new();
     for event in &remembered {
@@ -85,7 +89,8 @@ pub(super) async fn listen(
         ready.push_back(text.into());
     }
     let beat = interval_at(tokio::time::Instant::now() + BEAT, BEAT);
-    let listener = Listener { ready, events, stopped: shared.stopped.clone(), beat, _place: place };
+    let (stopped, clock) = (shared.stopped.clone(), Arc::clone(shared.gate.clock()));
+    let listener = Listener { ready, events, stopped, beat, clock, _place: place };
     let body = Body::from_stream(stream::unfold(listener, |mut listener| async move {
         let bytes = listener.next().await?;
         Some((Ok::<_, std::convert::Infallible>(bytes), listener))
@@ -100,20 +105,21 @@ impl Listener {
             return Some(bytes);
         }
         let mut text = String::new();
+        let clock = &self.clock;
         tokio::select! {
             biased;
             _ = self.stopped.wait_for(|stopped| *stopped) => return None,
             event = self.events.recv() => match event {
                 Ok(event) => write(&mut text, &event),
-                Err(RecvError::Lagged(lost)) => gap(&mut text, lost),
+                Err(RecvError::Lagged(lost)) => say(&mut text, clock, "gap", lost),
                 Err(RecvError::Closed) => return None,
             },
-            _ = self.beat.tick() => text.push_str("event: beat\ndata: {}\n\n"),
+            _ = self.beat.tick() => say(&mut text, clock, "beat", 0),
         }
         for _ in 1..AT_ONCE {
             match self.events.try_recv() {
                 Ok(event) => write(&mut text, &event),
-                Err(TryRecvError::Lagged(lost)) => gap(&mut text, lost),
+                Err(TryRecvError::Lagged(lost)) => say(&mut text, clock, "gap", lost),
                 Err(TryRecvError::Empty | TryRecvError::Closed) => break,
             }
         }
@@ -132,7 +138,9 @@ fn write(text: &mut String, event: &Event) {
     }
 }
 
-fn gap(text: &mut String, lost: u64) {
+/// A message that is no event of the gate, in the same form.
+fn say(text: &mut String, clock: &SharedClock, kind: &str, lost: u64) {
     use std::fmt::Write as _;
-    let _ = write!(text, "event: gap\ndata: {{\"lost\": {lost}}}\n\n");
+    let data = json!({ "time": clock.now(), "kind": kind, "lost": lost });
+    let _ = write!(text, "event: {kind}\ndata: {data}\n\n");
 }

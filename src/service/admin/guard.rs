@@ -68,7 +68,10 @@ impl Guard {
             None => {
                 return Err(Error::new(
                     Kind::Config,
-                    format!("service.admin listens on {}, which others can reach: name a token_file", admin.listen),
+                    format!(
+                        "service.admin listens on {}, which others can reach: name a token_file",
+                        admin.listen
+                    ),
                 ));
             }
         };
@@ -120,9 +123,7 @@ impl Guard {
         match headers.get(header::ORIGIN) {
             Some(origin) => origin.to_str().is_ok_and(|origin| {
                 let own = ["http://", "https://"].iter().any(|scheme| {
-                    origin
-                        .strip_prefix(scheme)
-                        .is_some_and(|rest| rest.eq_ignore_ascii_case(host.as_str()))
+                    origin.strip_prefix(scheme).is_some_and(|rest| rest.eq_ignore_ascii_case(host.as_str()))
                 });
                 own || self.allows(origin)
             }),
@@ -160,8 +161,10 @@ impl Guard {
 impl Secrets {
     fn new(token: &str) -> Self {
         // Made of the token, so that it survives a restart and dies with the token, and says nothing about it.
-        let cookie: String =
-            digest(&format!("menshen admin cookie\n{token}")).iter().map(|byte| format!("{byte:02x}")).collect();
+        let cookie: String = digest(&format!("menshen admin cookie\n{token}"))
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         Self { token: digest(token), cookie_digest: digest(&cookie), cookie }
     }
 }
@@ -209,7 +212,8 @@ fn parse_origin(origin: &str) -> Result<String> {
 
 fn host(headers: &HeaderMap) -> Result<Authority, Failure> {
     let mut hosts = headers.get_all(header::HOST).iter();
-    match (hosts.next().and_then(|host| host.to_str().ok()).and_then(|host| host.parse().ok()), hosts.next()) {
+    match (hosts.next().and_then(|host| host.to_str().ok()).and_then(|host| host.parse().ok()), hosts.next())
+    {
         (Some(host), None) => Ok(host),
         _ => Err(Failure::input("a request needs one Host header")),
     }
@@ -340,9 +344,12 @@ mod tests {
         }
         assert_eq!(ask(&local, Method::GET, "/", &[]), 400);
         let open = guard("0.0.0.0:8080", &["http://gate1.local:8080"], Some("0123456789abcdef"));
-        for (host, status) in
-            [("192.168.1.20:8080", 200), ("gate1.local:8080", 200), ("GATE1.local", 200), ("evil.example", 421)]
-        {
+        for (host, status) in [
+            ("192.168.1.20:8080", 200),
+            ("gate1.local:8080", 200),
+            ("GATE1.local", 200),
+            ("evil.example", 421),
+        ] {
             assert_eq!(ask(&open, Method::GET, "/", &[("host", host)]), status, "{host}");
         }
     }
@@ -398,7 +405,8 @@ mod tests {
         std::os::unix::fs::PermissionsExt::set_mode(&mut rights, 0o644);
         std::fs::set_permissions(&file, rights).unwrap();
         assert!(read_token(file.path()).unwrap_err().to_string().contains("chmod"));
-        let open = Admin { listen: "0.0.0.0:8080".parse().unwrap(), token_file: None, allowed_origins: Vec::new() };
+        let open =
+            Admin { listen: "0.0.0.0:8080".parse().unwrap(), token_file: None, allowed_origins: Vec::new() };
         assert_eq!(Guard::new(&open).err().unwrap().kind(), Kind::Config);
     }
 }

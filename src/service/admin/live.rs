@@ -50,7 +50,8 @@ fn stream(
         let bytes = viewer.next().await?;
         Some((Ok::<_, std::convert::Infallible>(bytes), viewer))
     }));
-    ([(header::CONTENT_TYPE, format!("multipart/x-mixed-replace; boundary={BOUNDARY}"))], body).into_response()
+    ([(header::CONTENT_TYPE, format!("multipart/x-mixed-replace; boundary={BOUNDARY}"))], body)
+        .into_response()
 }
 
 impl Viewer {
@@ -103,10 +104,7 @@ mod tests {
         let places = Arc::new(Semaphore::new(1));
         let place = Arc::clone(&places).try_acquire_owned().unwrap();
         let response = stream(frames.subscribe(), stopped, place);
-        assert_eq!(
-            response.headers()["content-type"],
-            "multipart/x-mixed-replace; boundary=menshen-picture"
-        );
+        assert_eq!(response.headers()["content-type"], "multipart/x-mixed-replace; boundary=menshen-picture");
         let mut body = response.into_body().into_data_stream();
         let mut text = async || {
             let mut part = Vec::new();

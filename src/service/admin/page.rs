@@ -69,7 +69,9 @@ mod tests {
     fn nothing_is_loaded_from_elsewhere_and_nothing_is_inline() {
         for file in [INDEX, STYLE, SCRIPT] {
             assert!(!file.replace("http://www.w3.org/2000/svg", "").contains("://"));
-            for forbidden in ["innerHTML", "insertAdjacentHTML", "document.write", "eval(", " style=", " onclick="] {
+            for forbidden in
+                ["innerHTML", "insertAdjacentHTML", "document.write", "eval(", " style=", " onclick="]
+            {
                 assert!(!file.contains(forbidden), "{forbidden}");
             }
         }

@@ -47,7 +47,8 @@ pub(super) async fn list(
         return Err(Failure::input(format!("limit must be 1 to {}", LIMIT.1)));
     }
     let after = asked.after.map(PersonRow);
-    let wanted = asked.search.as_deref().map(|text| text.trim().to_lowercase()).filter(|text| !text.is_empty());
+    let wanted =
+        asked.search.as_deref().map(|text| text.trim().to_lowercase()).filter(|text| !text.is_empty());
     let (people, next) = shared.read(move |store| page(store, after, limit, wanted.as_deref())).await?;
     Ok(json(&json!({ "people": people, "next": next })))
 }

@@ -56,7 +56,8 @@ pub(super) async fn show(
 ) -> Result<Response, Failure> {
     let id = id(path)?;
     let record = shared.read(move |store| store.record(id)).await?;
-    let record = record.ok_or_else(|| Failure::not_found("there is no such record, or it has been removed"))?;
+    let record =
+        record.ok_or_else(|| Failure::not_found("there is no such record, or it has been removed"))?;
     Ok(json(&form::record(&record)))
 }
 

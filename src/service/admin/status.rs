@@ -8,7 +8,7 @@ use super::Shared;
 use super::answer::{Failure, json};
 use crate::access::Origin;
 use crate::config::{CameraRole, Config};
-use crate::event::Event;
+use crate::event::{Event, LINK_STATES};
 use crate::gate::OrderedBy;
 use crate::store::Destination;
 use crate::text::Language;
@@ -41,9 +41,17 @@ impl About {
 struct Standing(Vec<std::sync::Arc<Event>>);
 
 impl Standing {
-    /// The last event of `kind` whose `field` is `value`.
+    /// The last events of `kind` whose `field` is `value`, one for each subject.
+    fn all(&self, kind: &str, field: &str, value: &Value) -> impl Iterator<Item = &Event> {
+        self.0
+            .iter()
+            .filter(move |event| event.kind == kind && event.fields.get(field) == Some(value))
+            .map(|event| &**event)
+    }
+
+    /// The first of them.
     fn of(&self, kind: &str, field: &str, value: &Value) -> Option<&Event> {
-        self.0.iter().find(|event| event.kind == kind && event.fields.get(field) == Some(value)).map(|event| &**event)
+        self.all(kind, field, value).next()
     }
 
     /// The last event of `kind`, whatever its subject.
@@ -64,13 +72,24 @@ pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Fai
     let stored_notices = shared.read(|store| store.notices()).await?;
     let standing = Standing(shared.gate.events().standing());
     let about = &shared.about;
-    let ready = standing.of("task", "task", &"agent".into()).filter(|event| event.fields.get("state") == Some(&"ready".into()));
-    let cameras: Vec<Value> = about.cameras.iter().enumerate().map(|(index, role)| camera(&standing, index, *role)).collect();
+    let ready = standing
+        .of("task", "task", &"agent".into())
+        .filter(|event| event.fields.get("state") == Some(&"ready".into()));
+    let cameras: Vec<Value> =
+        about.cameras.iter().enumerate().map(|(index, role)| camera(&standing, index, *role)).collect();
     let platforms: Vec<Value> = about
         .qyzn
         .iter()
         .map(|server| {
-            let event = standing.of("platform", "platform", &Origin::Qyzn.as_str().into());
+            let link = |event: &Event| {
+                event
+                    .fields
+                    .get("state")
+                    .and_then(Value::as_str)
+                    .is_some_and(|state| LINK_STATES.contains(&state))
+            };
+            let event =
+                standing.all("platform", "platform", &Origin::Qyzn.as_str().into()).find(|event| link(event));
             let mut platform = state(event, "connecting");
             platform.insert("platform".into(), Origin::Qyzn.as_str().into());
             platform.insert("server".into(), server.as_str().into());
@@ -127,7 +146,8 @@ fn state(event: Option<&Event>, otherwise: &str) -> Map<String, Value> {
 
 /// What a technician should look at, from the last events.
 fn failures(standing: &Standing, now: jiff::Timestamp) -> Vec<Value> {
-    let text = |event: &Event, field: &str| event.fields.get(field).and_then(Value::as_str).map(str::to_owned);
+    let text =
+        |event: &Event, field: &str| event.fields.get(field).and_then(Value::as_str).map(str::to_owned);
     standing
         .0
         .iter()
@@ -135,6 +155,9 @@ fn failures(standing: &Standing, now: jiff::Timestamp) -> Vec<Value> {
             let state = text(event, "state")?;
             let kind = match (event.kind, state.as_str()) {
                 ("task", "failed") if now.duration_since(event.time).as_secs() < FAILURE_SECONDS => "task_failed",
+                ("platform", "record_refused") if now.duration_since(event.time).as_secs() < FAILURE_SECONDS => {
+                    "record_refused"
+                }
                 ("camera", "lost") => "camera_lost",
                 ("relay", "failed") => "relay_failed",
                 // The store's word for each of its states but the good one is a notice.
@@ -142,8 +165,8 @@ fn failures(standing: &Standing, now: jiff::Timestamp) -> Vec<Value> {
                 ("store", _) => "store_failed",
                 _ => return None,
             };
-            let about = text(event, "task").or_else(|| event.fields.get("camera").map(Value::to_string));
-            Some(json!({ "kind": kind, "about": about, "text": text(event, "error").unwrap_or(state), "last": event.time }))
+            let about = text(event, "task").or_else(|| text(event, "platform")).or_else(|| event.fields.get("camera").map(Value::to_string));
+            Some(json!({ "kind": kind, "about": about, "text": text(event, "error").or_else(|| text(event, "desc")).unwrap_or(state), "last": event.time }))
         })
         .collect()
 }

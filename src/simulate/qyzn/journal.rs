@@ -1,5 +1,6 @@
 //! What the simulated platform saw and did, in order.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -46,11 +47,14 @@ impl Entry {
     }
 }
 
+/// Entries that are kept; a simulator may run for weeks.
+const KEPT: usize = 500_000;
+
 /// The journal.
 #[derive(Debug)]
 pub struct Journal {
     began: Instant,
-    entries: Mutex<Vec<Arc<Entry>>>,
+    entries: Mutex<VecDeque<Arc<Entry>>>,
     len: watch::Sender<usize>,
 }
 
@@ -69,12 +73,22 @@ impl Journal {
         };
         let ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = entries.len();
-        entries.push(Arc::new(Entry { number, ms, connection, serial: serial.to_owned(), event, fields }));
-        self.len.send_replace(entries.len());
+        let number = *self.len.borrow();
+        if entries.len() == KEPT {
+            entries.pop_front();
+        }
+        entries.push_back(Arc::new(Entry {
+            number,
+            ms,
+            connection,
+            serial: serial.to_owned(),
+            event,
+            fields,
+        }));
+        self.len.send_replace(number + 1);
     }
 
-    /// How many entries there are.
+    /// How many entries there have been.
     pub fn len(&self) -> usize {
         *self.len.borrow()
     }
@@ -84,10 +98,11 @@ impl Journal {
         self.len() == 0
     }
 
-    /// The entries from number `from` on.
+    /// The entries from number `from` on, as far as they are kept.
     pub fn from(&self, from: usize) -> Vec<Arc<Entry>> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.get(from..).unwrap_or_default().to_vec()
+        let first = entries.front().map_or(0, |entry| entry.number);
+        entries.iter().skip(from.saturating_sub(first)).cloned().collect()
     }
 
     /// The first entry, from number `from` on, that `wanted` accepts, as soon as there is one. `Timeout` after

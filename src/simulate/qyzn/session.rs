@@ -17,6 +17,8 @@ const REQUEST: u8 = 3;
 const RESPONSE: u8 = 4;
 /// 4.2.2.
 const SIGN_MAGIC: &str = "P3K0eikSRSJHliME";
+/// Requests that are remembered to tell a repetition.
+const SEEN: usize = 500_000;
 /// How long frames are collected to be sent together.
 const JOIN_FOR: Duration = Duration::from_millis(20);
 
@@ -88,7 +90,8 @@ async fn write<S: AsyncWrite>(
                 next = tokio::time::timeout(JOIN_FOR, inbox.recv()).await.ok().flatten();
             }
         }
-        let pieces = misbehave.split.unwrap_or(bytes.len()).max(1);
+        // A thousand pieces show what there is to show; a picture would take minutes.
+        let pieces = misbehave.split.map_or(bytes.len(), |size| size.max(bytes.len() / 1000)).max(1);
         for piece in bytes.chunks(pieces) {
             if let Err(error) = writer.write_all(piece).await {
                 return format!("the line broke: {error}");
@@ -278,7 +281,12 @@ impl Terminal {
         hasher.write(&received.body);
         let hash = hasher.finish();
         let key = (self.serial.clone(), received.seq);
-        let before = self.shared.state().seen.insert(key, hash);
+        let mut state = self.shared.state();
+        if state.seen.len() >= SEEN {
+            state.seen.clear();
+        }
+        let before = state.seen.insert(key, hash);
+        drop(state);
         match before {
             Some(before) if before == hash => true,
             Some(_) => {

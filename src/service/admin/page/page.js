@@ -6,9 +6,12 @@ const API = '/api/v1/';
 const SILENCE_MS = 12000;
 /** A verdict stays on the banner for so long. */
 const SHOWN_MS = 6000;
-/** A box without news goes after so many frames of the camera, or so long. */
-const BOX_FRAMES = 5;
-const BOX_MS = 700;
+/** A hidden page stops listening after so long. */
+const HIDDEN_MS = 60000;
+/** A box goes when the next picture has been shown for so long, besides the time that its news usually takes. */
+const BOX_MS = 120;
+/** And in any case after so long without news. */
+const BOX_MOST_MS = 1000;
 /** Lines of the wires, and records asked for at once. */
 const WIRES = 30;
 const RECORDS = 12;
@@ -80,6 +83,8 @@ const gate = { cameras: [], platforms: [], notices: [], store: {}, door: { state
 let agent = 'connecting';
 let run = null;
 let lastEvent = 0;
+/** Events up to this one had happened before this page listened. */
+let past = 0;
 
 async function ask(path, options) {
   const response = await fetch(API + path, { cache: 'no-store', credentials: 'same-origin', ...options });
@@ -132,6 +137,7 @@ function showAgent() {
 }
 
 let source = null;
+let asleep = false;
 let silence = 0;
 let pause = 500;
 
@@ -150,13 +156,16 @@ function listen() {
     if (run !== null && hello.run !== run) {
       // Another run of the agent: its tracks and ids have nothing to do with the old ones.
       for (const track of faces.keys()) forgetFace(track);
+      told.clear();
       lastEvent = 0;
     }
     run = hello.run;
+    past = hello.last;
     agent = 'here';
     pause = 500;
     heard();
     showAgent();
+    showVerdict();
     refresh();
     watchLive();
   });
@@ -168,9 +177,8 @@ function listen() {
   });
   source.onmessage = (message) => {
     heard();
-    const event = JSON.parse(message.data);
     lastEvent = Math.max(lastEvent, Number(message.lastEventId));
-    happen(event);
+    happen(JSON.parse(message.data), lastEvent <= past);
   };
   // A browser gives up for good on some errors, so this page connects again itself.
   source.onerror = lost;
@@ -180,11 +188,27 @@ function lost() {
   clearTimeout(silence);
   source?.close();
   agent = 'away';
+  // Nothing is shown that may no longer be so.
+  gate.door = { state: 'unknown' };
+  for (const one of [...gate.platforms, ...gate.cameras]) one.state = 'unknown';
+  clearTimeout(verdictEnds);
+  verdict = null;
   showAgent();
+  showDoor();
+  showGate();
+  showVerdict();
   stopLive();
   for (const track of faces.keys()) forgetFace(track);
   silence = setTimeout(connect, pause);
   pause = Math.min(pause * 2, 5000);
+}
+
+/** Nobody looks at a page that has been hidden for long: the gate need not tell it anything until it is shown. */
+function sleep() {
+  clearTimeout(silence);
+  clearTimeout(refreshing);
+  source?.close();
+  asleep = true;
 }
 
 /** A refused stream of events does not say why; a request does, and a token that is missing is asked for. */
@@ -239,7 +263,7 @@ const STATES = { watching: 'good', logged_in: 'good', lost: 'bad' };
 
 function link(name, state, text) {
   const line = element('li');
-  line.dataset.state = STATES[state] ?? 'middle';
+  line.dataset.state = STATES[state] ?? (state === 'none' || state === 'unknown' ? 'none' : 'middle');
   line.append(element('b', '', name), element('span', '', text));
   return line;
 }
@@ -261,7 +285,7 @@ function showGate() {
     const name = `${say('platform')} ${platform.platform.toUpperCase()}`;
     return link(name, platform.state, sayIf(`platform.${platform.state}`, platform.state));
   });
-  if (platforms.length === 0) platforms.push(link(say('platform'), '', say('platform.none')));
+  if (platforms.length === 0) platforms.push(link(say('platform'), 'none', say('platform.none')));
   $('links').replaceChildren(...platforms, ...cameras);
   put($('people'), gate.store.people);
   put($('faces'), gate.store.faces);
@@ -303,7 +327,13 @@ async function openDoor() {
 
 // ---- Events -------------------------------------------------------------------------------------------------------------
 
-function happen(event) {
+function happen(event, isPast) {
+  if (isPast) {
+    // What stands now is in the status and the records; only what came over the wires is nowhere else.
+    if (['relay', 'platform', 'wiegand', 'rs485', 'voice', 'screen'].includes(event.kind)) wire(event);
+    else if (event.kind === 'verdict' && event.track !== null) told.set(event.track, event);
+    return;
+  }
   switch (event.kind) {
     case 'face':
       sawFaces(event);
@@ -318,7 +348,8 @@ function happen(event) {
       return;
     case 'platform': {
       const platform = gate.platforms.find((one) => one.platform === event.platform);
-      if (platform) platform.state = event.state;
+      // It tells of other things too: of a record that was refused, of a clock that is wrong.
+      if (platform && texts.en[`platform.${event.state}`]) platform.state = event.state;
       showGate();
       wire(event);
       refreshSoon();
@@ -378,7 +409,7 @@ function showVerdict() {
   const banner = $('verdict');
   if (verdict === null) {
     banner.dataset.verdict = 'none';
-    put($('verdict-word'), say('verdict.none'));
+    put($('verdict-word'), agent === 'here' ? say('verdict.none') : say('agent.connecting'));
     put($('verdict-reason'), '');
     $('verdict-facts').hidden = true;
     return;
@@ -396,13 +427,16 @@ const number = (value) => (typeof value === 'number' ? value.toFixed(1) : '–')
 
 // ---- The live picture and the boxes over it ---------------------------------------------------------------------------------
 
-/** Faces in view by track: {track, rect, size, frame, at, element, label}. */
+/** Faces in view by track: {track, frame, at, missed, element, label}; `missed`: when a later picture came. */
 const faces = new Map();
 /** Verdicts by track. */
 const told = new Map();
 /** Events of faces that are newer than the picture on the screen. */
 let early = [];
 let shownFrame = null;
+let shownAt = 0;
+/** How long after a picture its faces come, in ms: the gate shows it first and then looks. */
+let usualDelay = 100;
 let pictureState = 'waiting';
 let live = null;
 
@@ -420,7 +454,9 @@ function setPictureState(state) {
 
 function sawFaces(event) {
   // Boxes belong to the picture they were found in: those of a later one wait for it, but not for ever.
-  early.push({ event, at: performance.now() });
+  const now = performance.now();
+  if (event.frame === shownFrame) usualDelay = 0.8 * usualDelay + 0.2 * (now - shownAt);
+  early.push({ event, at: now });
   if (early.length > 30) early.shift();
   showFaces();
 }
@@ -442,8 +478,8 @@ function showFaces() {
     for (const track of faces.keys()) if (!seen.has(track)) forgetFace(track);
   }
   for (const face of faces.values()) {
-    const passed = shownFrame !== null && shownFrame - face.frame > BOX_FRAMES;
-    if (passed || now - face.at > BOX_MS) forgetFace(face.track);
+    const missed = face.missed > 0 && now - face.missed > BOX_MS + 2 * usualDelay;
+    if (missed || now - face.at > BOX_MOST_MS) forgetFace(face.track);
   }
 }
 
@@ -459,7 +495,7 @@ function moveBox(face, size, frame, now) {
     $('boxes').append(box);
     nameBox(known);
   }
-  Object.assign(known, { frame, at: now });
+  Object.assign(known, { frame, at: now, missed: shownFrame > frame ? now : 0 });
   const [left, top, width, height] = face.box;
   const style = known.element.style;
   style.left = `${(left / size[0]) * 100}%`;
@@ -512,6 +548,8 @@ async function draw(jpeg, frame) {
   canvas.getContext('2d').drawImage(bitmap, 0, 0);
   bitmap.close();
   shownFrame = frame;
+  shownAt = performance.now();
+  for (const face of faces.values()) if (face.missed === 0 && face.frame < frame) face.missed = shownAt;
   $('picture').dataset.frame = frame;
   setPictureState('live');
   showFaces();
@@ -622,7 +660,8 @@ function wireLine(event) {
       }
       break;
     case 'platform':
-      what.textContent = sayIf(`platform.${event.state}`, event.state);
+      what.textContent = sayIf(`platform.${event.state}`, sayIf(`wire.${event.state}`, event.state));
+      if (event.reason ?? event.desc) what.append(element('code', '', event.reason ?? event.desc));
       break;
     case 'rs485':
       what.append(element('code', '', event.bytes ?? event.error ?? ''));
@@ -757,9 +796,15 @@ async function start() {
   $('open').onclick = openDoor;
   $('more').onclick = loadMore;
   new ResizeObserver(fitBoxes).observe($('canvas'));
+  let hidden = 0;
   document.addEventListener('visibilitychange', () => {
+    clearTimeout(hidden);
     if (document.hidden) {
       stopLive();
+      hidden = setTimeout(sleep, HIDDEN_MS);
+    } else if (asleep) {
+      asleep = false;
+      connect();
     } else {
       watchLive();
       refreshStatus();
