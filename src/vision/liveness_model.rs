@@ -35,7 +35,7 @@ impl LivenessScorer {
         )?;
         let normalisation = uniform(model.colour, model.mean, model.scale);
         let input = tensor(&model.name, (model.size, model.size))?;
-        let mut scorer = Self { session, model, normalisation, input, scaler: Scaler::new() };
+        let mut scorer = Self { session, model, normalisation, input, scaler: Scaler::sampling() };
         scorer.run()?;
         Ok(Some(scorer))
     }
