@@ -26,7 +26,7 @@ test:
 bench:
 	scripts/setup.sh bench
 	$(CARGO) build --release --locked
-	$(BUILT)/release/menshen bench
+	.setup/venv/bin/python scripts/bench_peers.py --menshen $(BUILT)/release/menshen
 
 setup:
 	scripts/setup.sh test
