@@ -1,4 +1,5 @@
 //! Another embedder: everybody is enrolled again from their picture, and nobody is matched across models.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 #[path = "support/process.rs"]
 mod process;

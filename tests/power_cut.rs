@@ -2,6 +2,7 @@
 //! what opened the door is recorded, and nothing is reported twice under two sequences.
 //!
 //! `MENSHEN_POWER_CUTS` sets the number of cuts (12 here; 100 take some five minutes).
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
 
 #[path = "support/process.rs"]
 mod process;

@@ -479,7 +479,14 @@ impl Sessions {
             let gate = Arc::clone(&self.gate);
             if let Some(record) = self.unsaved.pop_front() {
                 self.finishing.spawn(async move {
-                    let unsaved = gate.store.append_record(record.clone()).await.is_err().then_some(record);
+                    let unsaved = match gate.store.append_record(record.clone()).await {
+                        Ok(id) => {
+                            gate.events.send("record", json!({ "id": id, "state": "stored" }));
+                            gate.events.send("store", json!({ "state": "ok" }));
+                            None
+                        }
+                        Err(_) => Some(record),
+                    };
                     Finished { track: None, person: None, record: None, unsaved }
                 });
                 // One got through: the next may at once.

@@ -76,9 +76,12 @@ pub struct Gallery<F, P> {
     dimension: usize,
     /// Lanes of one row.
     stride: usize,
-    blocks: ArcSwap<Vec<Arc<RwLock<Block<F, P>>>>>,
+    blocks: ArcSwap<Blocks<F, P>>,
     index: Mutex<Index<F>>,
 }
+
+/// All blocks; the list is replaced when it grows, the blocks stay.
+type Blocks<F, P> = Vec<Arc<RwLock<Block<F, P>>>>;
 
 /// Where the faces are. Whoever changes the gallery holds it; searches do not.
 struct Index<F> {
@@ -878,7 +881,10 @@ mod tests {
     }
 
     /// Values of all sizes, with many that are alike: small sets of values make duplicates and near-ties.
-    fn rows() -> impl Strategy<Value = (usize, Vec<(i64, i64, Vec<i16>)>, Vec<f32>)> {
+    /// A dimension, rows of face, person and values, and a query.
+    type Case = (usize, Vec<(i64, i64, Vec<i16>)>, Vec<f32>);
+
+    fn rows() -> impl Strategy<Value = Case> {
         let size = prop_oneof![Just(1_i16), Just(3), Just(200), Just(2000), Just(i16::MAX)];
         (1_usize..150, size).prop_flat_map(|(dimension, size)| {
             let row = proptest::collection::vec(-size..=size, dimension);

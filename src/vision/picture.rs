@@ -479,8 +479,7 @@ impl Scaler {
             let mut scaled =
                 fir::images::Image::from_slice_u8(inner.0, inner.1, &mut self.buffer, fir::PixelType::U8x3)
                     .map_err(|error| failed(&error))?;
-            let coarse =
-                !self.sampling && (region.width > 2 * inner.0 || region.height > 2 * inner.1);
+            let coarse = !self.sampling && (region.width > 2 * inner.0 || region.height > 2 * inner.1);
             let algorithm = if coarse {
                 fir::ResizeAlg::Convolution(fir::FilterType::Bilinear)
             } else {

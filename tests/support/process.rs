@@ -193,10 +193,10 @@ fn listen(page: SocketAddr, process: &mut Process) -> Receiver<Value> {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             let Some(data) = line.strip_prefix("data:") else { continue };
-            if let Ok(event) = serde_json::from_str(data) {
-                if sender.send(event).is_err() {
-                    return;
-                }
+            if let Ok(event) = serde_json::from_str(data)
+                && sender.send(event).is_err()
+            {
+                return;
             }
         }
     });
