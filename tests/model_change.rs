@@ -1,5 +1,5 @@
 //! Another embedder: everybody is enrolled again from their picture, and nobody is matched across models.
-#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 #[path = "support/process.rs"]
 mod process;
