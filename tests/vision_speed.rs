@@ -8,6 +8,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use menshen::frame::Frame;
+use menshen::vision::Picture;
 use menshen::vision::align::AlignedFace;
 use menshen::vision::detect::Detector;
 use menshen::vision::embed::Embedder;
@@ -19,7 +21,6 @@ use menshen::vision::liveness_model::LivenessScorer;
 use menshen::vision::motion::MotionGate;
 use menshen::vision::quality::Meter;
 use menshen::vision::watch::{LookParams, Watcher};
-use menshen::vision::{Frame, Picture};
 
 fn resident() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();

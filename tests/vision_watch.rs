@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 use jiff::Timestamp;
 use menshen::Kind;
+use menshen::frame::{Frame, PixelFormat};
 use menshen::vision::detect::Detector;
 use menshen::vision::enrolment::Examiner;
 use menshen::vision::gallery::Gallery;
 use menshen::vision::liveness::Level;
 use menshen::vision::watch::{Look, LookParams, Watcher};
-use menshen::vision::{Frame, Models, PixelFormat, Rect};
+use menshen::vision::{Models, Rect};
 
 const PARAMS: LookParams =
     LookParams { detect_threshold: 65, distance: 0, smallest_face: 40, live_level: Level::Off };

@@ -12,8 +12,8 @@ use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
 
 use super::face::Rect;
-use super::frame::{Frame, JpegHeader, MAX_PIXELS, MAX_SIDE, PixelFormat, check_size};
 use crate::error::{Error, Kind, Result};
+use crate::frame::{Frame, JpegHeader, MAX_PIXELS, MAX_SIDE, PixelFormat, check_size};
 
 /// A buffer larger than this is given back after use: somebody enrolled a very large picture.
 const KEPT_BYTES: usize = 8 << 20;
