@@ -71,11 +71,19 @@ impl Bench {
             outputs,
             settled: Arc::default(),
         });
-        let (sightings, seen) = mpsc::channel(8);
-        let (commands, ordered) = mpsc::channel(8);
-        tokio::spawn(Sessions::new(Arc::clone(&inner)).run(seen, ordered));
         let (_, events) = events.subscribe(0);
-        Self { inner, clock, sightings, commands, events, relay, started: Instant::now(), folder }
+        let mut bench = Self {
+            inner,
+            clock,
+            sightings: mpsc::channel(1).0,
+            commands: mpsc::channel(1).0,
+            events,
+            relay,
+            started: Instant::now(),
+            folder,
+        };
+        bench.restart();
+        bench
     }
 
     /// The same gate, whose store can be read but takes nothing any more.
@@ -105,7 +113,7 @@ impl Bench {
     fn restart(&mut self) {
         let (sightings, seen) = mpsc::channel(8);
         let (commands, ordered) = mpsc::channel(8);
-        tokio::spawn(Sessions::new(Arc::clone(&self.inner)).run(seen, ordered));
+        tokio::spawn(Sessions::run(Arc::clone(&self.inner), seen, ordered));
         (self.sightings, self.commands) = (sightings, commands);
     }
 
