@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 .setup/venv/bin/python tests/setup_docs.py
 
 log=.setup/test.log
-cargo test --locked "$@" 2>&1 | tee $log
+cargo test --locked --no-fail-fast "$@" 2>&1 | tee $log
 
 # cargo test's closing line of each program: "test result: ok. 12 passed; 0 failed; 3 ignored; …".
 sum() { grep -E '^test result:' $log | grep -oE "[0-9]+ $1" | awk '{n += $1} END {print n + 0}'; }

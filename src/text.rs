@@ -67,6 +67,16 @@ fn in_language(chinese: &'static str, english: &'static str, language: Language)
     }
 }
 
+/// What a visitor is told who may pass as soon as the platform opens.
+pub fn one_moment(language: Language) -> &'static str {
+    in_language("请稍候", "One moment, please", language)
+}
+
+/// What a visitor is told who may pass before a door that does not open.
+pub fn door_failed(language: Language) -> &'static str {
+    in_language("门未能打开，请联系管理员", "The door could not be opened, please ask for help", language)
+}
+
 /// What is wrong with a picture that should enrol somebody.
 pub fn picture_fault(fault: PictureFault, language: Language) -> &'static str {
     let (chinese, english) = match fault {

@@ -85,7 +85,13 @@ fn stages_of_one_frame() {
 
     let gallery = Gallery::<u32, u32>::new(512).unwrap();
     let mut watcher = Watcher::new(&models, 1).unwrap();
-    let params = LookParams { detect_threshold: 65, distance: 0, smallest_face: 40, live_level: Level::Off };
+    let params = LookParams {
+        detect_threshold: 65,
+        distance: 0,
+        smallest_face: 40,
+        live_level: Level::Off,
+        live_threshold: 50,
+    };
     let mut at = now;
     time("look at 15 fps, one face", 300, || {
         at += Duration::from_millis(67);

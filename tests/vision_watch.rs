@@ -18,8 +18,13 @@ use menshen::vision::liveness::Level;
 use menshen::vision::watch::{Look, LookParams, Watcher};
 use menshen::vision::{Models, Rect};
 
-const PARAMS: LookParams =
-    LookParams { detect_threshold: 65, distance: 0, smallest_face: 40, live_level: Level::Off };
+const PARAMS: LookParams = LookParams {
+    detect_threshold: 65,
+    distance: 0,
+    smallest_face: 40,
+    live_level: Level::Off,
+    live_threshold: 50,
+};
 
 struct Scene {
     watcher: Watcher,

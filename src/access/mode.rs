@@ -24,6 +24,13 @@ pub enum PassMode {
 }
 
 impl PassMode {
+    /// Whether a document can be part of a passage.
+    pub fn takes_documents(self) -> bool {
+        matches!(self, PassMode::Document | PassMode::DocumentWhitelist | PassMode::FaceOrDocument)
+    }
+}
+
+impl PassMode {
     /// Every mode, in the order of its number.
     pub const ALL: [PassMode; 7] = [
         PassMode::Face,

@@ -241,6 +241,7 @@ fn look(
 ) -> Result<FrameCost> {
     const WARM_UP: usize = 10;
     let params = LookParams {
+        live_threshold: 50,
         detect_threshold: 65,
         distance: 0,
         smallest_face: plan.smallest_face,

@@ -21,6 +21,9 @@ use crate::store::RecordId;
 /// The shortest pulse a relay is given: QYZN allows `outputInterval` 0, and no relay closes in no time.
 const SHORTEST_PULSE: Duration = Duration::from_millis(20);
 
+/// Before a relay that did not go off is ordered off again.
+const OFF_AGAIN: Duration = Duration::from_millis(200);
+
 /// Orders that wait; more than these would be openings nobody stands for any more.
 const WAITING_ORDERS: usize = 16;
 
@@ -30,6 +33,8 @@ enum Order {
     Open(Opening, oneshot::Sender<Result<()>>),
     /// End the pulse that `record` began, if it is still on.
     Close(RecordId),
+    /// End.
+    Stop,
 }
 
 /// One opening.
@@ -97,10 +102,19 @@ impl Outputs {
     /// Orders an opening. Ok when the relay has been switched on, or will be after its delay.
     pub async fn open(&self, opening: Opening) -> Result<()> {
         let (sender, receiver) = oneshot::channel();
-        self.orders
-            .try_send(Order::Open(opening, sender))
-            .map_err(|_| Error::new(Kind::Busy, "the door has more openings waiting than it can serve"))?;
-        receiver.await.unwrap_or_else(|_| Err(Error::new(Kind::Stopped, "the outputs have been stopped")))
+        self.orders.try_send(Order::Open(opening, sender)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                Error::new(Kind::Busy, "the door has more openings waiting than it can serve")
+            }
+            mpsc::error::TrySendError::Closed(_) => stopped(),
+        })?;
+        receiver.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Puts the relay to rest and ends the task, after the orders that wait.
+    pub async fn stop(&self) {
+        // Gone already: the relay is at rest.
+        let _ = self.orders.send(Order::Stop).await;
     }
 
     /// Ends the pulse that `record` began, if it is still on.
@@ -108,6 +122,10 @@ impl Outputs {
         // Full of openings: the pulse will end by itself.
         let _ = self.orders.try_send(Order::Close(record));
     }
+}
+
+fn stopped() -> Error {
+    Error::new(Kind::Stopped, "the outputs have been stopped")
 }
 
 /// A pulse that is on.
@@ -171,7 +189,7 @@ impl OutputTask {
                         }
                         self.pending.take_if(|(_, opening)| opening.by == OpenedBy::Record(record));
                     }
-                    None => break,
+                    Some(Order::Stop) | None => break,
                 },
             }
         }
@@ -209,8 +227,11 @@ impl OutputTask {
     }
 
     fn end_pulse(&mut self) {
-        if let Some(pulse) = self.on.take() {
-            self.switch(&pulse.relay, false, Some(pulse.by));
+        if let Some(pulse) = self.on.take()
+            && !self.switch(&pulse.relay, false, Some(pulse.by))
+        {
+            // The door must not stay open because one order was lost on the line.
+            self.on = Some(Pulse { until: Instant::now() + OFF_AGAIN, ..pulse });
         }
     }
 

@@ -21,15 +21,19 @@ use super::record::{self, Happened};
 use super::sighting::{Compared, Sighting, Snap, VisibleFace};
 use crate::access::{
     Credential, CredentialKind, FaceCredential, FaceMatch, LastPassage, Liveness, Opens, Person, PersonKey,
-    Reason, Verdict, decide, subject,
+    PersonKind, Reason, Verdict, decide, subject,
 };
 use crate::config::OnStoreFailure;
 use crate::error::Result;
 use crate::store::{NewRecord, RecordId};
 use crate::text::{self, Language};
+use crate::vision::liveness::Judgement;
 
 /// Frames that must agree on a person whose score is not clearly above the threshold.
 const AGREEING_FRAMES: u32 = 2;
+
+/// The same once the visitor has been like nobody, or like two people alike: however clear a single frame is.
+const AGREEING_FRAMES_IN_DOUBT: u32 = 4;
 
 /// How far above the threshold, in score, one frame is enough.
 const CLEARLY_ABOVE: f32 = 8.0;
@@ -46,6 +50,9 @@ const UNSAVED: usize = 1000;
 /// Before the sessions begin anew after a panic.
 const AFTER_A_PANIC: Duration = Duration::from_millis(500);
 
+/// Bytes of pictures among them.
+const UNSAVED_BYTES: usize = 32 << 20;
+
 /// How often the store is asked again to take them.
 const SAVE_AGAIN: Duration = Duration::from_secs(5);
 
@@ -59,7 +66,6 @@ pub(super) enum Command {
 
 /// A visitor.
 struct Session {
-    started: Instant,
     /// When the face was in a frame last.
     seen: Instant,
     /// What was presented before the credential that is being weighed.
@@ -68,6 +74,10 @@ struct Session {
     agreed: Option<(crate::store::PersonRow, u32)>,
     /// Since when, and in how many comparisons, nobody matched.
     unknown: Option<(Instant, u32)>,
+    /// Two people were alike, or nobody matched for long.
+    doubted: bool,
+    /// When the face was compared first.
+    compared: Option<Instant>,
     state: State,
 }
 
@@ -83,16 +93,19 @@ enum State {
     Settled,
     /// Was refused because it could not be told who it is; a better look may still do.
     Unknown,
+    /// Passed a moment ago; asked again from the moment given.
+    Paused(Instant),
 }
 
 impl Session {
-    fn new(started: Instant) -> Self {
+    fn new(seen: Instant) -> Self {
         Self {
-            started,
-            seen: started,
+            seen,
             presented: Vec::new(),
             agreed: None,
             unknown: None,
+            doubted: false,
+            compared: None,
             state: State::Open,
         }
     }
@@ -106,11 +119,16 @@ struct Answerable {
 }
 
 /// What became of a verdict.
+#[derive(Default)]
 struct Finished {
     track: Option<u64>,
     person: Option<PersonKey>,
     record: Option<(RecordId, bool, Option<Arc<Person>>)>,
     unsaved: Option<NewRecord>,
+    /// A record that was refused before has been taken.
+    saved: bool,
+    /// Should have passed, and the door did not open.
+    kept_out: bool,
 }
 
 /// The task.
@@ -121,12 +139,17 @@ pub(super) struct Sessions {
     /// Credentials that came without a face, and until when they count.
     loose: Option<(Instant, Vec<Credential>)>,
     answerable: HashMap<RecordId, Answerable>,
+    /// Answers to records whose verdict is still being carried out.
+    early: HashMap<RecordId, (Instant, bool)>,
     /// When people passed last, as far as this run of the agent knows.
     passages: HashMap<PersonKey, (Timestamp, Instant)>,
     /// People whose verdict is being carried out: a second one must see what the first has spent.
     busy: HashSet<PersonKey>,
     finishing: JoinSet<Finished>,
+    /// What the store refused, the oldest first.
     unsaved: VecDeque<NewRecord>,
+    /// The oldest of them is being tried again.
+    saving: bool,
     save_again: Instant,
 }
 
@@ -137,10 +160,12 @@ impl Sessions {
             visitors: HashMap::new(),
             loose: None,
             answerable: HashMap::new(),
+            early: HashMap::new(),
             passages: HashMap::new(),
             busy: HashSet::new(),
             finishing: JoinSet::new(),
             unsaved: VecDeque::new(),
+            saving: false,
             save_again: Instant::now(),
         }
     }
@@ -220,8 +245,13 @@ impl Sessions {
         session.seen = captured;
         match session.state {
             State::Awaiting(CredentialKind::Face, _) | State::Open | State::Unknown => {}
-            State::Settled | State::Closing | State::Awaiting(..) => return,
+            State::Paused(until) if captured >= until => session.state = State::Open,
+            State::Settled | State::Closing | State::Awaiting(..) | State::Paused(_) => return,
         }
+        if face.compared == Compared::Not {
+            return;
+        }
+        let compared_since = *session.compared.get_or_insert(captured);
         let matched = match &face.compared {
             Compared::Not => return,
             Compared::Person { face: row, person: person_row, score } => {
@@ -232,7 +262,12 @@ impl Sessions {
                 };
                 session.agreed = Some((*person_row, frames));
                 let clear = *score >= f32::from(settings.face.similar_threshold) + CLEARLY_ABOVE;
-                if frames < AGREEING_FRAMES && !clear {
+                let enough = if session.doubted {
+                    frames >= AGREEING_FRAMES_IN_DOUBT
+                } else {
+                    clear || frames >= AGREEING_FRAMES
+                };
+                if !enough {
                     return;
                 }
                 match self.gate.matched(*row, *person_row, *score) {
@@ -246,10 +281,11 @@ impl Sessions {
                 }
             }
             Compared::Ambiguous { score } | Compared::Stranger { score } => {
+                session.agreed = None;
+                session.doubted |= matches!(face.compared, Compared::Ambiguous { .. });
                 if session.state == State::Unknown {
                     return;
                 }
-                session.agreed = None;
                 let (since, comparisons) = session.unknown.unwrap_or((captured, 0));
                 session.unknown = Some((since, comparisons + 1));
                 let long_enough = captured.saturating_duration_since(since)
@@ -263,21 +299,23 @@ impl Sessions {
                 }
             }
         };
-        let may_open = !matches!(matched, FaceMatch::Stranger { .. }) || settings.rules.stranger.open;
-        let liveness = if settings.face.live_level == 0 || !may_open {
+        // A stranger's liveness matters only where a stranger may pass, alone or with a document.
+        let rules = &settings.rules;
+        let known = matches!(matched, FaceMatch::Person { .. });
+        let asked = known || rules.stranger.open || rules.mode.takes_documents();
+        let liveness = if settings.face.live_level == 0 || !asked {
             Liveness::NotAsked
         } else {
-            let waited = captured.saturating_duration_since(session.started);
+            let waited = captured.saturating_duration_since(compared_since);
             let patience = Duration::from_millis(self.gate.config.liveness_within_ms);
-            match face.liveness {
-                Some(score) if score >= f32::from(settings.face.live_threshold) => Liveness::Live(score),
-                score if waited >= patience => Liveness::Attack(score.unwrap_or(0.0)),
-                _ => return,
+            let score = face.liveness.unwrap_or(0.0);
+            match face.judgement {
+                Judgement::Live => Liveness::Live(score),
+                Judgement::Attack => Liveness::Attack(score),
+                Judgement::NotYet if waited >= patience => Liveness::Attack(score),
+                Judgement::NotYet => return,
             }
         };
-        if session.state == State::Unknown && matches!(liveness, Liveness::Attack(_)) {
-            return;
-        }
         let credential = Credential::Face(FaceCredential { matched, liveness });
         self.weigh(Some(face.track), credential, captured, sighting.at, Some(sighting.snap.clone()));
     }
@@ -363,16 +401,23 @@ impl Sessions {
         };
         let key = person.as_ref().map(|person| person.key.clone());
         if let Some(session) = track.and_then(|track| self.visitors.get_mut(&track)) {
-            if let Some(track) = track {
-                self.gate.settled.add(track);
-            }
             session.presented.clear();
             session.agreed = None;
             session.unknown = None;
+            session.compared = None;
+            let interval = self.gate.settings.load().rules.min_interval;
             session.state = match reason {
-                Reason::Stranger | Reason::Ambiguous | Reason::NotLive => State::Unknown,
+                // Who it is may become clear yet. A picture of somebody does not come alive.
+                Reason::Stranger | Reason::Ambiguous => {
+                    session.doubted = true;
+                    State::Unknown
+                }
+                Reason::TooSoon => State::Paused(captured + interval),
                 _ => State::Closing,
             };
+            if let (State::Closing, Some(track)) = (session.state, track) {
+                self.gate.settled.add(track);
+            }
         }
         if !record::is_announced(reason, person.as_deref(), &self.gate.settings.load()) {
             if let Some(session) = track.and_then(|track| self.visitors.get_mut(&track)) {
@@ -394,7 +439,7 @@ impl Sessions {
                 AssertUnwindSafe(carry_out(Arc::clone(&gate), happened, snap)).catch_unwind().await;
             carried_out.unwrap_or_else(|_| {
                 gate.failed("verdict");
-                Finished { track, person, record: None, unsaved: None }
+                Finished { track, person, ..Finished::default() }
             })
         });
     }
@@ -402,6 +447,9 @@ impl Sessions {
     fn finish(&mut self, finished: Finished) {
         if let Some(key) = &finished.person {
             self.busy.remove(key);
+            if finished.kept_out {
+                self.passages.remove(key);
+            }
         }
         if let Some(session) = finished.track.and_then(|track| self.visitors.get_mut(&track))
             && session.state == State::Closing
@@ -411,19 +459,42 @@ impl Sessions {
         if let Some((record, opened, person)) = finished.record {
             let until = Instant::now() + Duration::from_secs(self.gate.config.session_timeout_s);
             self.answerable.insert(record, Answerable { until, opened, person });
+            // Only now, for the platform is told by this and may answer at once.
+            self.gate.events.send("record", json!({ "id": record, "state": "stored" }));
+            if let Some((_, open)) = self.early.remove(&record) {
+                self.answer(record, open);
+            }
+        }
+        if finished.saved {
+            (self.saving, self.save_again) = (false, Instant::now());
+            if self.unsaved.is_empty() {
+                self.gate.events.send("store", json!({ "state": "ok" }));
+            }
         }
         if let Some(record) = finished.unsaved {
-            if self.unsaved.len() == UNSAVED {
-                self.unsaved.pop_front();
-                tracing::error!(
-                    "the store refuses records and the memory for them is full: the oldest is lost"
-                );
-            }
-            self.unsaved.push_back(record);
-            self.gate
-                .events
-                .send("store", json!({ "state": "refuses records", "waiting": self.unsaved.len() }));
+            self.keep(record);
         }
+    }
+
+    /// Keeps a record that the store refused, in its place among the others.
+    fn keep(&mut self, mut record: NewRecord) {
+        if self.saving {
+            // The one that was tried again: the oldest.
+            (self.saving, self.save_again) = (false, Instant::now() + SAVE_AGAIN);
+            self.unsaved.push_front(record);
+            return;
+        }
+        if self.unsaved.len() == UNSAVED {
+            self.unsaved.pop_front();
+            tracing::error!("the store refuses records and the memory for them is full: the oldest is lost");
+        }
+        let size = |record: &NewRecord| record.pictures.iter().map(|(_, jpeg)| jpeg.len()).sum::<usize>();
+        if self.unsaved.iter().map(size).sum::<usize>() + size(&record) > UNSAVED_BYTES {
+            // What happened is worth more than what it looked like.
+            record.pictures.clear();
+        }
+        self.unsaved.push_back(record);
+        self.gate.events.send("store", json!({ "state": "refuses records", "waiting": self.unsaved.len() }));
     }
 
     fn obey(&mut self, command: Command) {
@@ -435,7 +506,12 @@ impl Sessions {
 
     fn answer(&mut self, record: RecordId, open: bool) {
         let Some(answerable) = self.answerable.get_mut(&record) else {
-            tracing::debug!(record = record.0, "an answer came too late to move the door");
+            if self.finishing.is_empty() {
+                tracing::debug!(record = record.0, "an answer came too late to move the door");
+            } else {
+                // The platform was faster than the door.
+                self.early.insert(record, (Instant::now(), open));
+            }
             return;
         };
         if !open {
@@ -461,28 +537,35 @@ impl Sessions {
                     Err(error) => tracing::error!(%error, "an opening could not be noted in its record"),
                 }
             }
-            Finished { track: None, person: None, record: None, unsaved: None }
+            Finished::default()
         });
     }
 
     fn card(&mut self, number: String, at: Instant) {
         let person = match self.gate.store.people_by_card(&number) {
-            Ok(people) => people.into_iter().next().map(Arc::new),
+            // A card that the black list names is the black list's, whoever else has it.
+            Ok(mut people) => {
+                people.sort_by_key(|person| person.kind != PersonKind::Black);
+                people.into_iter().next().map(Arc::new)
+            }
             Err(error) => {
                 tracing::error!(%error, "a card could not be looked up");
                 return;
             }
         };
-        // The visitor who was asked for a card last is the one at the reader.
+        // The card's owner, if they were asked for it; else the visitor who was asked last is the one at the reader.
         let track = self
             .visitors
             .iter()
             .filter_map(|(track, session)| match session.state {
-                State::Awaiting(CredentialKind::Card, until) => Some((until, *track)),
+                State::Awaiting(CredentialKind::Card, until) => {
+                    let owner = subject(&session.presented).zip(person.as_ref());
+                    Some((owner.is_some_and(|(asked, owner)| asked.key == owner.key), until, *track))
+                }
                 _ => None,
             })
             .max()
-            .map(|(_, track)| track);
+            .map(|(.., track)| track);
         let now = self.gate.clock.now();
         self.weigh(track, Credential::Card { number, person }, at, now, None);
     }
@@ -490,6 +573,8 @@ impl Sessions {
     fn time_passes(&mut self) {
         let now = Instant::now();
         self.answerable.retain(|_, answerable| answerable.until > now);
+        let session = Duration::from_secs(self.gate.config.session_timeout_s);
+        self.early.retain(|_, (at, _)| now < *at + session);
         let late: Vec<u64> = self
             .visitors
             .iter()
@@ -497,7 +582,12 @@ impl Sessions {
             .map(|(track, _)| *track)
             .collect();
         for track in late {
-            let presented = self.visitors.remove(&track).map(|session| session.presented).unwrap_or_default();
+            // Whoever stays in view is not asked again: the session ends with the track.
+            let presented = self
+                .visitors
+                .get_mut(&track)
+                .map(|session| std::mem::take(&mut session.presented))
+                .unwrap_or_default();
             self.time_out(Some(track), presented);
         }
         if let Some((_, presented)) = self.loose.take_if(|(until, _)| *until <= now) {
@@ -510,25 +600,21 @@ impl Sessions {
         // What is older than any interval in force says nothing any more.
         let interval = self.gate.settings.load().rules.min_interval;
         self.passages.retain(|_, (_, instant)| instant.elapsed() <= interval);
-        if !self.unsaved.is_empty() && now >= self.save_again {
-            self.save_again = now + SAVE_AGAIN;
+        if !self.saving
+            && now >= self.save_again
+            && let Some(record) = self.unsaved.pop_front()
+        {
+            self.saving = true;
             let gate = Arc::clone(&self.gate);
-            if let Some(record) = self.unsaved.pop_front() {
-                self.finishing.spawn(async move {
-                    let unsaved = match gate.store.append_record(record.clone()).await {
-                        Ok(id) => {
-                            gate.events.send("record", json!({ "id": id, "state": "stored" }));
-                            gate.events.send("store", json!({ "state": "ok" }));
-                            None
-                        }
-                        Err(_) => Some(record),
-                    };
-                    Finished { track: None, person: None, record: None, unsaved }
-                });
-                // One got through: the next may at once.
-                self.save_again =
-                    if self.unsaved.is_empty() { self.save_again } else { now + SAVE_AGAIN / 10 };
-            }
+            self.finishing.spawn(async move {
+                match gate.store.append_record(record.clone()).await {
+                    Ok(id) => {
+                        gate.events.send("record", json!({ "id": id, "state": "stored" }));
+                        Finished { saved: true, ..Finished::default() }
+                    }
+                    Err(_) => Finished { unsaved: Some(record), ..Finished::default() },
+                }
+            });
         }
     }
 
@@ -560,8 +646,7 @@ async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option<Snap>) -> 
     let mut finished = Finished {
         track: happened.track,
         person: happened.person.as_ref().map(|person| person.key.clone()),
-        record: None,
-        unsaved: None,
+        ..Finished::default()
     };
     let mut open_as = opens_now.then_some(OpenedBy::Unrecorded);
     if record::is_kept(happened.reason) {
@@ -569,20 +654,20 @@ async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option<Snap>) -> 
             Some(snap) => snap.jpeg().await,
             None => None,
         };
-        let new = record::compose(&gate, &settings, &happened, opens_now, snap);
+        let mut new = record::compose(&gate, &settings, &happened, opens_now, snap);
         match gate.store.append_record(new.clone()).await {
             Ok(id) => {
                 finished.record = Some((id, opens_now, happened.person.clone()));
                 open_as = opens_now.then_some(OpenedBy::Record(id));
-                gate.events.send("record", json!({ "id": id, "state": "stored" }));
             }
             Err(error) => {
                 tracing::error!(%error, "a record could not be stored: free space, then run `menshen check`");
                 gate.events.send("store", json!({ "state": "failed", "error": error.to_string() }));
-                finished.unsaved = Some(new);
                 if gate.config.on_store_failure == OnStoreFailure::Refuse {
                     open_as = None;
+                    (new.facts.opened, new.spend) = (false, None);
                 }
+                finished.unsaved = Some(new);
             }
         }
     }
@@ -594,7 +679,9 @@ async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option<Snap>) -> 
     if let Err(error) = &opened {
         tracing::error!(%error, "the door could not be opened");
     }
-    announce(&gate, &happened, finished.record.as_ref().map(|(id, ..)| *id), opened.unwrap_or(false));
+    let opened = opened.unwrap_or(false);
+    finished.kept_out = opens_now && !opened;
+    announce(&gate, &happened, finished.record.as_ref().map(|(id, ..)| *id), opened);
     finished
 }
 
@@ -621,7 +708,11 @@ fn announce(gate: &Inner, happened: &Happened, record: Option<RecordId>, opened:
             "latency_ms": latency,
         }),
     );
-    let sentence = text::reason(happened.reason, gate.language);
+    let sentence = match happened.opens {
+        Some(Opens::Gate) if !opened => text::door_failed(gate.language),
+        Some(Opens::Platform) => text::one_moment(gate.language),
+        _ => text::reason(happened.reason, gate.language),
+    };
     let shown = match &happened.person {
         Some(person) if passes => format!("{} {sentence}", person.name),
         _ => sentence.to_owned(),

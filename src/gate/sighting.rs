@@ -9,6 +9,7 @@ use jpeg_encoder::{ColorType, Encoder};
 use crate::error::{Error, Kind, Result};
 use crate::frame::{Frame, PixelFormat};
 use crate::store::{FaceRow, PersonRow};
+use crate::vision::liveness::Judgement;
 use crate::vision::picture::Picture;
 
 /// JPEG quality of pictures that the camera did not deliver as JPEG.
@@ -36,6 +37,8 @@ pub(super) struct VisibleFace {
     pub(super) compared: Compared,
     /// Liveness 0 to 100, once enough has been seen.
     pub(super) liveness: Option<f32>,
+    /// What that means at the level in force.
+    pub(super) judgement: Judgement,
 }
 
 /// What the gallery said of a face.

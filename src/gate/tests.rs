@@ -18,6 +18,7 @@ use crate::device::wiegand::SimulatedWiegand;
 use crate::event::Event;
 use crate::frame::{Frame, PixelFormat};
 use crate::store::{NewFace, Options, RecordResult};
+use crate::vision::liveness::Judgement;
 
 struct Bench {
     inner: Arc<Inner>,
@@ -28,6 +29,7 @@ struct Bench {
     relay: SimulatedRelay,
     started: Instant,
     folder: tempfile::TempDir,
+    judgement: Judgement,
 }
 
 fn person(id: &str) -> Person {
@@ -81,6 +83,7 @@ impl Bench {
             relay,
             started: Instant::now(),
             folder,
+            judgement: Judgement::NotYet,
         };
         bench.restart();
         bench
@@ -136,7 +139,12 @@ impl Bench {
         let frame = Frame::raw(vec![128; 64], PixelFormat::Grey, 8, 8, 8, captured, at, 1, 0).unwrap();
         let faces = faces
             .iter()
-            .map(|(track, compared)| VisibleFace { track: *track, compared: *compared, liveness: None })
+            .map(|(track, compared)| VisibleFace {
+                track: *track,
+                compared: *compared,
+                liveness: None,
+                judgement: self.judgement,
+            })
             .collect();
         let sighting = Sighting { captured, at, snap: Snap(Arc::new(frame)), faces, lost: lost.to_vec() };
         self.sightings.send(sighting).await.ok().unwrap();
@@ -174,10 +182,13 @@ async fn a_known_face_opens_after_its_record_is_on_disk() {
     let mut gate = Bench::new(Settings::default());
     let rows = gate.enrol(Person { passes_left: Some(3), ..person("1") }).await;
     gate.see(0, &[(1, seen(rows, 95.0))], &[]).await;
-    let stored = gate.event("record").await;
+    assert_eq!(gate.event("relay").await.fields["state"], "off", "the line is put to rest at the start");
     assert_eq!(gate.event("relay").await.fields["state"], "on");
     assert!(gate.relay.level());
+    // The door has just moved, and the record is on disk already.
+    assert_eq!(gate.inner.store.list_records(None, 10).unwrap().len(), 1);
     assert_eq!(gate.verdict().await, ("pass".into(), "granted".into(), Some("person 1".into())));
+    let stored = gate.event("record").await;
     let records = gate.inner.store.list_records(None, 10).unwrap();
     assert_eq!(records.len(), 1);
     let facts = &records[0].facts;
@@ -250,16 +261,26 @@ async fn a_stranger_is_told_after_a_second_and_may_still_be_recognised() {
     // Still a stranger: told once.
     gate.see(1200, &[(1, STRANGER)], &[]).await;
     gate.see(2400, &[(1, STRANGER)], &[]).await;
-    // They turn to the camera.
-    gate.see(2500, &[(1, seen(one, 95.0))], &[]).await;
-    assert_eq!(gate.verdict().await.0, "pass");
+    // They turn to the camera. After so much doubt one frame is not enough, however clear, nor are frames between
+    // which they look like a stranger again.
+    for (ms, compared) in [(2500, seen(one, 95.0)), (2566, seen(one, 95.0)), (2632, STRANGER)] {
+        gate.see(ms, &[(1, compared)], &[]).await;
+    }
+    for ms in [2700, 2766, 2832] {
+        gate.see(ms, &[(1, seen(one, 95.0))], &[]).await;
+    }
+    // Another visitor's verdict comes first: there is none for this one yet.
+    let two = gate.enrol(person("2")).await;
+    gate.see(2840, &[(2, seen(two, 95.0))], &[]).await;
+    assert_eq!(gate.verdict().await.2, Some("person 2".into()));
+    gate.see(2898, &[(1, seen(one, 95.0))], &[]).await;
+    assert_eq!(gate.verdict().await, ("pass".into(), "granted".into(), Some("person 1".into())));
+    gate.event("record").await;
     let records = gate.inner.store.list_records(None, 10).unwrap();
-    assert_eq!(records.len(), 2);
-    assert_eq!(
-        (records[1].facts.result, records[1].facts.person_kind),
-        (RecordResult::NoMatch, PersonKind::Stranger)
-    );
-    assert_eq!(records[1].facts.score, Some(31.0));
+    assert_eq!(records.len(), 3);
+    let first = &records[2].facts;
+    assert_eq!((first.result, first.person_kind), (RecordResult::NoMatch, PersonKind::Stranger));
+    assert_eq!(first.score, Some(31.0));
 }
 
 #[tokio::test]
@@ -374,4 +395,56 @@ async fn a_store_that_refuses_shuts_nobody_out_unless_told_to() {
         let kept = gate.event("store").await;
         assert_eq!((&kept.fields["state"], &kept.fields["waiting"]), (&"refuses records".into(), &1.into()));
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_faster_than_the_door_is_obeyed() {
+    let mut settings = Settings::default();
+    settings.rules.remote = crate::access::Remote { mode: crate::access::RemoteMode::Remote, online: false };
+    let mut gate = Bench::new(settings);
+    let rows = gate.enrol(person("1")).await;
+    // Before the record is answerable: the first record of a store has the number 1.
+    gate.see(0, &[(1, seen(rows, 95.0))], &[]).await;
+    gate.commands.send(Command::Answer { record: RecordId(1), open: true }).await.ok().unwrap();
+    assert_eq!(gate.event("relay").await.fields["state"], "off", "the line is put to rest at the start");
+    let relay = gate.event("relay").await;
+    assert_eq!((&relay.fields["state"], &relay.fields["record"]), (&"on".into(), &1.into()));
+}
+
+#[tokio::test]
+async fn a_picture_of_somebody_is_refused_and_does_not_come_alive() {
+    let mut settings = Settings::default();
+    settings.face.live_level = 1;
+    let mut gate = Bench::new(settings);
+    let rows = gate.enrol(person("1")).await;
+    // The judge has not seen enough: no verdict, for as long as it may take.
+    gate.see(0, &[(1, seen(rows, 95.0))], &[]).await;
+    gate.see(1000, &[(1, seen(rows, 95.0))], &[]).await;
+    gate.judgement = Judgement::Attack;
+    gate.see(1100, &[(1, seen(rows, 95.0))], &[]).await;
+    assert_eq!(gate.verdict().await.1, "not_live");
+    gate.judgement = Judgement::Live;
+    gate.see(1200, &[(1, seen(rows, 95.0))], &[]).await;
+    // The next visitor is live; the picture got no second verdict.
+    gate.see(1300, &[(2, seen(rows, 95.0))], &[]).await;
+    let verdict = gate.event("verdict").await;
+    assert_eq!((&verdict.fields["reason"], &verdict.fields["track"]), (&"granted".into(), &2.into()));
+    let records = gate.inner.store.list_records(None, 10).unwrap();
+    assert!(!records.last().unwrap().facts.opened);
+}
+
+#[tokio::test]
+async fn who_cannot_be_judged_in_time_is_refused() {
+    let mut settings = Settings::default();
+    settings.face.live_level = 1;
+    let mut gate = Bench::new(settings);
+    let rows = gate.enrol(person("1")).await;
+    // Three seconds from the first comparison, not from the first sight.
+    gate.see(0, &[(1, Compared::Not)], &[]).await;
+    for ms in [2000, 4900, 5000] {
+        gate.see(ms, &[(1, seen(rows, 95.0))], &[]).await;
+    }
+    let verdict = gate.event("verdict").await;
+    assert_eq!(verdict.fields["reason"], "not_live");
+    assert_eq!(gate.inner.store.list_records(None, 10).unwrap().len(), 1);
 }

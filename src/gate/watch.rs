@@ -90,6 +90,10 @@ impl Slot {
         }
     }
 
+    fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     fn close(&self) {
         self.lock().closed = true;
         self.filled.notify_all();
@@ -130,7 +134,7 @@ pub(super) fn watch(eyes: &Eyes, index: usize, camera: &config::Camera, mut watc
             })?;
         let _close = CloseOnDrop(Arc::clone(&slot));
         while let Some(frame) = slot.take() {
-            if let Some(buffer) = look(eyes, index, frame, &mut watcher) {
+            if let Some(buffer) = look(eyes, index, frame, &mut watcher)? {
                 slot.give_back(buffer);
             }
         }
@@ -151,7 +155,9 @@ fn capture(eyes: &Eyes, index: usize, camera: &config::Camera, slot: &Slot) {
             eyes.gate.events.send("camera", json!({ "camera": index, "state": state, "error": error }));
         }
     };
-    while !eyes.stop.load(Ordering::Relaxed) {
+    // Nobody takes frames from a closed slot any more: the thread that looked has failed.
+    let ended = || eyes.stop.load(Ordering::Relaxed) || slot.is_closed();
+    while !ended() {
         let mut device = match camera::open(camera, index, Arc::clone(&eyes.gate.clock)) {
             Ok(device) => device,
             Err(error) => {
@@ -160,7 +166,7 @@ fn capture(eyes: &Eyes, index: usize, camera: &config::Camera, slot: &Slot) {
                 continue;
             }
         };
-        while !eyes.stop.load(Ordering::Relaxed) {
+        while !ended() {
             match device.capture(slot.buffer()) {
                 Ok(frame) => {
                     announce("watching", None);
@@ -179,8 +185,9 @@ fn capture(eyes: &Eyes, index: usize, camera: &config::Camera, slot: &Slot) {
     }
 }
 
-/// Looks at one frame; the buffer of the frame if nobody else holds it.
-fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Option<Vec<u8>> {
+/// Looks at one frame; the buffer of the frame if nobody else holds it. An error is one that another frame would
+/// meet too.
+fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Result<Option<Vec<u8>>> {
     show_live(&eyes.gate, &frame);
     let settings = eyes.gate.settings.load();
     let params = LookParams {
@@ -188,21 +195,23 @@ fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Optio
         distance: settings.face.distance,
         smallest_face: eyes.smallest_face,
         live_level: Level::from_switch(settings.face.live_level),
+        live_threshold: settings.face.live_threshold,
     };
     eyes.settled.take(eyes.run, |track| watcher.settle(track));
     let look = match watcher.look(&frame, &params, &eyes.gallery) {
         Ok(look) => look,
-        Err(error) => {
-            tracing::warn!(camera = index, %error, "a frame could not be looked at");
-            return Some(frame.into_data());
+        Err(error) if error.kind() == Kind::Input => {
+            tracing::warn!(camera = index, %error, "a damaged frame was dropped");
+            return Ok(Some(frame.into_data()));
         }
+        Err(error) => return Err(error),
     };
     // Once more when the last face has gone, so that whoever draws boxes takes them away.
     if eyes.gate.events.watched() && !(look.faces.is_empty() && look.lost.is_empty()) {
         tell(eyes, index, &frame, &look.faces);
     }
     if look.faces.is_empty() && look.lost.is_empty() {
-        return Some(frame.into_data());
+        return Ok(Some(frame.into_data()));
     }
     let threshold = f32::from(settings.face.similar_threshold);
     let faces: Vec<VisibleFace> = look
@@ -212,6 +221,7 @@ fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Optio
             track: visitor(eyes.run, face.track),
             compared: compare(eyes, face, threshold),
             liveness: face.liveness,
+            judgement: face.judgement,
         })
         .collect();
     let lost = look.lost.iter().map(|track| visitor(eyes.run, *track)).collect();
@@ -223,7 +233,7 @@ fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Optio
     if eyes.sightings.try_send(sighting).is_err() {
         tracing::warn!(camera = index, "the sessions are behind: a look was dropped");
     }
-    Arc::into_inner(frame).map(Frame::into_data)
+    Ok(Arc::into_inner(frame).map(Frame::into_data))
 }
 
 fn compare(eyes: &Eyes, face: &Seen, threshold: f32) -> Compared {

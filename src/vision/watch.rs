@@ -12,7 +12,7 @@ use super::embed::Embedder;
 use super::face::{DetectedFace, Rect};
 use super::find::Finder;
 use super::gallery::{Found, Gallery};
-use super::liveness::{Judge, Level, Observation, Patch};
+use super::liveness::{Judge, Judgement, Level, Observation, Patch};
 use super::liveness_model::LivenessScorer;
 use super::models::Models;
 use super::motion::MotionGate;
@@ -41,8 +41,10 @@ pub struct LookParams {
     pub distance: u8,
     /// Width between the ears, in pixels of the frame, of the smallest face to find.
     pub smallest_face: u32,
-    /// Whether liveness is looked for.
+    /// Whether liveness is looked for, and how strictly.
     pub live_level: Level,
+    /// QYZN `LiveThres`, 0 to 100: the score of liveness from which a face is live.
+    pub live_threshold: u8,
 }
 
 /// What one frame showed.
@@ -82,6 +84,8 @@ pub struct SeenFace<F, P> {
     pub live: Option<f32>,
     /// The score of liveness over all frames of the track, 0 to 100; `None` until enough was seen.
     pub liveness: Option<f32>,
+    /// What the judge of the track says; [`Judgement::Live`] where liveness is not looked for.
+    pub judgement: Judgement,
     /// Whether [`Watcher::settle`] was called for the track.
     pub settled: bool,
 }
@@ -205,6 +209,7 @@ impl Watcher {
                 found: None,
                 live: None,
                 liveness: None,
+                judgement: Judgement::NotYet,
                 settled: false,
             });
         }
@@ -235,6 +240,7 @@ impl Watcher {
             } else if strange {
                 // Not compared: it must not count for the visitor of whom it may not be.
                 visit.doubtful = true;
+                visit.judge = Judge::new();
                 continue;
             } else {
                 visit.doubtful = false;
@@ -250,7 +256,9 @@ impl Watcher {
             let visit = self.visits.entry(seen.track).or_default();
             visit.waiting += u32::from(seen.template.is_none());
             seen.settled = visit.settled;
-            if params.live_level != Level::Off && !visit.settled {
+            // Only what was compared counts: a head that is turned away or blurred could be anybody's, and would
+            // lend its life to the picture that is held up next.
+            if params.live_level != Level::Off && !visit.settled && seen.template.is_some() {
                 let rect = seen.face.rect;
                 if let Some(scorer) = &mut self.scorer {
                     seen.live = scorer.live(&self.picture, &rect)?;
@@ -270,6 +278,7 @@ impl Watcher {
                 });
             }
             seen.liveness = visit.judge.score();
+            seen.judgement = visit.judge.judgement(params.live_level, params.live_threshold);
         }
         look.timings.liveness = clock.lap();
         look.faces = seen;
