@@ -10,6 +10,7 @@ pub mod device;
 pub mod error;
 pub mod eval;
 pub mod event;
+pub mod frame;
 pub mod gate;
 pub mod platform;
 pub mod service;
@@ -17,7 +18,5 @@ pub mod simulate;
 pub mod store;
 pub mod text;
 pub mod vision;
-
-pub use vision::frame;
 
 pub use error::{Context, Error, Kind, Result};

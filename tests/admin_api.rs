@@ -112,7 +112,7 @@ async fn people_are_enrolled_listed_searched_and_removed() {
     let bench = Bench::start().await;
     let new = json!({
         "id": "a/1", "name": "<img onerror>", "card": "0012345678", "id_number": "11010519491231002X",
-        "passes_left": 3, "valid_until": "2099-01-01T00:00:00", "pictures": [picture("pictures/p01-1.jpg")],
+        "passes_left": 3, "valid_until": "2099-01-01T00:00:00", "pictures": [picture("test/pictures/p01-1.jpg")],
     });
     let made = bench.post("/api/v1/people", &new).await;
     assert_eq!((made.status, made.json()), (201, json!({ "origin": "local", "id": "a/1" })));
@@ -168,9 +168,9 @@ async fn a_bad_enrolment_changes_nothing_and_says_why() {
         (new(json!([])), 400, "input"),
         (new(json!(["!"])), 400, "input"),
         (new(json!(["Zm9vYmFy"])), 400, "input"),
-        (new(json!([picture("refuse/blurred.jpg")])), 422, "face"),
-        (new(json!([picture("refuse/several_faces.jpg")])), 422, "face"),
-        (new(json!([picture("pictures/p01-1.jpg"), picture("refuse/no_face.jpg")])), 422, "face"),
+        (new(json!([picture("test/refuse/blurred.jpg")])), 422, "face"),
+        (new(json!([picture("test/refuse/several_faces.jpg")])), 422, "face"),
+        (new(json!([picture("test/pictures/p01-1.jpg"), picture("test/refuse/no_face.jpg")])), 422, "face"),
         (json!({ "id": "1", "name": "张".repeat(10_000), "pictures": ["Zg=="] }), 400, "input"),
         (json!({ "id": "1", "name": "张三", "pictures": ["Zg=="], "admin": true }), 400, "input"),
         (json!([]), 400, "input"),
@@ -188,7 +188,7 @@ async fn a_bad_enrolment_changes_nothing_and_says_why() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_come_newest_first_with_their_pictures() {
     let bench = Bench::start().await;
-    let jpeg = vision::bytes("pictures/p01-1.jpg");
+    let jpeg = vision::bytes("test/pictures/p01-1.jpg");
     let store = bench.gate.store();
     store.append_record(record("张三", Reason::Granted, Some(jpeg.clone()))).await.unwrap();
     store.append_record(record("李四", Reason::Expired, None)).await.unwrap();

@@ -1,4 +1,5 @@
 //! The promise of `models/optimise.py`: a rewritten model answers like the published one, on real faces.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 #[path = "support/vision.rs"]
 mod support;

@@ -1,4 +1,5 @@
 //! One passage, end to end: the agent as a process, a platform on loopback, real pictures, real models.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 #[path = "support/process.rs"]
 mod process;

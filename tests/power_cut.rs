@@ -2,6 +2,7 @@
 //! what opened the door is recorded, and nothing is reported twice under two sequences.
 //!
 //! `MENSHEN_POWER_CUTS` sets the number of cuts (12 here; 100 take some five minutes).
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 #[path = "support/process.rs"]
 mod process;
@@ -69,10 +70,8 @@ fn nothing_acknowledged_is_lost_and_nothing_is_reported_under_two_sequences() {
             // An answer that the platform has is an acknowledgement; one that never came is not.
             let answer =
                 site.block_on(async { tokio::time::timeout(Duration::from_millis(20), sent.answer()).await });
-            if let Ok(Ok(answer)) = answer {
-                if answer["result"] == 0 {
-                    acknowledged.insert(id);
-                }
+            if answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer["result"] == 0)) {
+                acknowledged.insert(id);
             }
         }
     }

@@ -1,4 +1,5 @@
 //! Faces are found, down to 40 pixels between the ears, and nobody else is.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "in a test a panic is the failure report")]
 
 #[path = "support/vision.rs"]
 mod support;
@@ -20,7 +21,7 @@ struct Source {
 /// All still pictures with their largest face.
 fn sources(models: &Models) -> Vec<Source> {
     let mut detector = Detector::new(models, (640, 640), 1).unwrap();
-    let names = support::names("test/pictures");
+    let names = support::names("pictures");
     assert!(names.len() >= 50, "only {} pictures: run make setup", names.len());
     names
         .iter()
@@ -106,7 +107,7 @@ fn a_small_face_stays_found_between_full_looks() {
 fn nobody_is_found_where_nobody_is() {
     let models = support::models();
     let mut finder = Finder::new(&models, 1).unwrap();
-    let room = support::picture("test/refuse/no_face.jpg");
+    let room = support::picture("refuse/no_face.jpg");
     let mut noise = 1_u32;
     let static_noise = RgbImage::from_fn(640, 480, |_, _| {
         noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

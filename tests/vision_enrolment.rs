@@ -1,4 +1,5 @@
 //! Which pictures enrol, and which do not and why.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "in a test a panic is the failure report")]
 
 #[path = "support/vision.rs"]
 mod support;
@@ -25,7 +26,7 @@ fn bad_pictures_are_refused_by_what_is_bad_about_them() {
         ("no_face", "no_face"),
         ("profile", "turned_away"),
     ] {
-        let bytes = support::bytes(&format!("test/refuse/{name}.jpg"));
+        let bytes = support::bytes(&format!("refuse/{name}.jpg"));
         match examiner.look(&bytes).unwrap() {
             // A profile has its pupils close together, which may be noticed first.
             Examination::Bad(fault) if name == "profile" => {
@@ -37,8 +38,42 @@ fn bad_pictures_are_refused_by_what_is_bad_about_them() {
         let error = examiner.examine(&bytes).unwrap_err();
         assert_eq!(error.kind(), Kind::Face);
     }
-    let bytes = support::bytes("test/doubtful/sunglasses.jpg");
+    let bytes = support::bytes("doubtful/sunglasses.jpg");
     assert!(examiner.examine(&bytes).unwrap_err().to_string().contains("(eyes_covered)"));
+}
+
+/// A mask is painted on: what a check of colour and smoothness can see of one.
+#[test]
+fn a_painted_mask_is_noticed() {
+    let models = support::models();
+    let mut examiner = Examiner::new(&models, 1).unwrap();
+    let mut detector = Detector::new(&models, (640, 640), 1).unwrap();
+    let mut noticed = Vec::new();
+    for name in ["p01-1", "p03-01", "p04-1", "p05-1", "p06-1", "p07-1"] {
+        let picture = support::picture(&format!("pictures/{name}.jpg"));
+        let face = detector.detect(&picture, 0.6).unwrap()[0];
+        let [_, _, nose, right, left] = face.landmarks.0;
+        let pupils = face.landmarks.pupil_distance();
+        let centre = [(right[0] + left[0]) / 2.0, (right[1] + left[1]) / 2.0];
+        for colour in [[225.0, 228.0, 230.0], [130.0, 175.0, 205.0], [35.0, 35.0, 38.0]] {
+            let mut image = support::to_image(&picture);
+            for (x, y, pixel) in image.enumerate_pixels_mut() {
+                let (across, down) =
+                    ((x as f32 - centre[0]) / (0.95 * pupils), (y as f32 - centre[1]) / (0.75 * pupils));
+                if y as f32 > nose[1] && across * across + down * down < 1.0 {
+                    // Darker to the sides, as cloth around a chin.
+                    pixel.0 = colour.map(|value: f32| (value * (1.0 - 0.2 * across * across)) as u8);
+                }
+            }
+            match examiner.look(&support::jpeg(&image)).unwrap() {
+                Examination::Bad(fault) => noticed.push(fault.word()),
+                Examination::Good(_) => noticed.push("accepted"),
+            }
+        }
+    }
+    println!("{noticed:?}");
+    let refused = noticed.iter().filter(|word| **word != "accepted").count();
+    assert!(refused >= 16, "{refused} of {}", noticed.len());
 }
 
 #[test]
@@ -46,7 +81,7 @@ fn good_pictures_enrol_and_find_their_people() {
     let mut examiner = Examiner::new(&support::models(), 1).unwrap();
     let mut templates = Vec::new();
     let mut refused = Vec::new();
-    for name in support::names("test/pictures") {
+    for name in support::names("pictures") {
         // Cut out of group pictures, s… are half turned away; p… are portraits and single frames.
         match examiner.look(&support::bytes(&name)).unwrap() {
             Examination::Good(examined) => templates.push((name, examined.template)),
@@ -55,7 +90,8 @@ fn good_pictures_enrol_and_find_their_people() {
     }
     println!("refused: {refused:?}");
     assert!(refused.iter().all(|(name, _)| name.contains("/s")), "{refused:?}");
-    assert!(refused.len() <= 6, "{refused:?}");
+    assert!(refused.iter().all(|(_, word)| *word == "turned_away"), "{refused:?}");
+    assert!(refused.len() <= 5, "{refused:?}");
     let person = |name: &str| name[..name.rfind('-').unwrap()].to_owned();
     let (mut least_genuine, mut most_impostor) = (1.0_f32, -1.0_f32);
     for (at, (one, template)) in templates.iter().enumerate() {
@@ -78,7 +114,7 @@ fn good_pictures_enrol_and_find_their_people() {
 #[test]
 fn what_is_no_picture_is_an_input_error() {
     let mut examiner = Examiner::new(&support::models(), 1).unwrap();
-    let good = support::bytes("test/pictures/p03-01.jpg");
+    let good = support::bytes("pictures/p03-01.jpg");
     for bytes in [&good[..good.len() / 2], b"", b"GIF89a", &[0xff, 0xd8], &[0x89, b'P', b'N', b'G']] {
         assert_eq!(examiner.examine(bytes).unwrap_err().kind(), Kind::Input);
     }
@@ -100,7 +136,7 @@ fn somebody_far_behind_does_not_count_and_somebody_beside_does() {
         let face = detector.detect(&picture, 0.6).unwrap()[0];
         (support::to_image(&picture), face.rect)
     };
-    let (near, far) = (source("test/pictures/p03-01.jpg"), source("test/pictures/p05-1.jpg"));
+    let (near, far) = (source("pictures/p03-01.jpg"), source("pictures/p05-1.jpg"));
     let mut look = |width: f32| {
         let mut frame = support::empty(128);
         support::put(&mut frame, &near.0, &near.1, 180.0, (60.0, 100.0));
@@ -124,7 +160,7 @@ fn blur_is_refused_before_it_makes_people_alike() {
         ["p01-1", "p02-1", "p03-01", "p04-1", "p05-1", "p06-1", "p07-1", "p08-1", "p11-1", "p12-1"].into();
     let mut sharp = Vec::new();
     for name in &people {
-        sharp.push(examiner.examine(&support::bytes(&format!("test/pictures/{name}.jpg"))).unwrap().template);
+        sharp.push(examiner.examine(&support::bytes(&format!("pictures/{name}.jpg"))).unwrap().template);
     }
     let between = |set: &dyn Fn(usize, usize) -> f32| {
         let pairs = (0..people.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
@@ -136,7 +172,7 @@ fn blur_is_refused_before_it_makes_people_alike() {
     for share in [0.02, 0.05, 0.1, 0.15, 0.2] {
         let (mut blurred, mut accepted) = (Vec::new(), Vec::new());
         for name in &people {
-            let picture = support::picture(&format!("test/pictures/{name}.jpg"));
+            let picture = support::picture(&format!("pictures/{name}.jpg"));
             let face = detector.detect(&picture, 0.6).unwrap()[0];
             let sigma = share * face.landmarks.pupil_distance();
             let soft = support::to_picture(image::imageops::blur(&support::to_image(&picture), sigma));

@@ -1,4 +1,5 @@
 //! Models that are missing, altered, or not what the manifest says.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "in a test a panic is the failure report")]
 
 #[path = "support/vision.rs"]
 mod support;

@@ -1,5 +1,6 @@
 //! ONNX Runtime that is missing, damaged or something else: an error that says so, never the end of the process. A
 //! library can be loaded once in a process, so this program has one test.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "in a test a panic is the failure report")]
 
 #[path = "support/vision.rs"]
 mod support;

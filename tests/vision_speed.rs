@@ -1,5 +1,6 @@
 //! Where the time of one frame goes, on one thread. Run with
 //! `cargo test --release --test vision_speed -- --ignored --nocapture`.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "in a test a panic is the failure report")]
 
 #[path = "support/vision.rs"]
 mod support;
@@ -7,6 +8,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use menshen::frame::Frame;
+use menshen::vision::Picture;
 use menshen::vision::align::AlignedFace;
 use menshen::vision::detect::Detector;
 use menshen::vision::embed::Embedder;
@@ -18,7 +21,6 @@ use menshen::vision::liveness_model::LivenessScorer;
 use menshen::vision::motion::MotionGate;
 use menshen::vision::quality::Meter;
 use menshen::vision::watch::{LookParams, Watcher};
-use menshen::vision::{Frame, Picture};
 
 fn resident() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
@@ -50,7 +52,7 @@ fn stages_of_one_frame() {
     let start = Instant::now();
     let models = support::models();
     println!("opened in {:?}: {}", start.elapsed(), resident());
-    let picture = support::picture("test/pictures/p04-1.jpg");
+    let picture = support::picture("pictures/p04-1.jpg");
     let mut large = Detector::new(&models, (640, 640), 1).unwrap();
     let face = large.detect(&picture, 0.6).unwrap()[0];
     drop(large);
@@ -94,7 +96,7 @@ fn stages_of_one_frame() {
     time("enrol that frame", 100, || drop(examiner.examine(&bytes).unwrap()));
 
     // An empty scene, half a minute at 15 frames a second.
-    let room = support::bytes("test/refuse/no_face.jpg");
+    let room = support::bytes("refuse/no_face.jpg");
     let mut watcher = Watcher::new(&models, 1).unwrap();
     let mut step = |watcher: &mut Watcher| {
         at += Duration::from_millis(67);

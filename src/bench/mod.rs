@@ -8,6 +8,7 @@ use ort::value::Tensor;
 use serde::Serialize;
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::frame::{Frame, PixelFormat};
 use crate::vision::find::input_sizes;
 use crate::vision::gallery::Gallery;
 use crate::vision::liveness::Level;
@@ -15,7 +16,6 @@ use crate::vision::models::Models;
 use crate::vision::picture::Picture;
 use crate::vision::template::Template;
 use crate::vision::watch::{LookParams, Watcher};
-use crate::vision::{Frame, PixelFormat};
 
 /// What is measured, and how often.
 #[derive(Debug, Clone, Copy)]

@@ -188,6 +188,11 @@ impl Inner {
         Moment { utc: self.clock.now(), offset: self.settings.load().time.offset() }
     }
 
+    /// Says that a part of the gate panicked and begins anew.
+    fn failed(&self, part: &'static str) {
+        report_panic(&self.events, part);
+    }
+
     /// The person and face that the gallery named; `None` if they are gone.
     fn matched(&self, face: FaceRow, person: PersonRow, score: f32) -> Result<Option<FaceMatch>> {
         let (Some(person), Some(face_id)) = (self.store.person_by_row(person)?, self.store.face_id(face)?)
@@ -240,7 +245,7 @@ impl Gate {
         });
         let (sightings, seen) = mpsc::channel(WAITING_LOOKS);
         let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);
-        tokio::spawn(Sessions::new(Arc::clone(&inner)).run(seen, ordered));
+        tokio::spawn(Sessions::run(Arc::clone(&inner), seen, ordered));
         reenrol::start(Arc::clone(&inner), parts.models.clone())?;
         let eyes = Eyes {
             gate: Arc::clone(&inner),
@@ -366,6 +371,12 @@ impl Eyes {
         };
         watch::watch(&eyes, index, camera, watcher)
     }
+}
+
+/// Says that a part of the gate panicked and begins anew. What it said itself is on standard error.
+fn report_panic(events: &Events, part: &'static str) {
+    tracing::error!(part, "a part of the gate panicked and begins anew: please report the message above");
+    events.send("task", serde_json::json!({ "task": part, "state": "failed", "error": "panic" }));
 }
 
 /// Fills the gallery with the templates that the models in use have made.

@@ -1,14 +1,16 @@
 //! The door: relay pulses and Wiegand frames. One task owns the drivers; whoever opens sends it an order and
 //! need not wait for the pulse to end.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::OrderedBy;
 use super::settings::{Payload, RelaySettings, Settings, WiegandSettings};
+use super::{OrderedBy, report_panic};
 use crate::access::Person;
 use crate::device::relay::Relay;
 use crate::device::wiegand::{self, WiegandOut};
@@ -127,10 +129,26 @@ pub struct OutputTask {
 }
 
 impl OutputTask {
-    /// Runs until every [`Outputs`] is gone; the relay is off then.
+    /// Runs until every [`Outputs`] is gone; the relay is off then. A panic of a driver puts the relay to rest
+    /// and is reported; the next order is served.
     pub async fn run(mut self, idle: RelaySettings) {
-        // The line may have been left anywhere by whoever ran before.
-        self.switch(&idle, false, None);
+        loop {
+            // The line may have been left anywhere by whoever ran before.
+            let rest = self.on.take().map_or(idle, |pulse| pulse.relay);
+            self.pending = None;
+            let served = AssertUnwindSafe(async {
+                self.switch(&rest, false, None);
+                self.serve().await;
+            });
+            if served.catch_unwind().await.is_ok() {
+                return;
+            }
+            report_panic(&self.events, "outputs");
+            tokio::time::sleep(SHORTEST_PULSE).await;
+        }
+    }
+
+    async fn serve(&mut self) {
         loop {
             let pulse_end = self.on.as_ref().map(|pulse| pulse.until);
             let delay_end = self.pending.as_ref().map(|(at, _)| *at);
@@ -265,6 +283,33 @@ mod tests {
             relay: RelaySettings { pulse_ms, delay_ms, ..RelaySettings::default() },
             format: wiegand::Format::W26,
         }
+    }
+
+    /// A driver with a fault: every second order panics.
+    #[derive(Default)]
+    struct Faulty {
+        relay: SimulatedRelay,
+        orders: u32,
+    }
+
+    impl Relay for Faulty {
+        fn set_level(&mut self, high: bool) -> Result<()> {
+            self.orders += 1;
+            assert!(self.orders != 2, "this driver fails at its second order");
+            self.relay.set_level(high)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_driver_that_panics_costs_one_opening() {
+        let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let faulty = Faulty::default();
+        let relay = faulty.relay.clone();
+        let (outputs, task) = Outputs::new(Some(Box::new(faulty)), None, Events::new(clock));
+        tokio::spawn(task.run(RelaySettings::default()));
+        assert_eq!(outputs.open(opening(1, 1000, 0)).await.unwrap_err().kind(), Kind::Stopped);
+        outputs.open(opening(2, 1000, 0)).await.unwrap();
+        assert!(relay.level());
     }
 
     struct Door {

@@ -4,9 +4,11 @@
 //! (the record, then the door) runs beside it and reports back, so that ten visitors at once do not queue.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -40,6 +42,9 @@ const FORGOTTEN: Duration = Duration::from_secs(5);
 
 /// Records kept in memory while the store refuses them.
 const UNSAVED: usize = 1000;
+
+/// Before the sessions begin anew after a panic.
+const AFTER_A_PANIC: Duration = Duration::from_millis(500);
 
 /// How often the store is asked again to take them.
 const SAVE_AGAIN: Duration = Duration::from_secs(5);
@@ -126,7 +131,7 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    pub(super) fn new(gate: Arc<Inner>) -> Self {
+    fn new(gate: Arc<Inner>) -> Self {
         Self {
             gate,
             visitors: HashMap::new(),
@@ -140,11 +145,31 @@ impl Sessions {
         }
     }
 
-    /// Runs until the cameras and the handle are gone.
+    /// Runs until the cameras and the handle are gone. A panic costs the sessions that are open, not the gate:
+    /// it is reported, and the next look begins anew.
     pub(super) async fn run(
-        mut self,
+        gate: Arc<Inner>,
         mut sightings: mpsc::Receiver<Sighting>,
         mut commands: mpsc::Receiver<Command>,
+    ) {
+        let mut unsaved = VecDeque::new();
+        loop {
+            let mut sessions = Self::new(Arc::clone(&gate));
+            sessions.unsaved = std::mem::take(&mut unsaved);
+            let served = AssertUnwindSafe(sessions.serve(&mut sightings, &mut commands)).catch_unwind().await;
+            if served.is_ok() {
+                return sessions.end().await;
+            }
+            gate.failed("sessions");
+            unsaved = std::mem::take(&mut sessions.unsaved);
+            tokio::time::sleep(AFTER_A_PANIC).await;
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        sightings: &mut mpsc::Receiver<Sighting>,
+        commands: &mut mpsc::Receiver<Command>,
     ) {
         let mut tick = tokio::time::interval(Duration::from_millis(200));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -152,7 +177,7 @@ impl Sessions {
             tokio::select! {
                 sighting = sightings.recv() => match sighting {
                     Some(sighting) => self.see(&sighting),
-                    None => break,
+                    None => return,
                 },
                 Some(command) = commands.recv() => self.obey(command),
                 Some(finished) = self.finishing.join_next(), if !self.finishing.is_empty() => match finished {
@@ -162,7 +187,10 @@ impl Sessions {
                 _ = tick.tick() => self.time_passes(),
             }
         }
-        // What is being written is finished: a record that has been decided is not lost at a stop.
+    }
+
+    /// What is being written is finished: a record that has been decided is not lost at a stop.
+    async fn end(mut self) {
         while let Some(finished) = self.finishing.join_next().await {
             if let Ok(finished) = finished {
                 self.finish(finished);
@@ -360,7 +388,15 @@ impl Sessions {
         }
         let happened = Happened { at, captured, presented, person, reason, result, opens, track };
         let gate = Arc::clone(&self.gate);
-        self.finishing.spawn(carry_out(gate, happened, snap));
+        let (track, person) = (happened.track, happened.person.as_ref().map(|person| person.key.clone()));
+        self.finishing.spawn(async move {
+            let carried_out =
+                AssertUnwindSafe(carry_out(Arc::clone(&gate), happened, snap)).catch_unwind().await;
+            carried_out.unwrap_or_else(|_| {
+                gate.failed("verdict");
+                Finished { track, person, record: None, unsaved: None }
+            })
+        });
     }
 
     fn finish(&mut self, finished: Finished) {
@@ -479,7 +515,14 @@ impl Sessions {
             let gate = Arc::clone(&self.gate);
             if let Some(record) = self.unsaved.pop_front() {
                 self.finishing.spawn(async move {
-                    let unsaved = gate.store.append_record(record.clone()).await.is_err().then_some(record);
+                    let unsaved = match gate.store.append_record(record.clone()).await {
+                        Ok(id) => {
+                            gate.events.send("record", json!({ "id": id, "state": "stored" }));
+                            gate.events.send("store", json!({ "state": "ok" }));
+                            None
+                        }
+                        Err(_) => Some(record),
+                    };
                     Finished { track: None, person: None, record: None, unsaved }
                 });
                 // One got through: the next may at once.

@@ -27,7 +27,7 @@ struct Bench {
     events: broadcast::Receiver<Arc<Event>>,
     relay: SimulatedRelay,
     started: Instant,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 fn person(id: &str) -> Person {
@@ -71,18 +71,49 @@ impl Bench {
             outputs,
             settled: Arc::default(),
         });
-        let (sightings, seen) = mpsc::channel(8);
-        let (commands, ordered) = mpsc::channel(8);
-        tokio::spawn(Sessions::new(Arc::clone(&inner)).run(seen, ordered));
         let (_, events) = events.subscribe(0);
-        Self { inner, clock, sightings, commands, events, relay, started: Instant::now(), _folder: folder }
+        let mut bench = Self {
+            inner,
+            clock,
+            sightings: mpsc::channel(1).0,
+            commands: mpsc::channel(1).0,
+            events,
+            relay,
+            started: Instant::now(),
+            folder,
+        };
+        bench.restart();
+        bench
+    }
+
+    /// The same gate, whose store can be read but takes nothing any more.
+    fn with_a_store_that_refuses(&mut self, policy: config::OnStoreFailure) {
+        let options = Options { data_dir: self.folder.path().to_owned(), config: config::Store::default() };
+        let store = Store::open_read_only(&options).unwrap();
+        let (outputs, task) =
+            Outputs::new(Some(Box::new(self.relay.clone())), None, self.inner.events.clone());
+        tokio::spawn(task.run(self.inner.settings.load().relay));
+        self.inner = Arc::new(Inner {
+            clock: Arc::clone(&self.inner.clock),
+            events: self.inner.events.clone(),
+            store,
+            config: config::Gate { on_store_failure: policy, ..config::Gate::default() },
+            language: Language::English,
+            destinations: Vec::new(),
+            settings: ArcSwap::new(self.inner.settings.load_full()),
+            changing: Mutex::new(()),
+            live: latest::channel(None).0,
+            outputs,
+            settled: Arc::default(),
+        });
+        self.restart();
     }
 
     /// Sessions that remember nothing.
     fn restart(&mut self) {
         let (sightings, seen) = mpsc::channel(8);
         let (commands, ordered) = mpsc::channel(8);
-        tokio::spawn(Sessions::new(Arc::clone(&self.inner)).run(seen, ordered));
+        tokio::spawn(Sessions::run(Arc::clone(&self.inner), seen, ordered));
         (self.sightings, self.commands) = (sightings, commands);
     }
 
@@ -326,4 +357,21 @@ async fn a_clock_set_back_by_a_year_neither_locks_out_nor_lets_in_twice() {
     gate.restart();
     gate.see(300, &[(3, seen(one, 95.0))], &[]).await;
     assert_eq!(gate.verdict().await.1, "granted");
+}
+
+#[tokio::test]
+async fn a_store_that_refuses_shuts_nobody_out_unless_told_to() {
+    for (policy, opens) in [(config::OnStoreFailure::Open, true), (config::OnStoreFailure::Refuse, false)] {
+        let mut gate = Bench::new(Settings::default());
+        let rows = gate.enrol(person("1")).await;
+        gate.with_a_store_that_refuses(policy);
+        gate.see(0, &[(1, seen(rows, 95.0))], &[]).await;
+        assert_eq!(gate.event("store").await.fields["state"], "failed");
+        let verdict = gate.event("verdict").await;
+        assert_eq!((&verdict.fields["opened"], &verdict.fields["record"]), (&opens.into(), &Value::Null));
+        assert_eq!(gate.relay.level(), opens);
+        // The record is kept in memory, and the technician can see that.
+        let kept = gate.event("store").await;
+        assert_eq!((&kept.fields["state"], &kept.fields["waiting"]), (&"refuses records".into(), &1.into()));
+    }
 }

@@ -197,7 +197,8 @@ fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Optio
             return Some(frame.into_data());
         }
     };
-    if eyes.gate.events.watched() && !look.faces.is_empty() {
+    // Once more when the last face has gone, so that whoever draws boxes takes them away.
+    if eyes.gate.events.watched() && !(look.faces.is_empty() && look.lost.is_empty()) {
         tell(eyes, index, &frame, &look.faces);
     }
     if look.faces.is_empty() && look.lost.is_empty() {

@@ -39,7 +39,7 @@ impl Similarity {
             spread += x * x + y * y;
         }
         let (a, b) = (along / spread, across / spread);
-        (spread > 0.0 && a.is_finite() && b.is_finite() && a * a + b * b > 0.0).then(|| Self {
+        (spread > 0.0 && a.is_finite() && b.is_finite() && a * a + b * b > 0.0).then_some(Self {
             a: a as f32,
             b: b as f32,
             tx: (gx - a * fx + b * fy) as f32,

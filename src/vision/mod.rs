@@ -7,7 +7,6 @@ pub mod embed;
 pub mod enrolment;
 pub mod face;
 pub mod find;
-pub mod frame;
 pub mod gallery;
 pub mod liveness;
 pub mod liveness_model;
@@ -20,7 +19,6 @@ pub mod track;
 pub mod watch;
 
 pub use face::{DetectedFace, Landmarks, Rect};
-pub use frame::{Frame, PixelFormat};
 pub use models::Models;
 pub use picture::Picture;
 pub use template::Template;

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use zune_core::colorspace::ColorSpace;
 
-use super::frame::{Frame, JpegHeader, PixelFormat};
 use super::picture::{Picture, decode_jpeg};
 use crate::error::Result;
+use crate::frame::{Frame, JpegHeader, PixelFormat};
 
 /// Cells of a glance, across and down.
 const COLUMNS: usize = 32;

@@ -12,8 +12,8 @@ use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
 
 use super::face::Rect;
-use super::frame::{Frame, JpegHeader, MAX_PIXELS, MAX_SIDE, PixelFormat, check_size};
 use crate::error::{Error, Kind, Result};
+use crate::frame::{Frame, JpegHeader, MAX_PIXELS, MAX_SIDE, PixelFormat, check_size};
 
 /// A buffer larger than this is given back after use: somebody enrolled a very large picture.
 const KEPT_BYTES: usize = 8 << 20;
@@ -479,8 +479,7 @@ impl Scaler {
             let mut scaled =
                 fir::images::Image::from_slice_u8(inner.0, inner.1, &mut self.buffer, fir::PixelType::U8x3)
                     .map_err(|error| failed(&error))?;
-            let coarse =
-                !self.sampling && (region.width > 2 * inner.0 || region.height > 2 * inner.1);
+            let coarse = !self.sampling && (region.width > 2 * inner.0 || region.height > 2 * inner.1);
             let algorithm = if coarse {
                 fir::ResizeAlg::Convolution(fir::FilterType::Bilinear)
             } else {

@@ -39,7 +39,7 @@ impl Template {
 
     /// The reverse of [`Template::to_bytes`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        if bytes.is_empty() || bytes.len() % 2 != 0 {
+        if bytes.is_empty() || !bytes.len().is_multiple_of(2) {
             return Err(Error::new(Kind::Store, format!("a template of {} bytes is damaged", bytes.len())));
         }
         let values = bytes

@@ -170,7 +170,7 @@ fn likeness(expected: &Rect, found: &Rect) -> Option<f32> {
     }
     let (from, to) = (expected.centre(), found.centre());
     let widths = (to[0] - from[0]).hypot(to[1] - from[1]) / expected.width().max(1.0);
-    (widths <= MOST_WIDTHS).then(|| 1.0 - widths)
+    (widths <= MOST_WIDTHS).then_some(1.0 - widths)
 }
 
 #[cfg(test)]

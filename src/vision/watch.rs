@@ -11,7 +11,6 @@ use super::calibration::Calibration;
 use super::embed::Embedder;
 use super::face::{DetectedFace, Rect};
 use super::find::Finder;
-use super::frame::Frame;
 use super::gallery::{Found, Gallery};
 use super::liveness::{Judge, Level, Observation, Patch};
 use super::liveness_model::LivenessScorer;
@@ -22,6 +21,7 @@ use super::quality::{Limits, Meter, Quality, QualityFault};
 use super::template::Template;
 use super::track::{TrackId, Tracker};
 use crate::error::Result;
+use crate::frame::Frame;
 
 /// Templates made of one frame at most: with more faces than this, each gets its turn in one of the next frames.
 const TEMPLATES_A_FRAME: usize = 4;

@@ -34,7 +34,8 @@ def check(condition, what):
 
 def shoot(browser, folder, name):
     if folder:
-        browser.wait("end of the animations", "return document.getAnimations().length === 0")
+        still = "return document.getAnimations().every((one) => one.effect.target.closest('.box'))"
+        browser.wait("end of the animations", still)
         browser.screenshot(str(pathlib.Path(folder, name)))
 
 

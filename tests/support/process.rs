@@ -99,11 +99,15 @@ pub struct Agent {
 impl Agent {
     /// Starts one with `config`, to which the page's address is added, in `folder`; waits until it is ready.
     pub fn start(folder: &Path, config: &str) -> Self {
+        Self::start_with_models(folder, config, &prepared("models"))
+    }
+
+    /// The same with models of its own.
+    pub fn start_with_models(folder: &Path, config: &str, models: &Path) -> Self {
         let page = free_address();
         let file = folder.join("menshen.toml");
         let config = format!(
             "{config}\n[vision]\nmodels_dir = {models:?}\n[service]\nadmin = {{ listen = \"{page}\" }}\n",
-            models = prepared("models")
         );
         std::fs::write(&file, config).unwrap();
         let mut command = menshen();
@@ -189,10 +193,10 @@ fn listen(page: SocketAddr, process: &mut Process) -> Receiver<Value> {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             let Some(data) = line.strip_prefix("data:") else { continue };
-            if let Ok(event) = serde_json::from_str(data) {
-                if sender.send(event).is_err() {
-                    return;
-                }
+            if let Ok(event) = serde_json::from_str(data)
+                && sender.send(event).is_err()
+            {
+                return;
             }
         }
     });

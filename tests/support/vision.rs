@@ -1,5 +1,6 @@
 //! Models and pictures of the set-up, for the tests of `vision`.
 #![allow(dead_code, reason = "each test program uses its own part of this")]
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 use std::path::{Path, PathBuf};
 
@@ -27,9 +28,9 @@ pub fn models() -> Models {
     Models::open(&models_dir(), "auto").unwrap_or_else(|error| panic!("{error}; run make setup"))
 }
 
-/// A file that the set-up made for the tests, such as `test/pictures/p01-1.jpg` (`MENSHEN_SETUP`, or `.setup`).
+/// A file that the set-up made for the tests, such as `pictures/p01-1.jpg` (`MENSHEN_TEST_PICTURES`, or `.setup/test`).
 pub fn file(name: &str) -> PathBuf {
-    let path = place("MENSHEN_SETUP", ".setup").join(name);
+    let path = place("MENSHEN_TEST_PICTURES", ".setup/test").join(name);
     assert!(path.exists(), "{} is absent: run make setup", path.display());
     path
 }

@@ -238,12 +238,19 @@ async function refresh() {
 
 async function refreshStatus() {
   clearTimeout(refreshing);
+  let waiting = false;
   try {
     showStatus(await ask('status'));
+    const isWaiting = (record) => record.undelivered.length > 0;
+    if ([...records.values()].some(isWaiting)) {
+      // No event says that a platform has taken a record: it is asked for while one waits on a line that is up.
+      await loadRecords();
+      waiting = [...records.values()].some(isWaiting) && gate.platforms.some((one) => one.state === 'logged_in');
+    }
   } catch {
     // As above.
   }
-  refreshing = setTimeout(refreshStatus, document.hidden ? 60000 : 15000);
+  refreshing = setTimeout(refreshStatus, document.hidden ? 60000 : waiting ? 3000 : 15000);
 }
 
 /** Soon, but once for many events. */

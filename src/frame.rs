@@ -81,8 +81,10 @@ impl Frame {
             PixelFormat::Jpeg => {
                 return Err(Error::new(Kind::Input, "a JPEG frame has its size in its header"));
             }
-            PixelFormat::Yuyv => (columns * 2, lines, width % 2 == 0),
-            PixelFormat::Nv12 => (columns, lines + lines / 2, width % 2 == 0 && height % 2 == 0),
+            PixelFormat::Yuyv => (columns * 2, lines, width.is_multiple_of(2)),
+            PixelFormat::Nv12 => {
+                (columns, lines + lines / 2, width.is_multiple_of(2) && height.is_multiple_of(2))
+            }
             PixelFormat::Grey => (columns, lines, true),
             PixelFormat::Rgb => (columns * 3, lines, true),
         };
