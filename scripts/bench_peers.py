@@ -211,7 +211,9 @@ def main():
         flat = faiss.IndexFlatIP(512)
         flat.add(templates)
         with tempfile.TemporaryDirectory() as folder:
-            np.round(templates * 32767).astype("<i2").tofile(f"{folder}/templates")
+            # As the store has them: 16 bits, the largest value of a row 32767.
+            rows = templates * (32767 / np.abs(templates).max(axis=1, keepdims=True))
+            np.round(rows).astype("<i2").tofile(f"{folder}/templates")
             queries.astype("<f4").tofile(f"{folder}/queries")
             for _ in range(arguments.rounds):
                 times, best = [], []

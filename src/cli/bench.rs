@@ -28,7 +28,7 @@ pub struct Args {
     /// Searches in each gallery
     #[arg(long, value_name = "N", default_value_t = 200)]
     searches: usize,
-    /// Only searches: templates as rows of little-endian 16-bit numbers (value times 32767)
+    /// Only searches: templates as rows of little-endian 16-bit numbers, of any scale
     #[arg(long, value_name = "FILE", requires = "queries")]
     templates: Option<PathBuf>,
     /// With --templates: queries as rows of little-endian 32-bit floats

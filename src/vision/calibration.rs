@@ -20,7 +20,8 @@ impl Calibration {
             return wrong("it needs at least two points");
         };
         // Also catches what is not a number.
-        if !(first >= -1.0 && last <= 1.0 && points.windows(2).all(|two| two[0][0] < two[1][0])) {
+        let rising = points.windows(2).all(|two| two[0][0] < two[1][0]);
+        if !(first >= -1.0 && last <= 1.0 && rising) {
             return wrong("its cosines must increase within -1 to 1");
         }
         if from != 0.0 || to != 100.0 || !points.windows(2).all(|two| two[0][1] <= two[1][1]) {

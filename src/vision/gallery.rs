@@ -43,8 +43,7 @@ const AHEAD: usize = 128;
 /// Sums that one row's scan keeps side by side: what the widest vector register holds.
 const PARTS: usize = 16;
 
-/// The longest template. Up to here no sum of the scan can leave 32 bits: `|h·q| ≤ ‖h‖·‖q‖` is at most
-/// `128·√16384 · (32767 + √16384/2)`, which is below `2^30`, and twice that for the low plane.
+/// The longest template.
 const LONGEST: usize = 16_384;
 
 /// One face of the gallery and how alike it is to the query.
@@ -80,7 +79,7 @@ pub struct Gallery<F, P> {
     index: Mutex<Index<F>>,
 }
 
-/// All blocks; the list is replaced when it grows, the blocks stay.
+/// All blocks; the list is replaced when one is added, the blocks are shared by the old list and the new.
 type Blocks<F, P> = Vec<Arc<RwLock<Block<F, P>>>>;
 
 /// Where the faces are. Whoever changes the gallery holds it; searches do not.
@@ -274,10 +273,11 @@ where
         }
         let mut values = vec![Wide([0; LANE]); self.stride];
         let (mut sum, mut squares) = (0_i64, 0_i64);
-        for (place, value) in values.iter_mut().flat_map(|lane| &mut lane.0).zip(words(&query.to_bytes())) {
-            *place = value;
-            sum += i64::from(value);
-            squares += i64::from(value) * i64::from(value);
+        let scale = query_scale(query);
+        for (place, value) in values.iter_mut().flat_map(|lane| &mut lane.0).zip(query.values()) {
+            *place = (value * scale).round() as i16;
+            sum += i64::from(*place);
+            squares += i64::from(*place) * i64::from(*place);
         }
         Ok(Query { values, half_sum: sum as f32 / 2.0, norm: (squares as f64).sqrt() })
     }
@@ -378,6 +378,15 @@ impl<F: Copy + Ord, P: Copy + Eq> Block<F, P> {
         let (face, person) = self.keys[row];
         Candidate { face, person, cosine: cosine(dot, squares, query.norm) }
     }
+}
+
+/// What the values of a query are multiplied with before they are rounded to 16 bits: as much as these hold, but no
+/// more than what keeps every sum of the scan within 32 bits: `|h·q| <= ‖h‖·‖q‖`, where `‖h‖` is at most `128·√n`, and
+/// `‖q‖` is the scale and at most `√n/2` of rounding. So the product is at most `2^30 + 64·n`, below `2^31`.
+fn query_scale(query: &Template) -> f32 {
+    let largest = query.values().iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    let longest = (1_u32 << 30) as f32 / (128.0 * (query.values().len() as f32).sqrt());
+    (32767.0 / largest).min(longest)
 }
 
 /// The cosine of two vectors of integers, from their product, the square of one norm, and the other norm.
@@ -588,7 +597,7 @@ fn scan(high: &[High], query: &[Wide], dots: &mut [i32]) {
             for from in (0..LANE).step_by(PARTS) {
                 for part in 0..PARTS {
                     let other = i32::from(query.0[from + part]);
-                    // No sum can overflow (see LONGEST); wrapping keeps checks out of the loop of a debug build.
+                    // No sum can overflow (see query_scale); wrapping keeps checks out of the loop of a debug build.
                     for (sums, row) in sums.iter_mut().zip([a, b, c, d]) {
                         sums[part] = sums[part].wrapping_add(i32::from(row.0[from + part]) * other);
                     }
@@ -645,8 +654,9 @@ mod tests {
 
     /// A plain loop in `f64` over what was enrolled: the cosine of the 16-bit values, ordered by cosine, then key.
     fn oracle(rows: &[(i64, i64, Vec<i16>)], query: &Template) -> Option<Found<i64, i64>> {
+        let scale = query_scale(query);
         let query: Vec<f64> =
-            query.values().iter().map(|value| f64::from((value * 32767.0).round() as i16)).collect();
+            query.values().iter().map(|value| f64::from((value * scale).round() as i16)).collect();
         let norm = |values: &[f64]| values.iter().map(|value| value * value).sum::<f64>().sqrt();
         let mut all: Vec<Hit<i64, i64>> = Vec::new();
         let mut order: Vec<(f64, i64, i64)> = rows
@@ -793,6 +803,20 @@ mod tests {
         }
     }
 
+    /// Where the sums of the scan are largest: nothing wraps round.
+    #[test]
+    fn the_longest_and_flattest_templates_do_not_overflow() {
+        for dimension in [512, 513, 1024, LONGEST] {
+            let gallery = Gallery::<i64, i64>::new(dimension).unwrap();
+            gallery.insert(1, 1, &bytes(&vec![i16::MIN; dimension])).unwrap();
+            gallery.insert(2, 2, &bytes(&vec![i16::MAX; dimension])).unwrap();
+            let query = Template::normalised(vec![1.0; dimension]).unwrap();
+            let found = gallery.search(&query).unwrap().unwrap();
+            assert_eq!((found.best.face, found.best.cosine), (2, 1.0), "{dimension}");
+            assert_eq!(found.runner_up.unwrap().cosine, -1.0, "{dimension}");
+        }
+    }
+
     #[test]
     fn all_builds_of_the_scan_agree() {
         let mut numbers = Numbers(5);
@@ -880,11 +904,11 @@ mod tests {
         assert_eq!(faces.len(), gallery.len(), "no two faces share a row");
     }
 
-    /// Values of all sizes, with many that are alike: small sets of values make duplicates and near-ties.
-    /// A dimension, rows of face, person and values, and a query.
-    type Case = (usize, Vec<(i64, i64, Vec<i16>)>, Vec<f32>);
+    /// Face, person and values of each row.
+    type Rows = Vec<(i64, i64, Vec<i16>)>;
 
-    fn rows() -> impl Strategy<Value = Case> {
+    /// Values of all sizes, with many that are alike: small sets of values make duplicates and near-ties.
+    fn rows() -> impl Strategy<Value = (usize, Rows, Vec<f32>)> {
         let size = prop_oneof![Just(1_i16), Just(3), Just(200), Just(2000), Just(i16::MAX)];
         (1_usize..150, size).prop_flat_map(|(dimension, size)| {
             let row = proptest::collection::vec(-size..=size, dimension);
