@@ -22,6 +22,9 @@ const RESTART: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 /// A part that ran this long was healthy: its next failure counts as the first.
 const HEALTHY: Duration = Duration::from_secs(300);
 
+/// How soon a thread that pauses notices that it is to stop.
+const STOP_NOTICED: Duration = Duration::from_millis(100);
+
 /// How long the parts may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
@@ -48,7 +51,7 @@ async fn run_parts(config: Config) -> Result<()> {
     let models = Models::open(&config.vision.models_dir, &config.vision.onnxruntime)?;
     let options = store::Options { data_dir: config.terminal.data_dir.clone(), config: config.store.clone() };
     let store = Store::open(&options, Arc::clone(&clock))?;
-    let (gate, eyes) = Gate::start(Parts {
+    let (gate, eyes, ending) = Gate::start(Parts {
         clock,
         events: events.clone(),
         store: store.clone(),
@@ -108,6 +111,10 @@ async fn run_parts(config: Config) -> Result<()> {
     if tokio::time::timeout(STOP_WITHIN, joined).await.is_err() {
         tracing::warn!("a camera did not stop in time and is left behind");
     }
+    // What has been decided is still carried out and recorded, and the door shut.
+    if tokio::time::timeout(STOP_WITHIN, ending.wait()).await.is_err() {
+        tracing::warn!("the gate did not come to rest in time");
+    }
     drop(gate);
     // Writes that wait are finished; nothing new is taken.
     tokio::task::spawn_blocking(move || store.close())
@@ -154,7 +161,10 @@ fn watch_cameras(
                     };
                     pause = next_pause(pause, began);
                     report(&events, &format!("camera {index}"), &failure, pause);
-                    std::thread::sleep(pause);
+                    let until = Instant::now() + pause;
+                    while !eyes.stopped() && Instant::now() < until {
+                        std::thread::sleep(STOP_NOTICED);
+                    }
                 }
             })
             .context(|| "a camera's thread cannot be started")?;

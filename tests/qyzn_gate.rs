@@ -43,7 +43,7 @@ impl Running {
         let store = Store::open(&options, Arc::clone(&clock)).unwrap();
         let relay = SimulatedRelay::default();
         let (_, heard) = events.subscribe(u64::MAX);
-        let (gate, _eyes) = Gate::start(Parts {
+        let (gate, _eyes, _ending) = Gate::start(Parts {
             clock,
             events,
             store: store.clone(),

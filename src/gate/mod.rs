@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use serde::Serialize;
 use tokio::sync::{Mutex, mpsc, watch as latest};
+use tokio::task::JoinHandle;
 
 use crate::access::{FaceMatch, Origin, Person, PersonKey};
 use crate::clock::{Moment, SharedClock};
@@ -217,13 +218,13 @@ pub struct Eyes {
 impl Gate {
     /// Loads the gallery from the store and starts the tasks of the gate on the current runtime. Nothing is
     /// seen until [`Eyes::watch`] runs for a camera.
-    pub fn start(parts: Parts) -> Result<(Self, Eyes)> {
+    pub fn start(parts: Parts) -> Result<(Self, Eyes, Ending)> {
         let settings = stored_settings(&parts.store, parts.settings, &parts.config)?;
         let gallery = Arc::new(Gallery::new(parts.models.manifest().embedder.dimension)?);
         follow(&parts.store, &gallery);
         load(&parts.store, &parts.models, &gallery)?;
         let (outputs, output_task) = Outputs::new(parts.relay, parts.wiegand, parts.events.clone());
-        tokio::spawn(output_task.run(settings.relay));
+        let output_task = tokio::spawn(output_task.run(settings.relay));
         let workers = match parts.vision.enrol_workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             workers => workers,
@@ -245,7 +246,8 @@ impl Gate {
         });
         let (sightings, seen) = mpsc::channel(WAITING_LOOKS);
         let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);
-        tokio::spawn(Sessions::run(Arc::clone(&inner), seen, ordered));
+        let sessions = tokio::spawn(Sessions::run(Arc::clone(&inner), seen, ordered));
+        let ending = Ending { sessions, outputs: inner.outputs.clone(), output_task };
         reenrol::start(Arc::clone(&inner), parts.models.clone())?;
         let eyes = Eyes {
             gate: Arc::clone(&inner),
@@ -256,7 +258,7 @@ impl Gate {
             stop: Arc::new(AtomicBool::new(false)),
             runs: AtomicU64::new(1),
         };
-        Ok((Self { inner, enrolment, commands }, eyes))
+        Ok((Self { inner, enrolment, commands }, eyes, ending))
     }
 
     /// The clock of the agent.
@@ -343,6 +345,23 @@ impl Gate {
     }
 }
 
+/// The end of a gate, in its order: the eyes first, then this, then the store.
+pub struct Ending {
+    sessions: JoinHandle<()>,
+    outputs: Outputs,
+    output_task: JoinHandle<()>,
+}
+
+impl Ending {
+    /// Waits until every verdict is carried out and recorded, and the relay is at rest. The [`Eyes`] must be gone.
+    pub async fn wait(self) {
+        // A task that panicked has said so itself.
+        let _ = self.sessions.await;
+        self.outputs.stop().await;
+        let _ = self.output_task.await;
+    }
+}
+
 impl Eyes {
     /// Tells every camera's threads to end.
     pub fn stopper(&self) -> Arc<AtomicBool> {
@@ -425,17 +444,20 @@ fn stored_groups(store: &Store) -> Result<serde_json::Map<String, serde_json::Va
 
 /// The configured settings with what a platform has set laid over them.
 fn stored_settings(store: &Store, configured: Settings, config: &config::Gate) -> Result<Settings> {
-    let mut all = groups(&configured)?;
     let stored = stored_groups(store).unwrap_or_else(|error| {
         tracing::error!(%error, "the gate uses the settings of its configuration");
         serde_json::Map::new()
     });
-    all.extend(stored);
-    let mut settings: Settings =
-        serde_json::from_value(serde_json::Value::Object(all)).unwrap_or_else(|error| {
-            tracing::error!(%error, "the settings in the store cannot be used: the configuration's are");
-            configured
-        });
+    let mut settings = configured;
+    for (group, value) in stored {
+        // One group that another version wrote must not cost the others.
+        let mut all = groups(&settings)?;
+        all.insert(group.clone(), value);
+        match serde_json::from_value::<Settings>(serde_json::Value::Object(all)) {
+            Ok(laid_over) if laid_over.check().is_ok() => settings = laid_over,
+            _ => tracing::error!(group, "stored settings cannot be used: those of the configuration are"),
+        }
+    }
     settings.rules.min_interval = std::time::Duration::from_secs(config.min_interval_s);
     Ok(settings)
 }

@@ -2,6 +2,7 @@
 //! The gallery holds templates of one model only, so that until then a person is not found, never mistaken.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -10,6 +11,9 @@ use crate::error::{Context, Kind, Result};
 use crate::store::FaceRow;
 use crate::vision::Models;
 use crate::vision::enrolment::Examiner;
+
+/// Before a store that is busy or full is asked again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Faces read from the store at a time.
 const BATCH: usize = 64;
@@ -39,20 +43,44 @@ fn run(gate: &Inner, models: &Models) -> Result<()> {
         let Some((face, _)) = faces.last() else { break };
         last = Some(*face);
         for (face, person) in faces {
-            match enrol(gate, &mut examiner, model, face) {
-                Ok(()) => done += 1,
-                // The picture was good enough for the model before; the technician sees whom it concerns.
-                Err(error) if matches!(error.kind(), Kind::Face | Kind::Input | Kind::NotFound) => {
+            // One picture that a library cannot stand, or that is damaged, must not keep out those behind it.
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                patiently(|| enrol(gate, &mut examiner, model, face))
+            }));
+            match outcome {
+                Ok(Ok(())) => done += 1,
+                Ok(Err(error)) if error.kind() == Kind::Stopped => return Ok(()),
+                Ok(Err(error)) if error.kind() == Kind::Model => return Err(error),
+                // The technician sees whom it concerns.
+                Ok(Err(error)) => {
                     refused += 1;
-                    tracing::warn!(face = face.0, person = person.0, %error, "a stored picture is refused by the new model");
+                    tracing::warn!(face = face.0, person = person.0, %error, "a stored picture cannot be enrolled again");
                 }
-                Err(error) => return Err(error),
+                Err(_) => {
+                    refused += 1;
+                    tracing::error!(
+                        face = face.0,
+                        person = person.0,
+                        "enrolling a stored picture again panicked"
+                    );
+                    examiner = Examiner::new(models, 1)?;
+                }
             }
         }
         gate.events.send("task", json!({ "task": "re-enrol", "done": done, "refused": refused }));
     }
     tracing::info!(done, refused, model, "everybody has been enrolled again for the new model");
     Ok(())
+}
+
+/// Tries again while the store has too much to do or no room.
+fn patiently(mut work: impl FnMut() -> Result<()>) -> Result<()> {
+    loop {
+        match work() {
+            Err(error) if matches!(error.kind(), Kind::Busy | Kind::Full) => std::thread::sleep(AGAIN),
+            outcome => return outcome,
+        }
+    }
 }
 
 /// A face that was removed meanwhile stays removed; the gallery follows the store.

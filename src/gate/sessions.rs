@@ -50,6 +50,9 @@ const UNSAVED: usize = 1000;
 /// Before the sessions begin anew after a panic.
 const AFTER_A_PANIC: Duration = Duration::from_millis(500);
 
+/// Answers that are kept for records whose verdict is still being carried out.
+const EARLY_ANSWERS: usize = 64;
+
 /// Bytes of pictures among them.
 const UNSAVED_BYTES: usize = 32 << 20;
 
@@ -506,10 +509,8 @@ impl Sessions {
 
     fn answer(&mut self, record: RecordId, open: bool) {
         let Some(answerable) = self.answerable.get_mut(&record) else {
-            if self.finishing.is_empty() {
-                tracing::debug!(record = record.0, "an answer came too late to move the door");
-            } else {
-                // The platform was faster than the door.
+            // The platform was faster than the door, or it is very late: which, the next moments show.
+            if self.early.len() < EARLY_ANSWERS {
                 self.early.insert(record, (Instant::now(), open));
             }
             return;

@@ -80,7 +80,7 @@ impl Bench {
         let clock: SharedClock = Arc::new(SystemClock);
         let models = vision::models();
         let options = Options { data_dir: config.terminal.data_dir.clone(), config: config.store.clone() };
-        let (gate, eyes) = Gate::start(Parts {
+        let (gate, eyes, _ending) = Gate::start(Parts {
             clock: Arc::clone(&clock),
             events: Events::new(Arc::clone(&clock)),
             store: Store::open(&options, clock).unwrap(),
