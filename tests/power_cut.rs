@@ -111,6 +111,9 @@ fn nothing_acknowledged_is_lost_and_nothing_is_reported_under_two_sequences() {
     for (seq, passages) in &reports {
         assert_eq!(passages.len(), 1, "sequence {seq} was used for several passages: {passages:?}");
     }
+    for (passage, seqs) in &sequences {
+        assert_eq!(seqs.len(), 1, "the passage {passage:?} was reported under several sequences: {seqs:?}");
+    }
     let records = count(&store);
     assert_eq!(reports.len(), records, "each record has its own sequence, and each was reported");
     site.assert_proper();

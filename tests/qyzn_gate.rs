@@ -194,6 +194,27 @@ async fn people_are_enrolled_changed_and_removed_with_the_documents_codes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_of_256_people_goes_with_one_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let (platform, address) = platform().await;
+    let running = Running::start(folder.path(), address);
+    platform.wait_until_logged_in().await.unwrap();
+    for number in 0..257 {
+        assert_eq!(result(&platform, "add_person", person(&number.to_string())).await, 0);
+    }
+    let ids: Vec<String> = (0..256).map(|number| number.to_string()).collect();
+    assert_eq!(result(&platform, "delete_person", json!({"idSet": ids})).await, 0);
+    assert_eq!(running.store.counts().unwrap().people, 1);
+    // Three of four are gone already; the fourth goes.
+    let mixed = platform.request("delete_person", json!({"idSet": ["1", "256", "2", "3"]})).await.unwrap();
+    assert_eq!(mixed["result"], 105);
+    assert_eq!(mixed["desc"], "3 of 4 people were not here; the others were removed");
+    assert_eq!(running.store.counts().unwrap().people, 0);
+    running.stop().await;
+    assert_eq!(platform.violations(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pipelined_changes_are_committed_in_their_order() {
     let folder = tempfile::tempdir().unwrap();
     let (platform, address) = platform().await;

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ struct Bench {
     obeyed: Mutex<Vec<(i64, Value)>>,
     states: mpsc::UnboundedSender<State>,
     fresh: Arc<Notify>,
+    /// The store cannot mark anything.
+    broken: AtomicBool,
     /// How often a record was fetched.
     fetches: AtomicUsize,
 }
@@ -57,6 +59,7 @@ impl Bench {
             obeyed: Mutex::default(),
             states,
             fresh: Arc::new(Notify::new()),
+            broken: AtomicBool::new(false),
             fetches: AtomicUsize::new(0),
         };
         (Arc::new(bench), receiver)
@@ -131,6 +134,9 @@ impl Handler for Bench {
         Box::pin(async {})
     }
     fn delivered(&self, id: OutboxId) -> Work<Result<()>> {
+        if self.broken.load(Ordering::Relaxed) {
+            return Box::pin(async { Err(Error::new(Kind::Io, "the disk does not answer")) });
+        }
         let removed = self.outbox.lock().unwrap().remove(&id.0);
         Box::pin(async move { removed.map(|_| ()).ok_or_else(|| Error::new(Kind::NotFound, "marked twice")) })
     }
@@ -460,6 +466,35 @@ async fn records_keep_order_and_sequence_over_closings_and_a_restart() {
         }
     }
     assert_eq!(first_times, (1..=40).map(|id| i64::from(BASE) + id).collect::<Vec<_>>());
+    running.stop().await;
+    assert_eq!(platform.violations(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn marks_that_failed_are_made_later_without_a_new_login_and_sending_goes_on() {
+    let (platform, bench, _states, running) = in_memory(options());
+    platform.wait_until_logged_in().await.unwrap();
+    bench.broken.store(true, Ordering::Relaxed);
+    for id in 1..=300 {
+        bench.record(id);
+    }
+    let seq = |id: i64| i64::from(BASE) + id;
+    platform.wait_for(|entry| entry.int("seq") == Some(seq(256))).await.unwrap();
+    // Time for several attempts that fail. No more than 256 are owed a mark.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(!platform.journal().from(0).iter().any(|entry| entry.int("seq") == Some(seq(257))));
+    bench.broken.store(false, Ordering::Relaxed);
+    platform.wait_within(Duration::from_secs(20), |entry| entry.int("seq") == Some(seq(300))).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(bench.outbox.lock().unwrap().is_empty(), "every record is marked");
+    let sent: Vec<i64> = platform
+        .journal()
+        .from(0)
+        .iter()
+        .filter(|entry| entry.event == "snapshot_face")
+        .filter_map(|entry| entry.int("seq"))
+        .collect();
+    assert_eq!(sent, (1..=300).map(seq).collect::<Vec<_>>(), "each once, on one connection");
     running.stop().await;
     assert_eq!(platform.violations(), [""; 0]);
 }

@@ -114,7 +114,7 @@ fn fill(options: &Options) {
         }
     }
     for number in (0..PEOPLE).step_by(7) {
-        store.delete_person(key(number)).wait().unwrap();
+        store.delete_people(vec![key(number)]).wait().unwrap();
     }
     store.put_setting("vaparam", "{\"a\":1}".into()).wait().unwrap();
     store.close();

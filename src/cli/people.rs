@@ -190,7 +190,7 @@ fn remove(args: &OneArgs) -> Result<()> {
     let key = find(&Store::open_read_only(&options)?, &args.id, args.origin)?.person.key;
     match Store::open(&options, Arc::new(SystemClock)) {
         Ok(store) => {
-            store.delete_person(key.clone()).wait()?;
+            store.delete_people(vec![key.clone()]).wait()?;
             store.close();
         }
         Err(error) if error.kind() == Kind::Busy => {

@@ -6,6 +6,7 @@
 //! which commits many at once; `publish` takes them in turn again, waits for the disk and answers; the gallery
 //! has followed the store by then. Many orders are under way at once, and none overtakes another.
 
+use std::pin::Pin;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -50,10 +51,12 @@ struct Examining {
 
 /// An order that is on its way to the disk.
 struct Committing {
-    pending: Pending<GalleryChange>,
-    what: serde_json::Value,
+    carried: Carried,
     answer: oneshot::Sender<Result<()>>,
 }
+
+/// Ends when a change is on disk: what it was, for the event, and how far it fell short of the order if it did.
+type Carried = Pin<Box<dyn Future<Output = Result<(serde_json::Value, Option<Error>)>> + Send>>;
 
 impl Enrolment {
     /// Starts the stages on the current runtime. `workers` threads examine pictures; they load their models
@@ -138,37 +141,30 @@ async fn commit(mut orders: mpsc::Receiver<Examining>, store: Store, next: mpsc:
             let _ = answer.send(Err(error));
             continue;
         }
-        let (pending, what) = submit(&store, change, faces);
-        if next.send(Committing { pending, what, answer }).await.is_err() {
+        let carried = submit(&store, change, faces);
+        if next.send(Committing { carried, answer }).await.is_err() {
             return;
         }
     }
 }
 
-/// Hands a change to the store; what it was, for the event.
-fn submit(
-    store: &Store,
-    change: PeopleChange,
-    faces: Vec<NewFace>,
-) -> (Pending<GalleryChange>, serde_json::Value) {
+/// Hands a change to the store; its place among the changes is that of this call.
+fn submit(store: &Store, change: PeopleChange, faces: Vec<NewFace>) -> Carried {
     let describe = |change: &str, key: &PersonKey| json!({ "change": change, "person": key });
-    match change {
+    let (pending, what): (Pending<GalleryChange>, _) = match change {
         PeopleChange::Add(person) => {
             let what = describe("added", &person.key);
             (store.add_person(person), what)
         }
         PeopleChange::Update(key, patch) => {
             let what = describe("updated", &key);
-            (store.edit_person(key, move |person| patch.apply(person)), what)
+            (store.edit_person(key, move |person| patch.clone().apply(person)), what)
         }
         PeopleChange::Put(person, _) => {
             let what = describe("enrolled", &person.key);
             (store.put_person(person, faces), what)
         }
-        PeopleChange::Delete(key) => {
-            let what = describe("removed", &key);
-            (store.delete_person(key), what)
-        }
+        PeopleChange::Delete(keys) => return remove(store, keys),
         PeopleChange::Clear(origin) => {
             (store.clear_people(origin), json!({ "change": "cleared", "origin": origin }))
         }
@@ -186,12 +182,43 @@ fn submit(
             let what = describe("faces_removed", &key);
             (store.delete_faces(key), what)
         }
-    }
+    };
+    Box::pin(async move { pending.await.map(|_| (what, None)) })
+}
+
+/// Hands a removal to the store. One event tells of all who went: 256 would push out all that is remembered.
+fn remove(store: &Store, keys: Vec<PersonKey>) -> Carried {
+    let one = match &keys[..] {
+        [key] => Some(key.clone()),
+        _ => None,
+    };
+    let pending = store.delete_people(keys);
+    Box::pin(async move {
+        let removed = pending.await?;
+        let what = match one {
+            Some(key) => json!({ "change": "removed", "person": key }),
+            None => json!({ "change": "removed", "people": removed.people }),
+        };
+        let missing = removed.missing.len();
+        let shortfall = (missing > 0).then(|| {
+            Error::new(
+                Kind::NotFound,
+                format!(
+                    "{missing} of {} people were not here; the others were removed",
+                    missing + removed.people
+                ),
+            )
+        });
+        Ok((what, shortfall))
+    })
 }
 
 async fn publish(mut orders: mpsc::Receiver<Committing>, events: Events) {
-    while let Some(Committing { pending, what, answer }) = orders.recv().await {
-        let result = pending.await.map(|_| events.send("person", what));
+    while let Some(Committing { carried, answer }) = orders.recv().await {
+        let result = carried.await.and_then(|(what, shortfall)| {
+            events.send("person", what);
+            shortfall.map_or(Ok(()), Err)
+        });
         // The caller may have hung up; the change stands.
         let _ = answer.send(result);
     }

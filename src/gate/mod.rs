@@ -80,8 +80,8 @@ pub enum PeopleChange {
     Update(PersonKey, PersonPatch),
     /// A person with all their pictures, in place of what was there under the key.
     Put(Person, Vec<NewPicture>),
-    /// A person and all that belongs to them. `NotFound` if not there.
-    Delete(PersonKey),
+    /// People and all that belongs to them, at once. `NotFound` if one of them is not there; the others go.
+    Delete(Vec<PersonKey>),
     /// Everybody of one origin.
     Clear(Origin),
     /// A picture more (or in place of the one with that id), at most three. `NotFound` without the person.

@@ -1,5 +1,7 @@
 //! People: their facts, and what the gallery learns and forgets with them.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +9,8 @@ use super::faces::{self, check_new_faces};
 use super::seal::{Place, Seal};
 use super::writer::{Class, Desk};
 use super::{
-    Counts, FaceRow, GalleryChange, ListedPerson, NewFace, Pending, PersonRow, Store, bad_json, next_number,
+    Counts, FaceRow, GalleryChange, ListedPerson, NewFace, Pending, PersonRow, Removed, Store, bad_json,
+    next_number,
 };
 use crate::access::{Bound, Origin, PassMode, Person, PersonKey, PersonKind, Schedule};
 use crate::error::{Error, Kind, Result};
@@ -86,19 +89,17 @@ impl Store {
     }
 
     /// Edits a person in the writing transaction; `NotFound` without them, `Input` if `edit` changes the key.
-    /// An error of `edit` changes nothing. `edit` runs on the store's thread and must not wait for anything.
+    /// An error of `edit` changes nothing. `edit` runs on the store's thread and must not wait for anything;
+    /// it runs twice when the first transaction was undone for want of room, each time on the stored person.
+    ///
+    /// It is carried out on a full disk and at the hard limit too: somebody can always be shut out.
     pub fn edit_person(
         &self,
         key: PersonKey,
-        edit: impl FnOnce(&mut Person) -> Result<()> + Send + 'static,
+        mut edit: impl FnMut(&mut Person) -> Result<()> + Send + 'static,
     ) -> Pending<GalleryChange> {
-        let mut edit = Some(edit);
-        // `Grows` also because such an order never runs twice, as `edit` cannot.
-        self.order(Class::Grows, 1024, move |desk| {
+        self.order(Class::Plain, 1024, move |desk| {
             let (row, mut person) = need(desk.db, desk.seal, &key)?;
-            let edit = edit
-                .take()
-                .ok_or_else(|| Error::new(Kind::Busy, "the edit was interrupted; send it again"))?;
             edit(&mut person)?;
             if person.key != key {
                 return Err(Error::new(Kind::Input, "an edit cannot change the id of a person"));
@@ -134,14 +135,30 @@ impl Store {
         })
     }
 
-    /// Removes a person and all that belongs to them (records stay); `NotFound` without them.
-    pub fn delete_person(&self, key: PersonKey) -> Pending<GalleryChange> {
-        self.order(Class::Plain, 256, move |desk| {
-            let row = find(desk.db, &key)?.ok_or_else(|| not_found(&key))?;
-            let change = GalleryChange { forget: faces::of(desk.db, row)?, learn: Vec::new() };
-            desk.db.prepare_cached("DELETE FROM people WHERE id = ?1")?.execute([row.0])?;
+    /// Removes people and all that belongs to them (records stay), in one transaction. All that are there go;
+    /// who was not is told. `NotFound` if nobody of them is there.
+    pub fn delete_people(&self, mut keys: Vec<PersonKey>) -> Pending<Removed> {
+        let mut named = HashSet::new();
+        keys.retain(|key| named.insert(key.clone()));
+        self.order(Class::Plain, 256 * keys.len(), move |desk| {
+            let mut change = GalleryChange::default();
+            let mut missing = Vec::new();
+            for key in &keys {
+                let Some(row) = find(desk.db, key)? else {
+                    missing.push(key.clone());
+                    continue;
+                };
+                change.forget.extend(faces::of(desk.db, row)?);
+                desk.db.prepare_cached("DELETE FROM people WHERE id = ?1")?.execute([row.0])?;
+            }
+            if missing.len() == keys.len() {
+                return Err(match &keys[..] {
+                    [key] => not_found(key),
+                    keys => Error::new(Kind::NotFound, format!("none of the {} people is here", keys.len())),
+                });
+            }
             desk.announce(change.clone());
-            Ok(change)
+            Ok(Removed { people: keys.len() - missing.len(), missing, change })
         })
     }
 

@@ -37,8 +37,9 @@ impl Store {
         self.order(Class::Record, bytes, move |desk| append(desk, &record))
     }
 
-    /// Notes that the door was opened for a record after all, by the platform's answer. Without effect on a
-    /// record that has been removed meanwhile.
+    /// Notes that the door was opened for a record after all, by the platform's answer. If its reason is
+    /// `granted`, the passage is spent and remembered as if the record had been stored with it. Without effect
+    /// on a record that is noted as opened already, or that has been removed meanwhile.
     pub fn mark_opened(&self, record: RecordId) -> Pending<()> {
         self.order(Class::Plain, 1024, move |desk| {
             let Some(mut facts) = facts(desk.db, desk.seal, record.0)? else { return Ok(()) };
@@ -50,6 +51,9 @@ impl Store {
             desk.db
                 .prepare_cached("UPDATE records SET facts = ?2 WHERE id = ?1")?
                 .execute(params![record.0, sealed])?;
+            if let (Reason::Granted, Some(key)) = (facts.reason, &facts.person) {
+                spend(desk.db, key)?;
+            }
             note_passage(desk, &facts)
         })
     }
@@ -147,13 +151,19 @@ fn append(desk: &Desk<'_>, record: &NewRecord) -> Result<RecordId> {
             .execute(params![id, destination.as_str()])?;
     }
     if let Some(key) = &record.spend {
-        db.prepare_cached(
-            "UPDATE people SET passes_left = passes_left - 1 WHERE origin = ?1 AND key = ?2 AND passes_left > 0",
-        )?
-        .execute(params![key.origin.as_str(), key.id])?;
+        spend(db, key)?;
     }
     note_passage(desk, &record.facts)?;
     Ok(RecordId(id))
+}
+
+/// Takes one passage from a person who has a count, never below 0.
+fn spend(db: &Connection, key: &PersonKey) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE people SET passes_left = passes_left - 1 WHERE origin = ?1 AND key = ?2 AND passes_left > 0",
+    )?
+    .execute(params![key.origin.as_str(), key.id])?;
+    Ok(())
 }
 
 /// The last one stored wins, not the latest by the clock: after the clock was ahead for a while, a passage of

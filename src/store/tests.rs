@@ -192,13 +192,42 @@ fn people_are_added_edited_and_removed() {
     assert_eq!(store.edit_person(key("9"), |_| Ok(())).wait().unwrap_err().kind(), Kind::NotFound);
 
     let learned = store.put_face(key("1"), face("a")).wait().unwrap().learn[0].face;
-    let gone = store.delete_person(key("1")).wait().unwrap();
-    assert_eq!(gone.forget, [learned]);
+    let gone = store.delete_people(vec![key("1")]).wait().unwrap();
+    assert_eq!((gone.people, gone.missing, gone.change.forget), (1, vec![], vec![learned]));
     assert_eq!(store.person(&key("1")).unwrap(), None);
     assert_eq!(store.face_picture(learned).unwrap(), None);
-    assert_eq!(store.delete_person(key("1")).wait().unwrap_err().kind(), Kind::NotFound);
+    assert_eq!(store.delete_people(vec![key("1")]).wait().unwrap_err().kind(), Kind::NotFound);
     let again = store.put_person(person("1"), vec![face("a")]).wait().unwrap().learn[0].clone();
     assert!(again.face > learned, "rows of faces are never used again");
+}
+
+#[test]
+fn of_a_list_all_who_are_there_go_at_once_and_the_others_are_told() {
+    let house = house();
+    let store = house.open();
+    let mut learned = Vec::new();
+    for number in 0..200 {
+        let number = number.to_string();
+        let change = store.put_person(person(&number), vec![face(&number)]).wait().unwrap();
+        learned.extend(change.learn.into_iter().map(|learned| learned.face));
+    }
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let observed = Arc::clone(&told);
+    store.observe_people(move |change| observed.lock().unwrap().push(change.forget.clone()));
+    // One id is there twice, two are nobody's.
+    let mut keys: Vec<PersonKey> = (0..100).map(|number| key(&number.to_string())).collect();
+    keys.extend([key("7"), key("nobody"), PersonKey::new(Origin::Local, "8")]);
+    let removed = store.delete_people(keys.clone()).wait().unwrap();
+    assert_eq!(removed.people, 100);
+    assert_eq!(removed.missing, [key("nobody"), PersonKey::new(Origin::Local, "8")]);
+    assert_eq!(removed.change.forget, learned[..100]);
+    assert_eq!(*told.lock().unwrap(), [learned[..100].to_vec()], "one change for the gallery");
+    let left = store.list_people(None, 1000).unwrap();
+    let left: Vec<_> = left.into_iter().map(|listed| listed.person.key.id).collect();
+    assert_eq!(left, (100..200).map(|number| number.to_string()).collect::<Vec<_>>());
+    let error = store.delete_people(keys).wait().unwrap_err();
+    assert_eq!((error.kind(), error.message()), (Kind::NotFound, "none of the 102 people is here"));
+    assert_eq!(store.counts().unwrap().people, 100);
 }
 
 #[test]
@@ -302,7 +331,7 @@ fn a_face_moves_to_another_model_while_it_is_there() {
     assert!(store.set_template(rows[1].face, "m2".into(), b"new".to_vec()).wait().unwrap());
     assert_eq!(templates(&store, "m2"), [(rows[1].face, rows[1].person, b"new".to_vec())]);
     assert_eq!(templates(&store, "m1").len(), 2);
-    store.delete_person(key("3")).wait().unwrap();
+    store.delete_people(vec![key("3")]).wait().unwrap();
     assert!(!store.set_template(rows[2].face, "m2".into(), b"new".to_vec()).wait().unwrap());
     assert_eq!(
         store.set_template(rows[0].face, String::new(), b"new".to_vec()).wait().unwrap_err().kind(),
@@ -371,18 +400,34 @@ fn the_last_passage_is_the_last_that_opened_and_outlives_restart_and_records() {
     let at = |seconds: i64| Timestamp::from_second(seconds).unwrap();
     let mut shut = record(Some("1"), false);
     shut.facts.at = at(100);
+    shut.spend = None;
     let shut = store.append_record(shut).wait().unwrap();
     let mut refused = record(Some("1"), true);
     refused.facts.reason = Reason::StrangerAllowed;
-    store.append_record(refused).wait().unwrap();
+    refused.spend = None;
+    refused.facts.opened = false;
+    let refused = store.append_record(refused).wait().unwrap();
     assert_eq!(store.last_passage(&key("1")).unwrap(), None);
+    let passes = || store.person(&key("1")).unwrap().unwrap().passes_left;
+    assert_eq!(passes(), Some(3), "what did not open spends nothing");
 
     // The platform opens after all.
     store.mark_opened(shut).wait().unwrap();
     assert!(store.record(shut).unwrap().unwrap().facts.opened);
     assert_eq!(store.last_passage(&key("1")).unwrap(), Some(at(100)));
+    assert_eq!(passes(), Some(2), "a passage that the platform opens is spent");
     store.mark_opened(shut).wait().unwrap();
     store.mark_opened(RecordId(99)).wait().unwrap();
+    assert_eq!(passes(), Some(2), "once");
+    // Against the rules: the door was open, but no passage was granted.
+    store.mark_opened(refused).wait().unwrap();
+    assert!(store.record(refused).unwrap().unwrap().facts.opened);
+    assert_eq!((passes(), store.last_passage(&key("1")).unwrap()), (Some(2), Some(at(100))));
+    let mut granted = record(Some("1"), true);
+    granted.facts.at = at(100);
+    let granted = store.append_record(granted).wait().unwrap();
+    store.mark_opened(granted).wait().unwrap();
+    assert_eq!(passes(), Some(1), "what opened by itself was spent when it was stored");
 
     let mut later = record(Some("1"), true);
     later.facts.at = at(200);
@@ -397,7 +442,7 @@ fn the_last_passage_is_the_last_that_opened_and_outlives_restart_and_records() {
     assert_eq!(store.last_passage(&key("1")).unwrap(), Some(at(150)));
     store.put_person(person("1"), vec![]).wait().unwrap();
     assert_eq!(store.last_passage(&key("1")).unwrap(), Some(at(150)));
-    store.delete_person(key("1")).wait().unwrap();
+    store.delete_people(vec![key("1")]).wait().unwrap();
     store.add_person(person("1")).wait().unwrap();
     assert_eq!(store.last_passage(&key("1")).unwrap(), None);
 }
@@ -842,9 +887,18 @@ fn people_alone_cannot_push_records_out_and_are_refused_at_the_hard_limit() {
     let error = store.put_person(person("2"), vec![face("b")]).wait().unwrap_err();
     assert_eq!(error.kind(), Kind::Full);
     assert!(error.to_string().contains("hard_limit_mib"), "{error}");
+    // Somebody can be shut out all the same.
+    store
+        .edit_person(key("1"), |person| {
+            person.kind = PersonKind::Black;
+            Ok(())
+        })
+        .wait()
+        .unwrap();
+    assert_eq!(store.person(&key("1")).unwrap().unwrap().kind, PersonKind::Black);
     assert_eq!(store.retain().wait().unwrap(), Retained::default());
     assert_eq!(all_ids(&store), ids);
     store.append_record(record(Some("1"), true)).wait().unwrap();
-    store.delete_person(key("1")).wait().unwrap();
+    store.delete_people(vec![key("1")]).wait().unwrap();
     store.put_person(person("2"), vec![face("b")]).wait().unwrap();
 }

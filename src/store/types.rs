@@ -43,6 +43,17 @@ pub struct GalleryChange {
     pub learn: Vec<Learned>,
 }
 
+/// What a removal of people did.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Removed {
+    /// How many people are gone.
+    pub people: usize,
+    /// Who was not there in the first place.
+    pub missing: Vec<PersonKey>,
+    /// What the gallery forgets.
+    pub change: GalleryChange,
+}
+
 /// A face that is new in the store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Learned {

@@ -66,7 +66,7 @@ pub(super) enum Class {
     Grows,
     /// A record, which has a room of its own in the queue and the ballast on the disk.
     Record,
-    /// Marks, removals, settings: small, or making room.
+    /// Marks, edits of people, removals, settings: small, or making room.
     Plain,
 }
 

@@ -23,6 +23,7 @@ use super::records::{Follow, Framed};
 use super::time::{SyncTime, offset_ms};
 use crate::clock::Moment;
 use crate::error::Result;
+use crate::store::OutboxId;
 
 /// What the document's `sign` is made with (4.2.2).
 const SIGN_MAGIC: &str = "P3K0eikSRSJHliME";
@@ -276,6 +277,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
             self.writer.deadline(options.request_timeout),
             stall,
             self.link.records.held_until(),
+            self.link.records.marks_due(),
             self.pending.iter().map(|pending| pending.due).min(),
         ]
         .into_iter()
@@ -312,6 +314,9 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
                 // In case a notification was missed.
                 self.link.records.wake();
             }
+        }
+        for id in self.link.records.marks_again(now) {
+            self.mark_delivered(id);
         }
         self.repeat_requests(now)
     }
@@ -434,8 +439,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
         }
     }
 
-    fn mark_delivered(&mut self, framed: &Framed) {
-        let id = framed.id;
+    fn mark_delivered(&mut self, id: OutboxId) {
         let mark = self.link.handler.delivered(id);
         self.link.work.spawn(async move { Done::Marked { id, result: mark.await } });
     }
@@ -640,7 +644,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
                     obey.await;
                     Done::Nothing
                 });
-                self.mark_delivered(&framed);
+                self.mark_delivered(framed.id);
             }
             Follow::Again => {}
             Follow::SetAside => self.link.handler.report(State::RecordRefused {
@@ -678,7 +682,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
                     frame: self.frame(MsgType::Request, VERSION, record.seq, &record.body),
                 });
                 if let Some(unmarked) = self.link.records.fetched(epoch, framed) {
-                    self.mark_delivered(&unmarked);
+                    self.mark_delivered(unmarked.id);
                 }
             }
             Done::Fetched { result: Err(error), .. } => {
@@ -686,9 +690,11 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
                 self.link.records.fetch_failed(Instant::now());
             }
             Done::Marked { id, result: Ok(()) } => self.link.records.marked(id),
-            Done::Marked { result: Err(error), .. } => {
+            Done::Marked { id, result: Err(error) } => {
                 // It stays acknowledged in memory; after a restart it goes out again with its sequence.
-                tracing::warn!(%error, "a delivered record cannot be marked");
+                if self.link.records.mark_failed(id, Instant::now()) {
+                    tracing::warn!(%error, "delivered records cannot be marked; trying again every five seconds");
+                }
             }
             Done::Kept(Ok(())) | Done::Nothing => {}
             Done::Kept(Err(error)) => {

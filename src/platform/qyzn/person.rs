@@ -43,21 +43,15 @@ pub fn carry_out(gate: &Gate, message: &str, data: &Value) -> Work<Answer> {
         "add_person" | "add_person_face" => code::NOT_ADDED,
         _ => code::FAILED,
     };
-    let changes = match read(message, data) {
-        Ok(changes) => changes,
+    let change = match read(message, data) {
+        Ok(change) => gate.change_people(change),
         Err(error) => {
             let answer = Answer::of_error(&error, missing, otherwise);
             return Box::pin(async { answer });
         }
     };
-    let changes: Vec<_> = changes.into_iter().map(|change| gate.change_people(change)).collect();
     Box::pin(async move {
-        let mut outcome = Ok(());
-        for change in changes {
-            // All are carried out; the first that failed is told.
-            outcome = outcome.and(change.await);
-        }
-        match outcome {
+        match change.await {
             Ok(()) => Answer::success(),
             Err(error) => Answer::of_error(&error, missing, otherwise),
         }
@@ -65,28 +59,28 @@ pub fn carry_out(gate: &Gate, message: &str, data: &Value) -> Work<Answer> {
 }
 
 /// Reads the data of a message about people. `Input` names the key that is wrong.
-pub fn read(message: &str, data: &Value) -> Result<Vec<PeopleChange>> {
+pub fn read(message: &str, data: &Value) -> Result<PeopleChange> {
     let fields = Fields::of(data);
     Ok(match message {
-        "add_person" => vec![PeopleChange::Add(person(&fields)?)],
-        "update_person" => vec![PeopleChange::Update(key(&fields)?, patch(&fields)?)],
-        "delete_person" => deletions(&fields)?,
-        "clear_person" => vec![PeopleChange::Clear(Origin::Qyzn)],
+        "add_person" => PeopleChange::Add(person(&fields)?),
+        "update_person" => PeopleChange::Update(key(&fields)?, patch(&fields)?),
+        "delete_person" => PeopleChange::Delete(deletions(&fields)?),
+        "clear_person" => PeopleChange::Clear(Origin::Qyzn),
         "add_person_face" => {
             let person = person(&fields)?;
             let pictures = pictures(&fields, &person.key)?;
-            vec![PeopleChange::Put(person, pictures)]
+            PeopleChange::Put(person, pictures)
         }
         "add_face" => {
             let key = key(&fields)?;
             let picture =
                 NewPicture { face_id: fields.required_text("faceId", LONGEST_ID)?, bytes: image(&fields)? };
-            vec![PeopleChange::AddFace(key, picture)]
+            PeopleChange::AddFace(key, picture)
         }
         "delete_face" if by_face_id(data) => {
-            vec![PeopleChange::DeleteFace(Origin::Qyzn, fields.required_text("faceId", LONGEST_ID)?)]
+            PeopleChange::DeleteFace(Origin::Qyzn, fields.required_text("faceId", LONGEST_ID)?)
         }
-        "delete_face" => vec![PeopleChange::DeleteFaces(key(&fields)?)],
+        "delete_face" => PeopleChange::DeleteFaces(key(&fields)?),
         other => return Err(Error::new(Kind::Input, format!("{other} is no message about people"))),
     })
 }
@@ -189,11 +183,12 @@ fn patch(fields: &Fields<'_>) -> Result<PersonPatch> {
     })
 }
 
-fn deletions(fields: &Fields<'_>) -> Result<Vec<PeopleChange>> {
+/// Whom `delete_person` names.
+fn deletions(fields: &Fields<'_>) -> Result<Vec<PersonKey>> {
     let Some(ids) = fields.list("idSet") else {
         // Some send the id of the one person as everywhere else.
         return match fields.get("personId") {
-            Some(_) => Ok(vec![PeopleChange::Delete(key(fields)?)]),
+            Some(_) => Ok(vec![key(fields)?]),
             None => Err(fields.wrong("idSet", "is missing")),
         };
     };
@@ -212,7 +207,7 @@ fn deletions(fields: &Fields<'_>) -> Result<Vec<PeopleChange>> {
             if id.is_empty() || id.len() > LONGEST_ID {
                 return Err(fields.wrong("idSet", format_args!("must hold ids of 1 to {LONGEST_ID} bytes")));
             }
-            Ok(PeopleChange::Delete(PersonKey::new(Origin::Qyzn, id)))
+            Ok(PersonKey::new(Origin::Qyzn, id))
         })
         .collect()
 }
@@ -271,15 +266,9 @@ mod tests {
             "passSunday": false, "startTime": "2019-01-01 00:00:00", "expireTime": "2020-01-01 00:00:00"})
     }
 
-    fn one(message: &str, data: &Value) -> Result<PeopleChange> {
-        let mut changes = read(message, data)?;
-        assert_eq!(changes.len(), 1);
-        Ok(changes.remove(0))
-    }
-
     #[test]
     fn the_sample_of_add_person() {
-        let PeopleChange::Add(person) = one("add_person", &sample()).unwrap() else { panic!() };
+        let PeopleChange::Add(person) = read("add_person", &sample()).unwrap() else { panic!() };
         assert_eq!(person.key, PersonKey::new(Origin::Qyzn, "100001"));
         assert_eq!(
             (person.name.as_str(), person.code.as_str(), person.kind),
@@ -315,11 +304,11 @@ mod tests {
     #[test]
     fn absent_means_unlimited_and_zero_means_none_left() {
         let data = json!({"personId": "1", "personCode": "1", "name": "张三", "type": 2});
-        let PeopleChange::Add(person) = one("add_person", &data).unwrap() else { panic!() };
+        let PeopleChange::Add(person) = read("add_person", &data).unwrap() else { panic!() };
         assert_eq!((person.passes_left, person.kind), (None, PersonKind::Black));
         assert_eq!(person.schedule, Schedule::default());
         let data = json!({"personId": "1", "personCode": "1", "name": "张三", "type": 1, "passNum": 0});
-        let PeopleChange::Add(person) = one("add_person", &data).unwrap() else { panic!() };
+        let PeopleChange::Add(person) = read("add_person", &data).unwrap() else { panic!() };
         assert_eq!(person.passes_left, Some(0));
     }
 
@@ -363,7 +352,7 @@ mod tests {
     fn an_update_changes_what_it_names() {
         let data = json!({"personId": "1", "name": "李四", "icNum": "", "passMode": 255, "passSunday": false,
             "startTime": "", "passPeriod": ""});
-        let PeopleChange::Update(key, patch) = one("update_person", &data).unwrap() else { panic!() };
+        let PeopleChange::Update(key, patch) = read("update_person", &data).unwrap() else { panic!() };
         assert_eq!(key.id, "1");
         assert_eq!(patch.name.as_deref(), Some("李四"));
         assert_eq!((patch.card, patch.mode, patch.valid_from), (Some(None), Some(None), Some(None)));
@@ -381,10 +370,12 @@ mod tests {
             json!({"idset": [100_001]}),
             json!({"personId": "100001"}),
         ] {
-            let PeopleChange::Delete(key) = one("delete_person", &data).unwrap() else { panic!() };
-            assert_eq!(key, PersonKey::new(Origin::Qyzn, "100001"));
+            let PeopleChange::Delete(keys) = read("delete_person", &data).unwrap() else { panic!() };
+            assert_eq!(keys, [PersonKey::new(Origin::Qyzn, "100001")]);
         }
-        assert_eq!(read("delete_person", &json!({"idSet": ["1", "2"]})).unwrap().len(), 2);
+        let list = json!({"idSet": ["1", 2]});
+        let PeopleChange::Delete(keys) = read("delete_person", &list).unwrap() else { panic!() };
+        assert_eq!(keys, [PersonKey::new(Origin::Qyzn, "1"), PersonKey::new(Origin::Qyzn, "2")]);
         for data in [json!({}), json!({"idSet": []}), json!({"idSet": [""]}), json!({"idSet": [{}]})] {
             assert!(read("delete_person", &data).unwrap_err().message().starts_with("idSet: "));
         }
@@ -395,7 +386,7 @@ mod tests {
         let mut data = sample();
         data["faces"] =
             json!([{"faceId": "3000004", "image": "data:image/jpeg;base64,/9j/2w=="}, {"image": "/9j/4A=="}]);
-        let PeopleChange::Put(person, pictures) = one("add_person_face", &data).unwrap() else { panic!() };
+        let PeopleChange::Put(person, pictures) = read("add_person_face", &data).unwrap() else { panic!() };
         assert_eq!(person.name, "张三");
         assert_eq!(
             (pictures[0].face_id.as_str(), &pictures[0].bytes[..]),
@@ -423,19 +414,19 @@ mod tests {
     #[test]
     fn single_faces() {
         let data = json!({"personid": "100004", "faceid": "3000004", "image": "/9j/2w=="});
-        let PeopleChange::AddFace(key, picture) = one("add_face", &data).unwrap() else { panic!() };
+        let PeopleChange::AddFace(key, picture) = read("add_face", &data).unwrap() else { panic!() };
         assert_eq!((key.id.as_str(), picture.face_id.as_str()), ("100004", "3000004"));
         // With a person, all faces of the person are meant, as the table says and the sample has both.
         for data in [json!({"faceId": "3000004", "personId": "1000004"}), json!({"personId": "1000004"})] {
-            let PeopleChange::DeleteFaces(key) = one("delete_face", &data).unwrap() else { panic!() };
+            let PeopleChange::DeleteFaces(key) = read("delete_face", &data).unwrap() else { panic!() };
             assert_eq!(key.id, "1000004");
         }
         for data in [json!({"faceId": "3000004"}), json!({"faceId": 3_000_004, "personId": ""})] {
-            let PeopleChange::DeleteFace(origin, id) = one("delete_face", &data).unwrap() else { panic!() };
+            let PeopleChange::DeleteFace(origin, id) = read("delete_face", &data).unwrap() else { panic!() };
             assert_eq!((origin, id.as_str()), (Origin::Qyzn, "3000004"));
         }
         assert!(read("delete_face", &json!({})).is_err());
-        assert!(matches!(one("clear_person", &json!(null)).unwrap(), PeopleChange::Clear(Origin::Qyzn)));
+        assert!(matches!(read("clear_person", &json!(null)).unwrap(), PeopleChange::Clear(Origin::Qyzn)));
     }
 
     /// Any JSON, with the keys of these messages often in it.
@@ -475,12 +466,14 @@ mod tests {
                 "add_face", "delete_face"]
             {
                 match read(message, &data) {
-                    Ok(changes) => for change in changes {
-                        if let PeopleChange::Add(person) | PeopleChange::Put(person, _) = change {
-                            prop_assert!((1..=LONGEST_ID).contains(&person.key.id.len()));
-                            prop_assert!((1..=LONGEST_NAME).contains(&person.name.len()));
-                        }
-                    },
+                    Ok(PeopleChange::Add(person) | PeopleChange::Put(person, _)) => {
+                        prop_assert!((1..=LONGEST_ID).contains(&person.key.id.len()));
+                        prop_assert!((1..=LONGEST_NAME).contains(&person.name.len()));
+                    }
+                    Ok(PeopleChange::Delete(keys)) => {
+                        prop_assert!((1..=MOST_DELETED).contains(&keys.len()));
+                    }
+                    Ok(_) => {}
                     Err(error) => prop_assert_eq!(error.kind(), Kind::Input),
                 }
             }

@@ -22,6 +22,8 @@ use crate::store::{OutboxId, RecordId};
 const TRIES: u32 = 3;
 /// Acknowledged records whose mark may still be on its way to the disk.
 const UNMARKED: usize = 256;
+/// Time after which marks that failed are tried again.
+const MARK_AGAIN: Duration = Duration::from_secs(5);
 /// The longest wait between refusals.
 const LONGEST_HOLD: Duration = Duration::from_secs(60);
 
@@ -77,6 +79,11 @@ pub struct Records {
     again: Option<Framed>,
     on_wire: Option<Framed>,
     acknowledged: HashSet<OutboxId>,
+    /// Those of them whose mark failed, and when all of these are tried again.
+    failed_marks: Vec<OutboxId>,
+    marks_due: Option<Instant>,
+    /// No mark has succeeded since one failed.
+    marks_fail: bool,
     refusals: HashMap<OutboxId, u32>,
     /// Different records refused since one was accepted.
     streak: u32,
@@ -209,6 +216,34 @@ impl Records {
     /// The mark of an acknowledged record is on the disk.
     pub fn marked(&mut self, id: OutboxId) {
         self.acknowledged.remove(&id);
+        self.failed_marks.retain(|&failed| failed != id);
+        self.marks_fail = false;
+    }
+
+    /// The mark of an acknowledged record failed: it is tried again in a moment, for sending stops when too
+    /// many are missing. Whether this is the first failure since a mark succeeded.
+    pub fn mark_failed(&mut self, id: OutboxId, now: Instant) -> bool {
+        if self.acknowledged.contains(&id) && !self.failed_marks.contains(&id) {
+            self.failed_marks.push(id);
+        }
+        if !self.failed_marks.is_empty() {
+            self.marks_due.get_or_insert(now + MARK_AGAIN);
+        }
+        !std::mem::replace(&mut self.marks_fail, true)
+    }
+
+    /// When failed marks are to be tried again.
+    pub fn marks_due(&self) -> Option<Instant> {
+        self.marks_due
+    }
+
+    /// The failed marks, once it is time to try them again.
+    pub fn marks_again(&mut self, now: Instant) -> Vec<OutboxId> {
+        if self.marks_due.is_none_or(|due| due > now) {
+            return Vec::new();
+        }
+        self.marks_due = None;
+        std::mem::take(&mut self.failed_marks)
     }
 }
 

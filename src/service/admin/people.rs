@@ -117,7 +117,7 @@ pub(super) async fn remove(
     State(shared): State<Shared>,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Response, Failure> {
-    shared.gate.change_people(PeopleChange::Delete(key(path)?)).await?;
+    shared.gate.change_people(PeopleChange::Delete(vec![key(path)?])).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
