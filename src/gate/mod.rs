@@ -3,6 +3,7 @@
 
 pub mod enrol;
 pub mod outputs;
+mod passage;
 mod record;
 mod reenrol;
 mod sessions;

@@ -17,16 +17,14 @@ use tokio::time::Instant;
 
 use super::Inner;
 use super::outputs::{OpenedBy, Opening};
+use super::passage::{Finished, carry_out};
 use super::record::{self, Happened};
 use super::sighting::{Compared, Sighting, Snap, VisibleFace};
 use crate::access::{
     Credential, CredentialKind, FaceCredential, FaceMatch, LastPassage, Liveness, Opens, Person, PersonKey,
     PersonKind, Reason, Verdict, decide, subject,
 };
-use crate::config::OnStoreFailure;
-use crate::error::Result;
 use crate::store::{NewRecord, RecordId};
-use crate::text::{self, Language};
 use crate::vision::liveness::Judgement;
 
 /// Frames that must agree on a person whose score is not clearly above the threshold.
@@ -119,19 +117,6 @@ struct Answerable {
     until: Instant,
     opened: bool,
     person: Option<Arc<Person>>,
-}
-
-/// What became of a verdict.
-#[derive(Default)]
-struct Finished {
-    track: Option<u64>,
-    person: Option<PersonKey>,
-    record: Option<(RecordId, bool, Option<Arc<Person>>)>,
-    unsaved: Option<NewRecord>,
-    /// A record that was refused before has been taken.
-    saved: bool,
-    /// Should have passed, and the door did not open.
-    kept_out: bool,
 }
 
 /// The task.
@@ -638,93 +623,4 @@ impl Sessions {
             }
         }
     }
-}
-
-/// Record first, then the door: whoever has passed is in the record whatever happens to the power.
-async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option<Snap>) -> Finished {
-    let settings = gate.settings.load_full();
-    let opens_now = happened.opens == Some(Opens::Gate);
-    let mut finished = Finished {
-        track: happened.track,
-        person: happened.person.as_ref().map(|person| person.key.clone()),
-        ..Finished::default()
-    };
-    let mut open_as = opens_now.then_some(OpenedBy::Unrecorded);
-    if record::is_kept(happened.reason) {
-        let snap = match snap {
-            Some(snap) => snap.jpeg().await,
-            None => None,
-        };
-        let mut new = record::compose(&gate, &settings, &happened, opens_now, snap);
-        match gate.store.append_record(new.clone()).await {
-            Ok(id) => {
-                finished.record = Some((id, opens_now, happened.person.clone()));
-                open_as = opens_now.then_some(OpenedBy::Record(id));
-            }
-            Err(error) => {
-                tracing::error!(%error, "a record could not be stored: free space, then run `menshen check`");
-                gate.events.send("store", json!({ "state": "failed", "error": error.to_string() }));
-                if gate.config.on_store_failure == OnStoreFailure::Refuse {
-                    open_as = None;
-                    (new.facts.opened, new.spend) = (false, None);
-                }
-                finished.unsaved = Some(new);
-            }
-        }
-    }
-    let mut opened: Result<bool> = Ok(false);
-    if let Some(by) = open_as {
-        let opening = Opening::new(by, &settings, happened.person.as_deref());
-        opened = gate.outputs.open(opening).await.map(|()| true);
-    }
-    if let Err(error) = &opened {
-        tracing::error!(%error, "the door could not be opened");
-    }
-    let opened = opened.unwrap_or(false);
-    finished.kept_out = opens_now && !opened;
-    announce(&gate, &happened, finished.record.as_ref().map(|(id, ..)| *id), opened);
-    finished
-}
-
-/// Tells everybody who listens.
-fn announce(gate: &Inner, happened: &Happened, record: Option<RecordId>, opened: bool) {
-    let latency = crate::clock::millis_between(happened.captured.into_std(), std::time::Instant::now());
-    let passes = happened.opens.is_some();
-    gate.events.send(
-        "verdict",
-        json!({
-            "verdict": if passes { "pass" } else { "refuse" },
-            "reason": happened.reason.as_str(),
-            "text": {
-                "zh-CN": text::reason(happened.reason, Language::Chinese),
-                "en": text::reason(happened.reason, Language::English),
-            },
-            "person": happened.person.as_ref().map(|person| &person.key),
-            "name": happened.person.as_ref().map(|person| &person.name),
-            "credential": happened.credentials(),
-            "score": happened.score(),
-            "track": happened.track,
-            "record": record,
-            "opened": opened,
-            "latency_ms": latency,
-        }),
-    );
-    let sentence = match happened.opens {
-        Some(Opens::Gate) if !opened => text::door_failed(gate.language),
-        Some(Opens::Platform) => text::one_moment(gate.language),
-        _ => text::reason(happened.reason, gate.language),
-    };
-    let shown = match &happened.person {
-        Some(person) if passes => format!("{} {sentence}", person.name),
-        _ => sentence.to_owned(),
-    };
-    gate.events.send("screen", json!({ "text": shown }));
-    gate.events.send("voice", json!({ "text": sentence, "language": gate.language }));
-    tracing::info!(
-        reason = happened.reason.as_str(),
-        opened,
-        latency_ms = latency,
-        record = record.map(|id| id.0),
-        "verdict"
-    );
 }
