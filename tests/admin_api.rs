@@ -167,7 +167,8 @@ async fn a_bad_enrolment_changes_nothing_and_says_why() {
     let cases = [
         (new(json!([])), 400, "input"),
         (new(json!(["!"])), 400, "input"),
-        (new(json!(["Zm9vYmFy"])), 400, "input"),
+        // Base64, and no picture: a bad picture, as on every wire.
+        (new(json!(["Zm9vYmFy"])), 422, "face"),
         (new(json!([picture("refuse/blurred.jpg")])), 422, "face"),
         (new(json!([picture("refuse/several_faces.jpg")])), 422, "face"),
         (new(json!([picture("pictures/p01-1.jpg"), picture("refuse/no_face.jpg")])), 422, "face"),
