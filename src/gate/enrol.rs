@@ -6,9 +6,9 @@
 //! which commits many at once; `publish` takes them in turn again, waits for the disk and answers; the gallery
 //! has followed the store by then. Many orders are under way at once, and none overtakes another.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
@@ -116,7 +116,7 @@ async fn examine(mut orders: mpsc::Receiver<Order>, pool: Workers, next: mpsc::S
         }
         let mut examining = Vec::with_capacity(pictures.len());
         for picture in pictures {
-            examining.push(pool.examine(picture).await);
+            examining.push(pool.examine(picture));
         }
         if next.send(Examining { change, pictures: examining, answer }).await.is_err() {
             return;
@@ -253,35 +253,87 @@ impl PersonPatch {
 /// A picture to examine and where its template goes.
 type Job = (NewPicture, oneshot::Sender<Result<NewFace>>);
 
-/// The worker threads.
+/// Pictures that wait for a worker. Each worker waits on its own clock, so that each lets its models go in time.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<QueueState>,
+    added: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+/// What a worker gets.
+enum Taken {
+    Job(Job),
+    /// Nothing came for the time given.
+    Idle,
+    /// Nothing will come any more.
+    Closed,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, job: Job) {
+        self.lock().jobs.push_back(job);
+        self.added.notify_one();
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.added.notify_all();
+    }
+
+    fn take(&self, patience: Duration) -> Taken {
+        let waits = |state: &mut QueueState| state.jobs.is_empty() && !state.closed;
+        let (mut state, _) = self
+            .added
+            .wait_timeout_while(self.lock(), patience, waits)
+            .unwrap_or_else(PoisonError::into_inner);
+        match state.jobs.pop_front() {
+            Some(job) => Taken::Job(job),
+            None if state.closed => Taken::Closed,
+            None => Taken::Idle,
+        }
+    }
+}
+
+/// The worker threads. They end when this is dropped.
 struct Workers {
-    jobs: SyncSender<Job>,
+    queue: Arc<Queue>,
 }
 
 impl Workers {
     fn start(workers: usize, models: Models) -> Result<Self> {
-        let (jobs, received) = sync_channel::<Job>(UNDER_WAY * FACES_PER_PERSON);
-        let received = Arc::new(Mutex::new(received));
+        let started = Self { queue: Arc::default() };
         for number in 0..workers.max(1) {
-            let received = Arc::clone(&received);
+            let queue = Arc::clone(&started.queue);
             let models = models.clone();
             std::thread::Builder::new().name(format!("enrol-{number}")).spawn(move || {
                 yield_to_passages();
-                work(&received, &models);
+                work(&queue, &models);
             })?;
         }
-        Ok(Self { jobs })
+        Ok(started)
     }
 
-    /// Sends a picture to the workers. Never waits: there is room for every picture of every order under way.
-    async fn examine(&self, picture: NewPicture) -> oneshot::Receiver<Result<NewFace>> {
+    /// Sends a picture to the workers. There are never more than those of the orders under way.
+    fn examine(&self, picture: NewPicture) -> oneshot::Receiver<Result<NewFace>> {
         let (answer, answered) = oneshot::channel();
-        if let Err(error) = self.jobs.try_send((picture, answer)) {
-            let (std::sync::mpsc::TrySendError::Full((_, answer))
-            | std::sync::mpsc::TrySendError::Disconnected((_, answer))) = error;
-            let _ = answer.send(Err(Error::new(Kind::Busy, "no enrolment thread is free: try again")));
-        }
+        self.queue.add((picture, answer));
         answered
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.queue.close();
     }
 }
 
@@ -291,17 +343,17 @@ fn yield_to_passages() {
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 10);
 }
 
-fn work(jobs: &Mutex<Receiver<Job>>, models: &Models) {
+fn work(queue: &Queue, models: &Models) {
     let mut examiner: Option<Examiner> = None;
     loop {
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(IDLE);
-        let (picture, answer) = match job {
-            Ok(job) => job,
-            Err(RecvTimeoutError::Timeout) => {
+        let patience = if examiner.is_some() { IDLE } else { Duration::MAX };
+        let (picture, answer) = match queue.take(patience) {
+            Taken::Job(job) => job,
+            Taken::Idle => {
                 examiner = None;
                 continue;
             }
-            Err(RecvTimeoutError::Disconnected) => return,
+            Taken::Closed => return,
         };
         // A picture that makes a library panic costs that picture: the models are loaded anew.
         let examined = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -332,4 +384,24 @@ fn examine_one(examiner: &mut Option<Examiner>, models: &Models, picture: NewPic
         model: models.embedder_id(),
         template: examined.template.to_bytes(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_worker_notices_that_nothing_comes_and_one_gets_what_does() {
+        let queue = Queue::default();
+        std::thread::scope(|scope| {
+            let idle = || matches!(queue.take(Duration::from_millis(20)), Taken::Idle);
+            let workers = [scope.spawn(idle), scope.spawn(idle), scope.spawn(idle)];
+            assert!(workers.into_iter().all(|worker| worker.join().unwrap()));
+        });
+        let (answer, _answered) = oneshot::channel();
+        queue.add((NewPicture { face_id: "1".into(), bytes: Vec::new() }, answer));
+        assert!(matches!(queue.take(Duration::MAX), Taken::Job((picture, _)) if picture.face_id == "1"));
+        queue.close();
+        assert!(matches!(queue.take(Duration::MAX), Taken::Closed));
+    }
 }
