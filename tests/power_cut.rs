@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use menshen::access::{Origin, PersonKey};
 use menshen::clock::SystemClock;
-use menshen::store::{Destination, Options, Store};
+use menshen::store::{Destination, Options, PictureKind, Record, Store};
 
 use process::{Agent, prepared};
 use site::Site;
@@ -111,11 +111,16 @@ fn nothing_acknowledged_is_lost_and_nothing_is_reported_under_two_sequences() {
     for (seq, passages) in &reports {
         assert_eq!(passages.len(), 1, "sequence {seq} was used for several passages: {passages:?}");
     }
-    for (passage, seqs) in &sequences {
-        assert_eq!(seqs.len(), 1, "the passage {passage:?} was reported under several sequences: {seqs:?}");
+    // Two cuts within a second can show the same frame to two runs: such passages look alike, and are two.
+    let reported: BTreeMap<_, _> =
+        sequences.into_iter().map(|(passage, sequences)| (passage, sequences.len())).collect();
+    let mut stored: BTreeMap<(String, String, String), usize> = BTreeMap::new();
+    let records = store.list_records(None, 1_000_000).unwrap();
+    for record in &records {
+        *stored.entry(passage(&store, record)).or_default() += 1;
     }
-    let records = count(&store);
-    assert_eq!(reports.len(), records, "each record has its own sequence, and each was reported");
+    assert_eq!(reported, stored, "each record was reported, under one sequence of its own");
+    let records = records.len();
     site.assert_proper();
     println!(
         "{cuts} cuts: {} people acknowledged, {} openings seen, {records} records, all there",
@@ -135,6 +140,12 @@ fn agent_outbox_is_empty(site: &Site) -> bool {
     Store::open_read_only(&options).unwrap().outbox_len(Destination::Qyzn).unwrap() == 0
 }
 
-fn count(store: &Store) -> usize {
-    store.list_records(None, 1_000_000).unwrap().len()
+/// What a report tells of a record: its local time, the person, the picture.
+fn passage(store: &Store, record: &Record) -> (String, String, String) {
+    let facts = &record.facts;
+    let offset = jiff::tz::Offset::from_seconds(facts.utc_offset_s).unwrap();
+    let snaptime = offset.to_datetime(facts.at).strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let person = facts.person.as_ref().map(|person| person.id.clone()).unwrap_or_default();
+    let picture = store.record_picture(record.id, PictureKind::Snap).unwrap().unwrap();
+    (snaptime, person, format!("{:x}", md5::compute(picture)))
 }
