@@ -18,7 +18,7 @@ use super::{NewPicture, PeopleChange, PersonPatch};
 use crate::access::{Person, PersonKey};
 use crate::error::{Error, Kind, Result};
 use crate::event::Events;
-use crate::store::{GalleryChange, NewFace, Pending, Store};
+use crate::store::{FACES_PER_PERSON, GalleryChange, NewFace, Pending, Store};
 use crate::vision::Models;
 use crate::vision::enrolment::Examiner;
 
@@ -27,9 +27,6 @@ const UNDER_WAY: usize = 64;
 
 /// How long a worker keeps its models after its last picture.
 const IDLE: Duration = Duration::from_secs(20);
-
-/// The largest number of pictures of one person (QYZN 4.3.7: 最多支持 3 张).
-pub const FACES_PER_PERSON: usize = 3;
 
 /// The handle. Cheap to clone.
 #[derive(Clone)]

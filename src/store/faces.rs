@@ -12,7 +12,7 @@ use crate::access::{Origin, PersonKey};
 use crate::error::{Error, Kind, Result};
 
 /// Faces of one person (QYZN 4.3.1).
-pub(super) const FACES: usize = 3;
+pub const FACES_PER_PERSON: usize = 3;
 /// Largest picture and template, in bytes: what `put_face` takes, not what is sensible.
 const PICTURE_BYTES: usize = 16 << 20;
 const TEMPLATE_BYTES: usize = 64 << 10;
@@ -166,10 +166,10 @@ impl Store {
 
 /// What can be said of new faces without the store.
 pub(super) fn check_new_faces(faces: &[NewFace]) -> Result<()> {
-    if faces.len() > FACES {
+    if faces.len() > FACES_PER_PERSON {
         return Err(Error::new(
             Kind::Input,
-            format!("a person has at most {FACES} faces, not {}", faces.len()),
+            format!("a person has at most {FACES_PER_PERSON} faces, not {}", faces.len()),
         ));
     }
     let mut ids = HashSet::new();
@@ -259,10 +259,10 @@ pub(super) fn put(
             let faces: i64 = db
                 .prepare_cached("SELECT count(*) FROM faces WHERE person = ?1")?
                 .query_row([person.0], |row| row.get(0))?;
-            if faces >= FACES as i64 {
+            if faces >= FACES_PER_PERSON as i64 {
                 return Err(Error::new(
                     Kind::Input,
-                    format!("the person has {FACES} faces already; remove one first"),
+                    format!("the person has {FACES_PER_PERSON} faces already; remove one first"),
                 ));
             }
         }

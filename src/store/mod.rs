@@ -38,6 +38,7 @@ mod upgrade;
 mod writer;
 
 pub use check::{CheckReport, Done, Finding, check};
+pub use faces::FACES_PER_PERSON;
 pub use types::*;
 
 use seal::{KEY_CHECK, KeySource, Place, Seal};

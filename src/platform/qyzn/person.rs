@@ -13,8 +13,8 @@ use crate::access::{
     ExtendedSchedule, Origin, PassMode, Periods, Person, PersonKey, PersonKind, Schedule, SimpleSchedule,
 };
 use crate::error::{Error, Kind, Result};
-use crate::gate::enrol::FACES_PER_PERSON;
 use crate::gate::{Gate, NewPicture, PeopleChange, PersonPatch};
+use crate::store::FACES_PER_PERSON;
 
 /// Most bytes of an id or a number; the document has 8 to 32.
 const LONGEST_ID: usize = 64;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::{Bound, Origin, Person, PersonKey, PersonKind, Schedule};
 use crate::error::{Error, Kind, Result};
 use crate::gate::NewPicture;
-use crate::gate::enrol::FACES_PER_PERSON;
+use crate::store::FACES_PER_PERSON;
 
 /// Longest id, in bytes: the ids of the faces are made of it and have at most 64.
 const ID_BYTES: usize = 60;
