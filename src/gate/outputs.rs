@@ -78,6 +78,8 @@ fn payload(settings: &WiegandSettings, person: &Person) -> Option<String> {
     match settings.payload {
         Payload::Nothing => None,
         Payload::PersonId => Some(person.key.id.clone()),
+        // Without a template there is nothing of its own to send.
+        Payload::Custom => None,
         Payload::CardNumber => person.card.clone().filter(|card| !card.is_empty()),
     }
 }
