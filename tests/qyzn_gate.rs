@@ -2,137 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 mod support {
+    pub mod gate;
     pub mod vision;
 }
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
-
-use base64::Engine as _;
-use menshen::access::{Origin, PersonKey, PersonKind, Reason};
-use menshen::clock::SystemClock;
-use menshen::device::relay::SimulatedRelay;
-use menshen::event::{Event, Events};
-use menshen::gate::settings::Settings;
-use menshen::gate::{Gate, Parts};
-use menshen::platform::qyzn;
+use menshen::access::{Origin, PersonKey};
+use menshen::config;
 use menshen::simulate::qyzn::Platform;
-use menshen::store::{Destination, NewRecord, Options, PictureKind, RecordFacts, RecordResult, Store};
-use menshen::text::Language;
-use menshen::{config, vision};
+use menshen::store::{Destination, Options, Store};
 use serde_json::{Value, json};
-use support::vision::{bytes, models_dir};
-use tokio::sync::{broadcast, watch};
-
-/// A gate that runs until it is stopped.
-struct Running {
-    gate: Gate,
-    store: Store,
-    relay: SimulatedRelay,
-    events: broadcast::Receiver<Arc<Event>>,
-    stop: watch::Sender<bool>,
-    link: tokio::task::JoinHandle<menshen::Result<()>>,
-}
-
-impl Running {
-    fn start(data_dir: &Path, server: std::net::SocketAddr) -> Self {
-        let clock: menshen::clock::SharedClock = Arc::new(SystemClock);
-        let events = Events::new(Arc::clone(&clock));
-        let options = Options { data_dir: data_dir.to_owned(), config: config::Store::default() };
-        let store = Store::open(&options, Arc::clone(&clock)).unwrap();
-        let relay = SimulatedRelay::default();
-        let (_, heard) = events.subscribe(u64::MAX);
-        let (gate, _eyes, _ending) = Gate::start(Parts {
-            clock,
-            events,
-            store: store.clone(),
-            config: config::Gate::default(),
-            vision: config::Vision { models_dir: models_dir(), ..config::Vision::default() },
-            settings: Settings::default(),
-            language: Language::Chinese,
-            destinations: vec![Destination::Qyzn],
-            relay: Some(Box::new(relay.clone())),
-            wiegand: None,
-            models: vision::Models::open(&models_dir(), "auto").unwrap(),
-        })
-        .unwrap();
-        let (stop, stopped) = watch::channel(false);
-        let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
-        let config = config::Qyzn {
-            server: server.to_string(),
-            heartbeat_s: 25,
-            request_timeout_s: 20,
-            body_limit_mib: 16,
-        };
-        let link = tokio::spawn(qyzn::run(gate.clone(), terminal, config, stopped));
-        Self { gate, store, relay, events: heard, stop, link }
-    }
-
-    async fn event(&mut self, wanted: impl Fn(&Event) -> bool) -> Arc<Event> {
-        tokio::time::timeout(Duration::from_secs(60), async {
-            loop {
-                let event = self.events.recv().await.unwrap();
-                if wanted(&event) {
-                    return event;
-                }
-            }
-        })
-        .await
-        .expect("the event comes")
-    }
-
-    /// As a passage does: a record on the disk, and the word of it.
-    async fn record(&self, name: &str, picture: &[u8]) {
-        let facts = RecordFacts {
-            at: "2026-03-02T04:00:00Z".parse().unwrap(),
-            utc_offset_s: 28_800,
-            person: Some(PersonKey::new(Origin::Qyzn, "100001")),
-            face_id: Some("3000004".into()),
-            name: name.into(),
-            person_kind: PersonKind::White,
-            id_number: None,
-            card: None,
-            score: Some(93.2),
-            liveness: None,
-            result: RecordResult::Granted,
-            reason: Reason::Granted,
-            opened: true,
-            latency_ms: 100,
-            body_temp: None,
-        };
-        let record = NewRecord {
-            facts,
-            pictures: vec![(PictureKind::Snap, picture.to_vec())],
-            destinations: vec![Destination::Qyzn],
-            spend: None,
-        };
-        let id = self.store.append_record(record).await.unwrap();
-        self.gate.events().send("record", json!({ "id": id, "state": "stored" }));
-    }
-
-    async fn stop(self) {
-        self.stop.send(true).unwrap();
-        self.link.await.unwrap().unwrap();
-        let store = self.store;
-        drop(self.gate);
-        tokio::task::spawn_blocking(move || store.close()).await.unwrap();
-    }
-}
-
-async fn platform() -> (Platform, std::net::SocketAddr) {
-    let platform = Platform::default();
-    let address = platform.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    (platform, address)
-}
-
-fn base64(bytes: &[u8]) -> String {
-    base64::engine::general_purpose::STANDARD.encode(bytes)
-}
-
-fn person(id: &str) -> Value {
-    json!({"personId": id, "personCode": id, "name": "张三", "type": 1})
-}
+use support::gate::{Running, base64, person, platform};
+use support::vision::bytes;
 
 async fn result(platform: &Platform, message: &str, data: Value) -> i64 {
     platform.request(message, data).await.unwrap()["result"].as_i64().unwrap()
