@@ -182,6 +182,8 @@ pub struct Gate {
     pub liveness_within_ms: u64,
     /// Seconds between two passages of one person.
     pub min_interval_s: u64,
+    /// Seconds in which a platform that opens by its answer must take a record; then it counts as gone.
+    pub platform_timeout_s: u64,
     /// What to do when a record cannot be stored.
     pub on_store_failure: OnStoreFailure,
 }
@@ -193,6 +195,7 @@ impl Default for Gate {
             stranger_after_ms: 1000,
             liveness_within_ms: 3000,
             min_interval_s: 3,
+            platform_timeout_s: 5,
             on_store_failure: OnStoreFailure::Open,
         }
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::sighting::{self, Compared, Sighting, Snap, VisibleFace};
+use super::identify::identify;
+use super::sighting::{self, Sighting, Snap, VisibleFace};
 use super::{Gallery, Inner, LiveFrame};
 use crate::config;
 use crate::device::camera;
@@ -15,13 +16,12 @@ use crate::error::{Kind, Result};
 use crate::frame::Frame;
 use crate::store::{FaceRow, PersonRow};
 use crate::vision::calibration::Calibration;
-use crate::vision::gallery::Found;
 use crate::vision::liveness::Level;
 use crate::vision::quality::QualityFault;
 use crate::vision::track::TrackId;
 use crate::vision::watch::{LookParams, SeenFace, Watcher};
 
-type Seen = SeenFace<FaceRow, PersonRow>;
+pub(super) type Seen = SeenFace<FaceRow, PersonRow>;
 
 /// Between two attempts to open a camera that is not there.
 const REOPEN: Duration = Duration::from_secs(1);
@@ -219,7 +219,7 @@ fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Resul
         .iter()
         .map(|face| VisibleFace {
             track: visitor(eyes.run, face.track),
-            compared: compare(eyes, face, threshold),
+            compared: identify(eyes, face, threshold),
             liveness: face.liveness,
             judgement: face.judgement,
         })
@@ -234,24 +234,6 @@ fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Resul
         tracing::warn!(camera = index, "the sessions are behind: a look was dropped");
     }
     Ok(Arc::into_inner(frame).map(Frame::into_data))
-}
-
-fn compare(eyes: &Eyes, face: &Seen, threshold: f32) -> Compared {
-    if !face.searched {
-        return Compared::Not;
-    }
-    let Some(Found { best, runner_up }) = &face.found else {
-        return Compared::Stranger { score: 0.0 };
-    };
-    let score = eyes.calibration.score(best.cosine);
-    if score < threshold {
-        return Compared::Stranger { score };
-    }
-    let next = runner_up.as_ref().map_or(0.0, |hit| eyes.calibration.score(hit.cosine));
-    if score - next < eyes.ambiguity_margin {
-        return Compared::Ambiguous { score };
-    }
-    Compared::Person { face: best.face, person: best.person, score }
 }
 
 /// The name of a track that no other camera and no earlier run has given.

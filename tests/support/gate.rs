@@ -88,6 +88,7 @@ impl Running {
             utc_offset_s: 28_800,
             person: Some(PersonKey::new(Origin::Qyzn, "100001")),
             face_id: Some("3000004".into()),
+            also: Vec::new(),
             name: name.into(),
             person_kind: PersonKind::White,
             id_number: None,
@@ -104,7 +105,7 @@ impl Running {
             facts,
             pictures: vec![(PictureKind::Snap, picture.to_vec())],
             destinations: vec![Destination::Qyzn],
-            spend: None,
+            spend: false,
         };
         let id = self.store.append_record(record).await.unwrap();
         self.gate.events().send("record", json!({ "id": id, "state": "stored" }));
