@@ -11,12 +11,12 @@
 use std::cmp::Ordering;
 
 use super::sighting::Compared;
-use super::watch::{Eyes, Seen};
+use super::watch::Eyes;
 use crate::access::{Origin, Person};
 use crate::error::Result;
-use crate::vision::gallery::{Found, Hit};
-
 use crate::store::{FaceRow, PersonRow};
+use crate::vision::gallery::{self, Hit};
+use crate::vision::template::Template;
 
 /// How far above the threshold, in score, two enrolled faces must be alike to be one person's whose name differs.
 const CLEARLY_ALIKE: f32 = 8.0;
@@ -24,12 +24,12 @@ const CLEARLY_ALIKE: f32 = 8.0;
 /// One for each origin can be the same human being.
 const MOST_KNOWN: usize = 3;
 
-/// Who it is, by the threshold in force.
-pub(super) fn identify(eyes: &Eyes, seen: &Seen, threshold: f32) -> Compared {
-    if !seen.searched {
-        return Compared::Not;
-    }
-    let Some(Found { best, runner_up }) = &seen.found else {
+/// The nearest of all enrolled people, or of those who are left.
+type Found = gallery::Found<FaceRow, PersonRow>;
+
+/// Who it is, by the threshold in force. `found` is what the gallery answered to `template`.
+pub(super) fn identify(eyes: &Eyes, template: &Template, found: Option<&Found>, threshold: f32) -> Compared {
+    let Some(Found { best, runner_up }) = found else {
         return Compared::Stranger { score: 0.0 };
     };
     let score = eyes.calibration.score(best.cosine);
@@ -39,7 +39,7 @@ pub(super) fn identify(eyes: &Eyes, seen: &Seen, threshold: f32) -> Compared {
     let mut also = Vec::new();
     let mut next = *runner_up;
     if next.as_ref().is_some_and(|next| eyes.calibration.score(next.cosine) >= threshold) {
-        match known_elsewhere(eyes, seen, threshold, best, next) {
+        match known_elsewhere(eyes, template, threshold, best, next) {
             Ok(known) => (also, next) = known,
             // Who looks alike is then ambiguous, as if nothing were known of them.
             Err(error) => tracing::error!(%error, "people who look alike could not be read"),
@@ -57,16 +57,14 @@ type Rows = Vec<(FaceRow, PersonRow)>;
 /// The rows of the same human being under other platforms, and who is next besides all of them.
 fn known_elsewhere(
     eyes: &Eyes,
-    seen: &Seen,
+    template: &Template,
     threshold: f32,
     best: &Hit<FaceRow, PersonRow>,
     mut next: Option<Hit<FaceRow, PersonRow>>,
 ) -> Result<(Rows, Option<Hit<FaceRow, PersonRow>>)> {
     let store = &eyes.gate.store;
     let mut also = Rows::new();
-    let (Some(template), Some(named)) = (&seen.template, store.person_by_row(best.person)?) else {
-        return Ok((also, next));
-    };
+    let Some(named) = store.person_by_row(best.person)? else { return Ok((also, next)) };
     let mut people = vec![(best.face, named)];
     let mut apart = vec![best.person];
     while people.len() < MOST_KNOWN

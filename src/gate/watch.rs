@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::identify::identify;
-use super::sighting::{self, Sighting, Snap, VisibleFace};
+use super::sighting::{self, Compared, Sighting, Snap, VisibleFace};
 use super::{Gallery, Inner, LiveFrame};
 use crate::config;
 use crate::device::camera;
@@ -21,7 +21,7 @@ use crate::vision::quality::QualityFault;
 use crate::vision::track::TrackId;
 use crate::vision::watch::{LookParams, SeenFace, Watcher};
 
-pub(super) type Seen = SeenFace<FaceRow, PersonRow>;
+type Seen = SeenFace<FaceRow, PersonRow>;
 
 /// Between two attempts to open a camera that is not there.
 const REOPEN: Duration = Duration::from_secs(1);
@@ -219,7 +219,10 @@ fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Resul
         .iter()
         .map(|face| VisibleFace {
             track: visitor(eyes.run, face.track),
-            compared: identify(eyes, face, threshold),
+            compared: match &face.template {
+                Some(template) if face.searched => identify(eyes, template, face.found.as_ref(), threshold),
+                _ => Compared::Not,
+            },
             liveness: face.liveness,
             judgement: face.judgement,
         })
