@@ -1,6 +1,7 @@
 //! The runtime of the gate, and the only place where cameras, models, rules, store and outputs meet.
 //! [`Gate`] is what platforms and services hold of it.
 
+mod announce;
 pub mod enrol;
 pub mod outputs;
 mod passage;
