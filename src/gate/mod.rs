@@ -10,6 +10,7 @@ mod reenrol;
 mod sessions;
 pub mod settings;
 mod sighting;
+pub mod template;
 #[cfg(test)]
 mod tests;
 mod watch;
