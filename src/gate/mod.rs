@@ -1,6 +1,7 @@
 //! The runtime of the gate, and the only place where cameras, models, rules, store and outputs meet.
 //! [`Gate`] is what platforms and services hold of it.
 
+mod announce;
 pub mod enrol;
 mod identify;
 pub mod outputs;
@@ -10,6 +11,7 @@ mod reenrol;
 mod sessions;
 pub mod settings;
 mod sighting;
+pub mod template;
 #[cfg(test)]
 mod tests;
 mod watch;
