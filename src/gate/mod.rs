@@ -150,7 +150,7 @@ pub struct Parts {
     pub settings: Settings,
     /// Language of the texts for visitors.
     pub language: Language,
-    /// Who is told about records.
+    /// Who is told about records, besides HTTP push, which the settings switch on and off.
     pub destinations: Vec<Destination>,
     /// The relay.
     pub relay: Option<Box<dyn Relay>>,

@@ -9,7 +9,7 @@ use super::Inner;
 use super::identify::same_on_paper;
 use super::settings::Settings;
 use crate::access::{Credential, FaceMatch, Known, Liveness, Opens, Person, PersonKey, PersonKind, Reason};
-use crate::store::{AlsoKnown, NewRecord, PictureKind, RecordFacts, RecordResult};
+use crate::store::{AlsoKnown, Destination, NewRecord, PictureKind, RecordFacts, RecordResult};
 
 /// A verdict and how it came about.
 pub(super) struct Happened {
@@ -134,6 +134,13 @@ fn result(number: Option<u8>) -> RecordResult {
     }
 }
 
+/// Who is told of a record that is made now: the platforms of the configuration, and HTTP push while the settings
+/// have it.
+fn destinations(gate: &Inner, settings: &Settings) -> Vec<Destination> {
+    let push = settings.push.enabled.then_some(Destination::HttpPush);
+    gate.destinations.iter().copied().chain(push).collect()
+}
+
 /// The record of a verdict.
 pub(super) fn compose(
     gate: &Inner,
@@ -188,11 +195,12 @@ pub(super) fn compose(
         opened,
         latency_ms: crate::clock::millis_between(happened.captured.into_std(), std::time::Instant::now()),
         body_temp: None,
+        credentials: happened.credentials().into_iter().map(str::to_owned).collect(),
     };
     NewRecord {
         facts,
         pictures: snap.map(|jpeg| (PictureKind::Snap, jpeg)).into_iter().collect(),
-        destinations: gate.destinations.clone(),
+        destinations: destinations(gate, settings),
         spend: person.is_some() && opened,
     }
 }
