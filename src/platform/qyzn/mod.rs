@@ -21,6 +21,7 @@ pub mod link;
 pub mod person;
 pub mod record;
 pub mod records;
+pub mod requests;
 pub mod time;
 mod writer;
 
@@ -36,12 +37,15 @@ use crate::gate::Gate;
 use crate::tls::{self, Stream, Trust};
 use duties::Duties;
 use link::{Identity, Link, Options};
+use requests::Requests;
 
-/// Keeps the gate's link to its platform until `stopped` turns true.
+/// Keeps the gate's link to its platform until `stopped` turns true. What others ask of the platform with
+/// `requests`, or with a clone of it, goes over this link while it is up.
 pub async fn run(
     gate: Gate,
     terminal: crate::config::Terminal,
     config: crate::config::Qyzn,
+    requests: Requests,
     stopped: watch::Receiver<bool>,
 ) -> Result<()> {
     let identity = Identity {
@@ -52,7 +56,7 @@ pub async fn run(
     };
     let duties = Arc::new(Duties::new(gate, identity, terminal.language));
     let wake = Arc::clone(&duties);
-    let (link, _requests) = Link::new(duties, Options::new(&config));
+    let link = Link::serving(duties, Options::new(&config), &requests);
     let secure = match config.tls {
         true => Some(tls::client(&Trust::of(&config.pinned_certificate))?),
         false => None,
