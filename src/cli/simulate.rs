@@ -30,6 +30,10 @@ enum What {
     ///
     /// Exit codes: 0 the terminals kept to the document and the script was fulfilled, 1 not.
     Qyzn(Qyzn),
+    /// A server that records are pushed to over HTTP: verifies signatures and fields, prints what came
+    ///
+    /// Exit codes: 0 all requests were as docs/platforms.md lays them down, 1 not.
+    HttpPush(super::http_push::Args),
 }
 
 #[derive(clap::Args)]
@@ -79,13 +83,17 @@ quit                          ends";
 
 /// Runs a simulator until it is stopped.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let What::Qyzn(args) = &args.what;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context(|| "the runtime cannot be started")?;
-    let code = runtime.block_on(qyzn(args));
+    let code = runtime.block_on(async {
+        match &args.what {
+            What::Qyzn(args) => qyzn(args).await,
+            What::HttpPush(args) => super::http_push::run(args).await,
+        }
+    });
     // The standard input is read on a thread that only a line ends.
     runtime.shutdown_background();
     code

@@ -180,6 +180,7 @@ struct Inner {
     language: Language,
     destinations: Vec<Destination>,
     settings: ArcSwap<Settings>,
+    settings_changed: latest::Sender<()>,
     /// One change of settings at a time.
     changing: Mutex<()>,
     live: latest::Sender<Option<LiveFrame>>,
@@ -265,6 +266,7 @@ impl Gate {
             language: parts.language,
             destinations: parts.destinations,
             settings: ArcSwap::from_pointee(settings),
+            settings_changed: latest::channel(()).0,
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
@@ -308,6 +310,11 @@ impl Gate {
         self.inner.settings.load_full()
     }
 
+    /// Changes whenever settings have been changed, after they are in force.
+    pub fn settings_changes(&self) -> latest::Receiver<()> {
+        self.inner.settings_changed.subscribe()
+    }
+
     /// Changes settings: `change` edits a copy, which is checked, stored and then put in force.
     /// Nothing changes on an error.
     pub async fn change_settings(
@@ -330,6 +337,7 @@ impl Gate {
         let text = serde_json::Value::Object(stored).to_string();
         inner.store.put_setting(SETTINGS_ROW, text).await?;
         inner.settings.store(Arc::new(new));
+        inner.settings_changed.send_replace(());
         Ok(())
     }
 

@@ -1,3 +1,4 @@
 //! Clients of platforms.
 
+pub mod http_push;
 pub mod qyzn;

@@ -36,6 +36,11 @@ pub struct Running {
 
 impl Running {
     pub fn start(data_dir: &Path, server: std::net::SocketAddr) -> Self {
+        Self::start_at(data_dir, config::Qyzn::new(server.to_string()))
+    }
+
+    /// The same at a platform that is configured otherwise.
+    pub fn start_at(data_dir: &Path, config: config::Qyzn) -> Self {
         let clock: menshen::clock::SharedClock = Arc::new(SystemClock);
         let events = Events::new(Arc::clone(&clock));
         let options = Options { data_dir: data_dir.to_owned(), config: config::Store::default() };
@@ -58,7 +63,6 @@ impl Running {
         .unwrap();
         let (stop, stopped) = watch::channel(false);
         let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
-        let config = config::Qyzn::new(server.to_string());
         let requests = Requests::default();
         let link = tokio::spawn(qyzn::run(gate.clone(), terminal, config, requests.clone(), stopped));
         Self { gate, store, relay, events: heard, requests, stop, link }
@@ -80,6 +84,11 @@ impl Running {
 
     /// As a passage does: a record on the disk, and the word of it.
     pub async fn record(&self, name: &str, picture: &[u8]) {
+        self.record_for(name, picture, &[Destination::Qyzn]).await;
+    }
+
+    /// The same, for whom it is named.
+    pub async fn record_for(&self, name: &str, picture: &[u8], destinations: &[Destination]) {
         let facts = RecordFacts {
             at: "2026-03-02T04:00:00Z".parse().unwrap(),
             utc_offset_s: 28_800,
@@ -102,7 +111,7 @@ impl Running {
         let record = NewRecord {
             facts,
             pictures: vec![(PictureKind::Snap, picture.to_vec())],
-            destinations: vec![Destination::Qyzn],
+            destinations: destinations.to_vec(),
             spend: false,
         };
         let id = self.store.append_record(record).await.unwrap();
