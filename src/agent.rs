@@ -13,6 +13,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::event::Events;
 use crate::gate::{Eyes, Gate, Parts};
 use crate::store::{self, Destination, Store};
+use crate::update::Updates;
 use crate::vision::Models;
 use crate::{device, platform, service};
 
@@ -73,13 +74,20 @@ async fn run_parts(config: Config) -> Result<()> {
     drop(eyes);
     let mut parts = Vec::new();
     let requests = platform::qyzn::requests::Requests::default();
+    let updates = Updates::new(&config.update, &config.terminal.data_dir, &events);
     if let Some(qyzn) = &config.platform.qyzn {
         let (gate, terminal, qyzn, requests, stopped) =
             (gate.clone(), config.terminal.clone(), qyzn.clone(), requests.clone(), stopped.clone());
         parts.push(supervise("platform.qyzn", events.clone(), stopped.clone(), move || {
-            let (gate, terminal, qyzn, requests, stopped) =
-                (gate.clone(), terminal.clone(), qyzn.clone(), requests.clone(), stopped.clone());
-            async move { platform::qyzn::run(gate, terminal, qyzn, requests, stopped).await }
+            let (gate, terminal, qyzn, requests, updates, stopped) = (
+                gate.clone(),
+                terminal.clone(),
+                qyzn.clone(),
+                requests.clone(),
+                updates.clone(),
+                stopped.clone(),
+            );
+            async move { platform::qyzn::run(gate, terminal, qyzn, requests, updates, stopped).await }
         }));
     }
     parts.push(push(&gate, &config, &events, &stopped));

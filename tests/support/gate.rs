@@ -17,6 +17,7 @@ use menshen::platform::qyzn::{self, requests::Requests};
 use menshen::simulate::qyzn::Platform;
 use menshen::store::{Destination, NewRecord, Options, PictureKind, RecordFacts, RecordResult, Store};
 use menshen::text::Language;
+use menshen::update::Updates;
 use menshen::{config, vision};
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, watch};
@@ -41,12 +42,26 @@ impl Running {
 
     /// The same at a platform that is configured otherwise.
     pub fn start_at(data_dir: &Path, config: config::Qyzn) -> Self {
+        Self::start_with(data_dir, config, |events| {
+            let update =
+                config::Update { allow_unsigned: true, installer: "sim".into(), ..Default::default() };
+            Updates::new(&update, data_dir, events)
+        })
+    }
+
+    /// The same with upgrades of its own.
+    pub fn start_with(
+        data_dir: &Path,
+        config: config::Qyzn,
+        updates: impl FnOnce(&Events) -> Updates,
+    ) -> Self {
         let clock: menshen::clock::SharedClock = Arc::new(SystemClock);
         let events = Events::new(Arc::clone(&clock));
         let options = Options { data_dir: data_dir.to_owned(), config: config::Store::default() };
         let store = Store::open(&options, Arc::clone(&clock)).unwrap();
         let relay = SimulatedRelay::default();
         let (_, heard) = events.subscribe(u64::MAX);
+        let updates = updates(&events);
         let (gate, _eyes, _ending) = Gate::start(Parts {
             clock,
             events,
@@ -64,7 +79,8 @@ impl Running {
         let (stop, stopped) = watch::channel(false);
         let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
         let requests = Requests::default();
-        let link = tokio::spawn(qyzn::run(gate.clone(), terminal, config, requests.clone(), stopped));
+        let link =
+            tokio::spawn(qyzn::run(gate.clone(), terminal, config, requests.clone(), updates, stopped));
         Self { gate, store, relay, events: heard, requests, stop, link }
     }
 

@@ -11,12 +11,13 @@ use super::code::{self, Answer};
 use super::json::Fields;
 use super::link::{Account, Command, Duty, Handler, Identity, Lane, State, Work, random_u32};
 use super::records::OutgoingRecord;
-use super::{config, door, person, record};
+use super::{config, door, person, record, upgrade};
 use crate::clock::Moment;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate::Gate;
 use crate::store::{Destination, OutboxId, PictureKind, RecordId, Store};
 use crate::text::Language;
+use crate::update::Updates;
 
 /// Where the store keeps the account.
 const ACCOUNT: &str = "qyzn.account";
@@ -33,6 +34,7 @@ pub fn duty(message: &str) -> Option<Duty> {
         "config_system" | "online_open_door" | "online_openDoor" => (Lane::Settings, true),
         "get_configs" => (Lane::Settings, false),
         "open_door" | "record_clear" => (Lane::Free, true),
+        "device_upgrade" => (Lane::Free, true),
         _ => return None,
     };
     Some(Duty { lane, acts })
@@ -43,6 +45,7 @@ pub struct Duties {
     gate: Gate,
     identity: Identity,
     language: Language,
+    updates: Updates,
     base: Arc<OnceCell<u32>>,
     fresh: Arc<Notify>,
     /// The loss of the line has been logged: once is enough for days offline.
@@ -51,11 +54,12 @@ pub struct Duties {
 
 impl Duties {
     /// For one gate and one platform.
-    pub fn new(gate: Gate, identity: Identity, language: Language) -> Self {
+    pub fn new(gate: Gate, identity: Identity, language: Language, updates: Updates) -> Self {
         Self {
             gate,
             identity,
             language,
+            updates,
             base: Arc::default(),
             fresh: Arc::default(),
             lost: AtomicBool::new(false),
@@ -182,6 +186,10 @@ impl Handler for Duties {
             }
             "open_door" => Box::pin(async move { door::open_door(&gate).await }),
             "record_clear" => Box::pin(async move { door::record_clear(&gate).await }),
+            "device_upgrade" => {
+                let updates = self.updates.clone();
+                Box::pin(async move { upgrade::device_upgrade(&updates, &data).await })
+            }
             other => {
                 let answer = Answer::failure(code::NO_COMMAND, format!("there is no command {other}"));
                 Box::pin(async { answer })

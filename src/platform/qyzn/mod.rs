@@ -4,7 +4,7 @@
 //! `writer`, [`answered`] and [`records`] do for it; [`link`] dials again and keeps what must outlive a
 //! connection; [`duties`] is the table of messages and does what they order, one file for each family:
 //! [`person`] (4.3, 4.4), [`door`] (4.5.5, 4.5.6), [`config`](self::config) (4.5.10), [`record`] (4.6.1),
-//! [`time`] (4.6.2).
+//! [`time`] (4.6.2), [`upgrade`] (4.5.2).
 //!
 //! Sequences: records have the upper half of the numbers, by their place in the outbox, so that a record keeps
 //! its sequence for ever; all other requests count through the lower half from a random number on.
@@ -23,6 +23,7 @@ pub mod record;
 pub mod records;
 pub mod requests;
 pub mod time;
+pub mod upgrade;
 mod writer;
 
 use std::io;
@@ -35,17 +36,19 @@ use tokio::sync::watch;
 use crate::error::Result;
 use crate::gate::Gate;
 use crate::tls::{self, Stream, Trust};
+use crate::update::Updates;
 use duties::Duties;
 use link::{Identity, Link, Options};
 use requests::Requests;
 
 /// Keeps the gate's link to its platform until `stopped` turns true. What others ask of the platform with
-/// `requests`, or with a clone of it, goes over this link while it is up.
+/// `requests`, or with a clone of it, goes over this link while it is up. Packages that it orders go to `updates`.
 pub async fn run(
     gate: Gate,
     terminal: crate::config::Terminal,
     config: crate::config::Qyzn,
     requests: Requests,
+    updates: Updates,
     stopped: watch::Receiver<bool>,
 ) -> Result<()> {
     let identity = Identity {
@@ -54,7 +57,7 @@ pub async fn run(
         model: terminal.model.clone(),
         version: format!("V{}", env!("CARGO_PKG_VERSION")),
     };
-    let duties = Arc::new(Duties::new(gate, identity, terminal.language));
+    let duties = Arc::new(Duties::new(gate, identity, terminal.language, updates));
     let wake = Arc::clone(&duties);
     let link = Link::serving(duties, Options::new(&config), &requests);
     let secure = match config.tls {
