@@ -2,5 +2,6 @@
 //! configuration names which (`"sim"`, `"gpio:…"`, `"files:DIR"`); nothing else in the agent can tell.
 
 pub mod camera;
+pub mod reader;
 pub mod relay;
 pub mod wiegand;

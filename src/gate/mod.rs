@@ -4,11 +4,13 @@
 pub mod enrol;
 pub mod outputs;
 mod passage;
+mod presented;
 mod record;
 mod reenrol;
 mod sessions;
 pub mod settings;
 mod sighting;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -24,6 +26,7 @@ use tokio::task::JoinHandle;
 use crate::access::{FaceMatch, Origin, Person, PersonKey};
 use crate::clock::{Moment, SharedClock};
 use crate::config;
+use crate::device::reader::Readers;
 use crate::device::relay::Relay;
 use crate::device::wiegand::WiegandOut;
 use crate::error::{Context, Error, Kind, Result};
@@ -36,9 +39,11 @@ use crate::vision::gallery;
 use crate::vision::watch::Watcher;
 use enrol::Enrolment;
 use outputs::{OpenedBy, Opening, Outputs};
+pub use presented::{Document, Presented, QrQuestion};
 use sessions::{Command, Sessions};
 use settings::Settings;
 use sighting::Sighting;
+pub use snapshot::Jpeg;
 
 /// Row of the store that holds the groups a platform has set, as one JSON object.
 const SETTINGS_ROW: &str = "settings";
@@ -153,6 +158,8 @@ pub struct Parts {
     pub relay: Option<Box<dyn Relay>>,
     /// The Wiegand output.
     pub wiegand: Option<Box<dyn WiegandOut>>,
+    /// The readers of what visitors present.
+    pub readers: Readers,
     /// The models, verified.
     pub models: Models,
 }
@@ -182,6 +189,10 @@ struct Inner {
     live: latest::Sender<Option<LiveFrame>>,
     outputs: Outputs,
     settled: Arc<watch::Settled>,
+    snapshots: snapshot::Snapshots,
+    reading: presented::Reading,
+    questions: presented::Questions,
+    readers: Readers,
 }
 
 impl Inner {
@@ -244,6 +255,10 @@ impl Gate {
             live: latest::channel(None).0,
             outputs,
             settled: Arc::default(),
+            snapshots: Default::default(),
+            reading: Default::default(),
+            questions: Default::default(),
+            readers: parts.readers,
         });
         let (sightings, seen) = mpsc::channel(WAITING_LOOKS);
         let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);
@@ -322,11 +337,6 @@ impl Gate {
     /// that comes after the session's time does nothing.
     pub async fn answer_record(&self, record: RecordId, open: bool) -> Result<()> {
         self.command(Command::Answer { record, open }).await
-    }
-
-    /// A card was presented at the gate.
-    pub async fn present_card(&self, number: String) -> Result<()> {
-        self.command(Command::Card { number, at: tokio::time::Instant::now() }).await
     }
 
     async fn command(&self, command: Command) -> Result<()> {

@@ -29,6 +29,18 @@ pub(super) struct Finished {
     pub(super) saved: bool,
     /// Should have passed, and the door did not open.
     pub(super) kept_out: bool,
+    /// A QR code that the platform must weigh.
+    pub(super) asks: Option<Asked>,
+}
+
+/// A QR code that the platform must weigh.
+pub(super) struct Asked {
+    /// What it says.
+    pub(super) content: String,
+    /// The record of its presentation; `None` if the store refused it.
+    pub(super) record: Option<RecordId>,
+    /// Who presented it, where the gate knows.
+    pub(super) person: Option<Arc<Person>>,
 }
 
 /// Record first, then the door: whoever has passed is in the record whatever happens to the power.
@@ -73,7 +85,13 @@ pub(super) async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option
     }
     let opened = opened.unwrap_or(false);
     finished.kept_out = opens_now && !opened;
-    announce(&gate, &happened, finished.record.as_ref().map(|(id, ..)| *id), opened);
+    let record = finished.record.as_ref().map(|(id, ..)| *id);
+    announce(&gate, &happened, record, opened);
+    finished.asks = happened.qr_code().map(|content| Asked {
+        content: content.to_owned(),
+        record,
+        person: happened.person.clone(),
+    });
     finished
 }
 

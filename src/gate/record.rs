@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Inner;
 use super::settings::Settings;
 use crate::access::{Credential, FaceMatch, Liveness, Opens, Person, PersonKind, Reason};
-use crate::store::{NewRecord, PictureKind, RecordFacts, RecordResult};
+use crate::store::{Destination, NewRecord, PictureKind, RecordFacts, RecordResult};
 
 /// A verdict and how it came about.
 pub(super) struct Happened {
@@ -56,6 +56,14 @@ impl Happened {
             .collect()
     }
 
+    /// The QR code that the platform must weigh.
+    pub(super) fn qr_code(&self) -> Option<&str> {
+        self.presented.iter().rev().find_map(|credential| match credential {
+            Credential::Qr { content } if self.reason == Reason::PlatformDecides => Some(content.as_str()),
+            _ => None,
+        })
+    }
+
     fn liveness(&self) -> Option<f32> {
         self.presented.iter().find_map(|credential| match credential {
             Credential::Face(face) => match face.liveness {
@@ -91,6 +99,15 @@ fn result(number: Option<u8>) -> RecordResult {
         Some(3) => RecordResult::OutOfSchedule,
         _ => RecordResult::NoMatch,
     }
+}
+
+/// Who is told. A QR code that the platform weighs is told to it by `qrcode_data`, with its content and its
+/// answer; as `snapshot_face` it would be an unknown visitor, and a second answer would move the door again.
+fn destinations(gate: &Inner, reason: Reason) -> Vec<Destination> {
+    let told_already = |destination: &Destination| {
+        *destination == Destination::Qyzn && reason == Reason::PlatformDecides
+    };
+    gate.destinations.iter().copied().filter(|destination| !told_already(destination)).collect()
 }
 
 /// The record of a verdict.
@@ -143,7 +160,7 @@ pub(super) fn compose(
     NewRecord {
         facts,
         pictures: snap.map(|jpeg| (PictureKind::Snap, jpeg)).into_iter().collect(),
-        destinations: gate.destinations.clone(),
+        destinations: destinations(gate, happened.reason),
         spend: person.filter(|_| opened).map(|person| person.key.clone()),
     }
 }

@@ -3,6 +3,8 @@
 //! One task holds them all. It decides at once and never waits for a disk or a wire: what follows a verdict
 //! (the record, then the door) runs beside it and reports back, so that ten visitors at once do not queue.
 
+mod presented;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -63,6 +65,10 @@ pub(super) enum Command {
     Answer { record: RecordId, open: bool },
     /// A card was presented.
     Card { number: String, at: Instant },
+    /// An identity document was presented.
+    Document { document: Box<super::Document>, at: Instant },
+    /// A QR code was presented.
+    Qr { content: String, at: Instant },
 }
 
 /// A visitor.
@@ -453,6 +459,9 @@ impl Sessions {
                 self.answer(record, open);
             }
         }
+        if let Some(asked) = finished.asks {
+            self.ask_platform(asked);
+        }
         if finished.saved {
             (self.saving, self.save_again) = (false, Instant::now());
             if self.unsaved.is_empty() {
@@ -489,6 +498,8 @@ impl Sessions {
         match command {
             Command::Answer { record, open } => self.answer(record, open),
             Command::Card { number, at } => self.card(number, at),
+            Command::Document { document, at } => self.document(*document, at),
+            Command::Qr { content, at } => self.qr(content, at),
         }
     }
 

@@ -72,6 +72,10 @@ impl Bench {
             live: latest::channel(None).0,
             outputs,
             settled: Arc::default(),
+            snapshots: Default::default(),
+            reading: Default::default(),
+            questions: Default::default(),
+            readers: Readers::default(),
         });
         let (_, events) = events.subscribe(0);
         let mut bench = Self {
@@ -108,6 +112,10 @@ impl Bench {
             live: latest::channel(None).0,
             outputs,
             settled: Arc::default(),
+            snapshots: Default::default(),
+            reading: Default::default(),
+            questions: Default::default(),
+            readers: Readers::default(),
         });
         self.restart();
     }
