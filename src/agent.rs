@@ -62,6 +62,7 @@ async fn run_parts(config: Config) -> Result<()> {
         destinations: config.platform.qyzn.iter().map(|_| Destination::Qyzn).collect(),
         relay: device::relay::open(&config.device.relay)?,
         wiegand: device::wiegand::open(&config.device.wiegand_out)?,
+        readers: device::reader::Readers::open(&config.device)?,
         models,
     })?;
 

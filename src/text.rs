@@ -82,6 +82,16 @@ pub fn door_failed(language: Language) -> &'static str {
     in_language("门未能打开，请联系管理员", "The door could not be opened, please ask for help", language)
 }
 
+/// What a visitor is told whose QR code no platform can weigh.
+pub fn platform_unreachable(language: Language) -> &'static str {
+    in_language("平台无法连接，请稍后再试", "The platform cannot be reached, please try again", language)
+}
+
+/// What a visitor is told whose QR code the platform does not let in.
+pub fn platform_refused(language: Language) -> &'static str {
+    in_language("二维码无效，禁止通行", "This QR code does not open the door", language)
+}
+
 /// What is wrong with a picture that should enrol somebody.
 pub fn picture_fault(fault: PictureFault, language: Language) -> &'static str {
     let (chinese, english) = match fault {

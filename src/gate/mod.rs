@@ -6,11 +6,13 @@ pub mod enrol;
 mod identify;
 pub mod outputs;
 mod passage;
+mod presented;
 mod record;
 mod reenrol;
 mod sessions;
 pub mod settings;
 mod sighting;
+mod snapshot;
 pub mod template;
 #[cfg(test)]
 mod tests;
@@ -27,6 +29,7 @@ use tokio::task::JoinHandle;
 use crate::access::{FaceMatch, Known, Origin, Person, PersonKey, Rules};
 use crate::clock::{Moment, SharedClock};
 use crate::config;
+use crate::device::reader::Readers;
 use crate::device::relay::Relay;
 use crate::device::wiegand::WiegandOut;
 use crate::error::{Context, Error, Kind, Result};
@@ -39,9 +42,11 @@ use crate::vision::gallery;
 use crate::vision::watch::Watcher;
 use enrol::Enrolment;
 use outputs::{OpenedBy, Opening, Outputs};
+pub use presented::{Document, Presented, QrQuestion};
 use sessions::{Command, Sessions};
 use settings::Settings;
 use sighting::Sighting;
+pub use snapshot::Jpeg;
 
 /// Row of the store that holds the groups a platform has set, as one JSON object.
 const SETTINGS_ROW: &str = "settings";
@@ -156,6 +161,8 @@ pub struct Parts {
     pub relay: Option<Box<dyn Relay>>,
     /// The Wiegand output.
     pub wiegand: Option<Box<dyn WiegandOut>>,
+    /// The readers of what visitors present.
+    pub readers: Readers,
     /// The models, verified.
     pub models: Models,
 }
@@ -187,6 +194,10 @@ struct Inner {
     settled: Arc<watch::Settled>,
     /// Whether there is a line to the platform that may open the door.
     platform_reached: AtomicBool,
+    snapshots: snapshot::Snapshots,
+    reading: presented::Reading,
+    questions: presented::Questions,
+    readers: Readers,
 }
 
 impl Inner {
@@ -270,6 +281,10 @@ impl Gate {
             outputs,
             settled: Arc::default(),
             platform_reached: AtomicBool::new(false),
+            snapshots: Default::default(),
+            reading: Default::default(),
+            questions: Default::default(),
+            readers: parts.readers,
         });
         let (sightings, seen) = mpsc::channel(WAITING_LOOKS);
         let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);
@@ -359,11 +374,6 @@ impl Gate {
             // If so much waits that this has no room, the visitors' own time-outs do the same a little later.
             let _ = self.commands.try_send(Command::PlatformLost);
         }
-    }
-
-    /// A card was presented at the gate.
-    pub async fn present_card(&self, number: String) -> Result<()> {
-        self.command(Command::Card { number, at: tokio::time::Instant::now() }).await
     }
 
     async fn command(&self, command: Command) -> Result<()> {

@@ -29,6 +29,18 @@ pub(super) struct Finished {
     pub(super) saved: bool,
     /// Should have passed, and the door did not open.
     pub(super) kept_out: bool,
+    /// A QR code that the platform must weigh.
+    pub(super) asks: Option<Asked>,
+}
+
+/// A QR code that the platform must weigh.
+pub(super) struct Asked {
+    /// What it says.
+    pub(super) content: String,
+    /// The record of its presentation; `None` if the store refused it.
+    pub(super) record: Option<RecordId>,
+    /// Who presented it, where the gate knows.
+    pub(super) person: Option<Arc<Person>>,
 }
 
 /// What the sessions keep of a record while its platform may still answer it.
@@ -64,10 +76,12 @@ pub(super) async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option
         let mut new = record::compose(&gate, &settings, &happened, opens_now, snap);
         match gate.store.append_record(new.clone()).await {
             Ok(id) => {
-                let asks = (happened.opens == Some(Opens::Platform)).then(|| {
-                    let by_itself = settings.rules.remote.mode == RemoteMode::RemoteWhenOnline;
-                    let weighed = happened.reason != Reason::PlatformDecides;
-                    if by_itself && weighed { WithoutAnswer::Open } else { WithoutAnswer::StayShut }
+                // A QR code is asked about by itself, not by its record.
+                let by_record =
+                    happened.opens == Some(Opens::Platform) && happened.reason != Reason::PlatformDecides;
+                let asks = by_record.then_some(match settings.rules.remote.mode {
+                    RemoteMode::RemoteWhenOnline => WithoutAnswer::Open,
+                    RemoteMode::Local | RemoteMode::Remote => WithoutAnswer::StayShut,
                 });
                 let person = happened.person.clone();
                 finished.record = Some(Stored { record: id, opened: opens_now, person, asks });
@@ -94,6 +108,12 @@ pub(super) async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option
     }
     let opened = opened.unwrap_or(false);
     finished.kept_out = opens_now && !opened;
-    announce(&gate, &happened, finished.record.as_ref().map(|stored| stored.record), opened);
+    let record = finished.record.as_ref().map(|stored| stored.record);
+    announce(&gate, &happened, record, opened);
+    finished.asks = happened.qr_code().map(|content| Asked {
+        content: content.to_owned(),
+        record,
+        person: happened.person.clone(),
+    });
     finished
 }

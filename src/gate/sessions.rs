@@ -3,6 +3,8 @@
 //! One task holds them all. It decides at once and never waits for a disk or a wire: what follows a verdict
 //! (the record, then the door) runs beside it and reports back, so that ten visitors at once do not queue.
 
+mod presented;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use super::record::{self, Happened};
 use super::sighting::{Compared, Sighting, Snap, VisibleFace};
 use crate::access::{
     Credential, CredentialKind, FaceCredential, FaceMatch, LastPassage, Liveness, Opens, Person, PersonKey,
-    PersonKind, Reason, Verdict, known_as, subject, weigh,
+    Reason, Verdict, known_as, subject, weigh,
 };
 use crate::store::{NewRecord, PersonRow, RecordId};
 use crate::text;
@@ -66,6 +68,10 @@ pub(super) enum Command {
     PlatformLost,
     /// A card was presented.
     Card { number: String, at: Instant },
+    /// An identity document was presented.
+    Document { document: Box<super::Document>, at: Instant },
+    /// A QR code was presented.
+    Qr { content: String, at: Instant },
 }
 
 /// A visitor.
@@ -460,6 +466,9 @@ impl Sessions {
                 self.answer(record, open);
             }
         }
+        if let Some(asked) = finished.asks {
+            self.ask_platform(asked);
+        }
         if finished.saved {
             (self.saving, self.save_again) = (false, Instant::now());
             if self.unsaved.is_empty() {
@@ -504,6 +513,8 @@ impl Sessions {
                 self.go_without_answers(Instant::now());
             }
             Command::Card { number, at } => self.card(number, at),
+            Command::Document { document, at } => self.document(*document, at),
+            Command::Qr { content, at } => self.qr(content, at),
         }
     }
 
@@ -568,37 +579,6 @@ impl Sessions {
             }
             Finished::default()
         });
-    }
-
-    fn card(&mut self, number: String, at: Instant) {
-        let (person, also) = match self.gate.store.people_by_card(&number) {
-            // A card that the black list names is the black list's, whoever else has it.
-            Ok(mut people) => {
-                people.sort_by_key(|person| person.kind != PersonKind::Black);
-                let mut people = people.into_iter().map(Arc::new);
-                (people.next(), people.collect::<Vec<_>>())
-            }
-            Err(error) => {
-                tracing::error!(%error, "a card could not be looked up");
-                return;
-            }
-        };
-        // The card's owner, if they were asked for it; else the visitor who was asked last is the one at the reader.
-        let track = self
-            .visitors
-            .iter()
-            .filter_map(|(track, session)| match session.state {
-                State::Awaiting(CredentialKind::Card, until) => {
-                    let asked = known_as(&session.presented);
-                    let owns = person.iter().chain(&also).any(|owner| asked.contains(&owner.key));
-                    Some((owns, until, *track))
-                }
-                _ => None,
-            })
-            .max()
-            .map(|(.., track)| track);
-        let now = self.gate.clock.now();
-        self.weigh(track, Credential::Card { number, person, also }, at, now, None);
     }
 
     fn time_passes(&mut self) {

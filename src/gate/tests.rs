@@ -78,6 +78,10 @@ impl Bench {
             outputs,
             settled: Arc::default(),
             platform_reached: AtomicBool::new(false),
+            snapshots: Default::default(),
+            reading: Default::default(),
+            questions: Default::default(),
+            readers: Readers::default(),
         });
         let (_, events) = events.subscribe(0);
         let mut bench = Self {
@@ -115,6 +119,10 @@ impl Bench {
             outputs,
             settled: Arc::default(),
             platform_reached: AtomicBool::new(false),
+            snapshots: Default::default(),
+            reading: Default::default(),
+            questions: Default::default(),
+            readers: Readers::default(),
         });
         self.restart();
     }

@@ -53,6 +53,7 @@ impl Running {
             destinations: vec![Destination::Qyzn],
             relay: Some(Box::new(relay.clone())),
             wiegand: None,
+            readers: menshen::device::reader::Readers::default(),
             models: vision::Models::open(&models_dir(), "auto").unwrap(),
         })
         .unwrap();

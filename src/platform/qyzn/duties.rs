@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::{Notify, OnceCell, watch};
 
 use super::code::{self, Answer};
 use super::json::Fields;
-use super::link::{Account, Command, Duty, Handler, Identity, Lane, State, Work, random_u32};
+use super::link::{Account, Command, Duty, Handler, Identity, Lane, Requests, State, Work, random_u32};
 use super::records::OutgoingRecord;
-use super::{config, door, person, record};
+use super::sync::Sync;
+use super::{card, config, door, person, record, snapshot};
 use crate::clock::Moment;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate::Gate;
@@ -33,6 +34,9 @@ pub fn duty(message: &str) -> Option<Duty> {
         "config_system" | "online_open_door" | "online_openDoor" => (Lane::Settings, true),
         "get_configs" => (Lane::Settings, false),
         "open_door" | "record_clear" => (Lane::Free, true),
+        // Asked for again, a picture may be taken again: the answers would fill the memory for repetitions.
+        "snapshot_picture" => (Lane::Free, false),
+        "sync_person" | "swiping_card" => (Lane::Free, true),
         _ => return None,
     };
     Some(Duty { lane, acts })
@@ -47,19 +51,30 @@ pub struct Duties {
     fresh: Arc<Notify>,
     /// The loss of the line has been logged: once is enough for days offline.
     lost: AtomicBool,
+    /// Whether the gate is logged in.
+    line: watch::Sender<bool>,
+    sync: Arc<Sync>,
 }
 
 impl Duties {
     /// For one gate and one platform.
     pub fn new(gate: Gate, identity: Identity, language: Language) -> Self {
         Self {
+            sync: Arc::new(Sync::new(gate.clone())),
             gate,
             identity,
             language,
             base: Arc::default(),
             fresh: Arc::default(),
             lost: AtomicBool::new(false),
+            line: watch::Sender::new(false),
         }
+    }
+
+    /// Hands the people of the gate to the platform whenever it has asked for them. Never returns while the gate
+    /// lives.
+    pub async fn send_people(&self, requests: Requests) {
+        self.sync.run(requests, self.line.subscribe()).await;
     }
 
     /// Notifies the link whenever the gate has stored a record. Never returns while the gate lives.
@@ -96,7 +111,9 @@ async fn sequence_base(store: Store) -> Result<u32> {
 }
 
 /// Runs what reads the disk on a thread that may wait.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(Error::caused(Kind::Stopped, "the work was not finished", error)))
@@ -182,6 +199,15 @@ impl Handler for Duties {
             }
             "open_door" => Box::pin(async move { door::open_door(&gate).await }),
             "record_clear" => Box::pin(async move { door::record_clear(&gate).await }),
+            "snapshot_picture" => Box::pin(async move { snapshot::snapshot_picture(&gate, &data).await }),
+            "sync_person" => {
+                let sync = Arc::clone(&self.sync);
+                Box::pin(async move { sync.begin().await })
+            }
+            "swiping_card" => {
+                let line = self.line.subscribe();
+                Box::pin(async move { card::swiping_card(&gate, &data, line).await })
+            }
             other => {
                 let answer = Answer::failure(code::NO_COMMAND, format!("there is no command {other}"));
                 Box::pin(async { answer })
@@ -227,6 +253,11 @@ impl Handler for Duties {
     }
 
     fn report(&self, state: State) {
+        match state {
+            State::LoggedIn => drop(self.line.send_replace(true)),
+            State::Connected | State::Lost { .. } => drop(self.line.send_replace(false)),
+            _ => {}
+        }
         let mut event = json!({ "platform": "qyzn" });
         let fields = match state {
             State::Connected => json!({ "state": "connected" }),
@@ -283,7 +314,7 @@ mod tests {
 
     #[test]
     fn everything_else_does_not_exist() {
-        for message in ["snapshot_picture", "device_restart", "", "ADD_PERSON"] {
+        for message in ["fly", "device_sync_person", "", "ADD_PERSON"] {
             assert_eq!(duty(message), None, "{message}");
         }
         assert_eq!(duty("open_door"), Some(Duty { lane: Lane::Free, acts: true }));
