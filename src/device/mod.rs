@@ -3,4 +3,5 @@
 
 pub mod camera;
 pub mod relay;
+pub mod system;
 pub mod wiegand;
