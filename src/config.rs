@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate::settings::Settings;
+use crate::gate::template::Template;
 use crate::text::Language;
 
 /// The commented example, which is also the documentation of every key.
@@ -141,6 +142,18 @@ pub struct Device {
     pub wiegand_in: String,
     /// RS485 line.
     pub rs485: String,
+    /// Lamp that lights visitors.
+    pub lamp: String,
+    /// Screen towards the visitor.
+    pub screen: String,
+    /// Loudspeaker.
+    pub voice: String,
+    /// Sensor of a visitor's temperature.
+    pub thermometer: String,
+    /// What goes out on the RS485 line after a passage, where its payload is `custom`.
+    pub rs485_template: Template,
+    /// The number that goes out on the Wiegand line after a passage, where its payload is `custom`.
+    pub wiegand_template: Template,
     /// Reader of identity documents.
     pub id_reader: String,
     /// Reader of QR codes.
@@ -154,6 +167,12 @@ impl Default for Device {
             wiegand_out: "sim".into(),
             wiegand_in: "none".into(),
             rs485: "none".into(),
+            lamp: "sim".into(),
+            screen: "sim".into(),
+            voice: "sim".into(),
+            thermometer: "none".into(),
+            rs485_template: Template::parse("{person_id},{card}\r\n").expect("its placeholders are known"),
+            wiegand_template: Template::parse("{card}").expect("its placeholders are known"),
             id_reader: "none".into(),
             qr_reader: "none".into(),
         }

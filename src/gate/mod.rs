@@ -1,6 +1,7 @@
 //! The runtime of the gate, and the only place where cameras, models, rules, store and outputs meet.
 //! [`Gate`] is what platforms and services hold of it.
 
+mod announce;
 pub mod enrol;
 pub mod outputs;
 mod passage;
@@ -9,6 +10,7 @@ mod reenrol;
 mod sessions;
 pub mod settings;
 mod sighting;
+pub mod template;
 #[cfg(test)]
 mod tests;
 mod watch;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::Inner;
+use super::announce::announce;
 use super::outputs::{OpenedBy, Opening};
 use super::record::{self, Happened};
 use super::sighting::Snap;
@@ -12,7 +13,6 @@ use crate::access::{Opens, Person, PersonKey};
 use crate::config::OnStoreFailure;
 use crate::error::Result;
 use crate::store::{NewRecord, RecordId};
-use crate::text::{self, Language};
 
 /// What became of a verdict.
 #[derive(Default)]
@@ -75,47 +75,4 @@ pub(super) async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option
     finished.kept_out = opens_now && !opened;
     announce(&gate, &happened, finished.record.as_ref().map(|(id, ..)| *id), opened);
     finished
-}
-
-/// Tells everybody who listens.
-fn announce(gate: &Inner, happened: &Happened, record: Option<RecordId>, opened: bool) {
-    let latency = crate::clock::millis_between(happened.captured.into_std(), std::time::Instant::now());
-    let passes = happened.opens.is_some();
-    gate.events.send(
-        "verdict",
-        json!({
-            "verdict": if passes { "pass" } else { "refuse" },
-            "reason": happened.reason.as_str(),
-            "text": {
-                "zh-CN": text::reason(happened.reason, Language::Chinese),
-                "en": text::reason(happened.reason, Language::English),
-            },
-            "person": happened.person.as_ref().map(|person| &person.key),
-            "name": happened.person.as_ref().map(|person| &person.name),
-            "credential": happened.credentials(),
-            "score": happened.score(),
-            "track": happened.track,
-            "record": record,
-            "opened": opened,
-            "latency_ms": latency,
-        }),
-    );
-    let sentence = match happened.opens {
-        Some(Opens::Gate) if !opened => text::door_failed(gate.language),
-        Some(Opens::Platform) => text::one_moment(gate.language),
-        _ => text::reason(happened.reason, gate.language),
-    };
-    let shown = match &happened.person {
-        Some(person) if passes => format!("{} {sentence}", person.name),
-        _ => sentence.to_owned(),
-    };
-    gate.events.send("screen", json!({ "text": shown }));
-    gate.events.send("voice", json!({ "text": sentence, "language": gate.language }));
-    tracing::info!(
-        reason = happened.reason.as_str(),
-        opened,
-        latency_ms = latency,
-        record = record.map(|id| id.0),
-        "verdict"
-    );
 }
