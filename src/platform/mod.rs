@@ -1,3 +1,5 @@
 //! Clients of platforms.
 
+pub mod answered;
+pub mod back_off;
 pub mod qyzn;
