@@ -3,3 +3,4 @@
 pub mod answered;
 pub mod back_off;
 pub mod qyzn;
+pub mod terminal_ws;
