@@ -89,6 +89,8 @@ pub enum PeopleChange {
     Update(PersonKey, PersonPatch),
     /// A person with all their pictures, in place of what was there under the key.
     Put(Person, Vec<NewPicture>),
+    /// A person in place of what was there under the key; the pictures that were there stay.
+    PutFacts(Person),
     /// People and all that belongs to them, at once. `NotFound` if one of them is not there; the others go.
     Delete(Vec<PersonKey>),
     /// Everybody of one origin.
