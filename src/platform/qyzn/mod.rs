@@ -18,6 +18,8 @@ pub mod door;
 pub mod duties;
 pub mod json;
 pub mod link;
+pub mod output;
+pub mod pass_rule;
 pub mod person;
 pub mod record;
 pub mod records;
