@@ -11,6 +11,7 @@ use crate::clock::{OffsetClock, SharedClock, SystemClock};
 use crate::config::{CameraRole, Config};
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::Events;
+use crate::gate::hardware::Templates;
 use crate::gate::{Eyes, Gate, Parts};
 use crate::store::{self, Destination, Store};
 use crate::vision::Models;
@@ -60,8 +61,8 @@ async fn run_parts(config: Config) -> Result<()> {
         settings: config.settings.clone(),
         language: config.terminal.language,
         destinations: config.platform.qyzn.iter().map(|_| Destination::Qyzn).collect(),
-        relay: device::relay::open(&config.device.relay)?,
-        wiegand: device::wiegand::open(&config.device.wiegand_out)?,
+        devices: device::Devices::open(&config.device)?,
+        templates: Templates::new(&config.device),
         readers: device::reader::Readers::open(&config.device)?,
         models,
     })?;

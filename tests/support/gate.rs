@@ -9,8 +9,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use menshen::access::{Origin, PersonKey, PersonKind, Reason};
 use menshen::clock::SystemClock;
+use menshen::device::Devices;
 use menshen::device::relay::SimulatedRelay;
 use menshen::event::{Event, Events};
+use menshen::gate::hardware::Templates;
 use menshen::gate::settings::Settings;
 use menshen::gate::{Gate, Parts};
 use menshen::platform::qyzn::{self, requests::Requests};
@@ -36,6 +38,11 @@ pub struct Running {
 
 impl Running {
     pub fn start(data_dir: &Path, server: std::net::SocketAddr) -> Self {
+        Self::start_with(data_dir, server, &config::Device::default())
+    }
+
+    /// With the devices of a `[device]` of its own; the relay is simulated in any case.
+    pub fn start_with(data_dir: &Path, server: std::net::SocketAddr, device: &config::Device) -> Self {
         let clock: menshen::clock::SharedClock = Arc::new(SystemClock);
         let events = Events::new(Arc::clone(&clock));
         let options = Options { data_dir: data_dir.to_owned(), config: config::Store::default() };
@@ -51,9 +58,9 @@ impl Running {
             settings: Settings::default(),
             language: Language::Chinese,
             destinations: vec![Destination::Qyzn],
-            relay: Some(Box::new(relay.clone())),
-            wiegand: None,
-            readers: menshen::device::reader::Readers::default(),
+            devices: Devices { relay: Some(Box::new(relay.clone())), ..Devices::open(device).unwrap() },
+            templates: Templates::new(device),
+            readers: menshen::device::reader::Readers::open(device).unwrap(),
             models: vision::Models::open(&models_dir(), "auto").unwrap(),
         })
         .unwrap();
