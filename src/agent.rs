@@ -73,13 +73,14 @@ async fn run_parts(config: Config) -> Result<()> {
     // The sessions end when the last of these is gone.
     drop(eyes);
     let mut parts = Vec::new();
+    let requests = platform::qyzn::requests::Requests::default();
     if let Some(qyzn) = &config.platform.qyzn {
-        let (gate, terminal, qyzn, stopped) =
-            (gate.clone(), config.terminal.clone(), qyzn.clone(), stopped.clone());
+        let (gate, terminal, qyzn, requests, stopped) =
+            (gate.clone(), config.terminal.clone(), qyzn.clone(), requests.clone(), stopped.clone());
         parts.push(supervise("platform.qyzn", events.clone(), stopped.clone(), move || {
-            let (gate, terminal, qyzn, stopped) =
-                (gate.clone(), terminal.clone(), qyzn.clone(), stopped.clone());
-            async move { platform::qyzn::run(gate, terminal, qyzn, stopped).await }
+            let (gate, terminal, qyzn, requests, stopped) =
+                (gate.clone(), terminal.clone(), qyzn.clone(), requests.clone(), stopped.clone());
+            async move { platform::qyzn::run(gate, terminal, qyzn, requests, stopped).await }
         }));
     }
     if let Some(admin) = &config.service.admin {

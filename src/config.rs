@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate::settings::Settings;
+use crate::gate::template::Template;
 use crate::text::Language;
 
 /// The commented example, which is also the documentation of every key.
@@ -141,6 +142,18 @@ pub struct Device {
     pub wiegand_in: String,
     /// RS485 line.
     pub rs485: String,
+    /// Lamp that lights visitors.
+    pub lamp: String,
+    /// Screen towards the visitor.
+    pub screen: String,
+    /// Loudspeaker.
+    pub voice: String,
+    /// Sensor of a visitor's temperature.
+    pub thermometer: String,
+    /// What goes out on the RS485 line after a passage, where its payload is `custom`.
+    pub rs485_template: Template,
+    /// The number that goes out on the Wiegand line after a passage, where its payload is `custom`.
+    pub wiegand_template: Template,
     /// Reader of identity documents.
     pub id_reader: String,
     /// Reader of QR codes.
@@ -154,6 +167,12 @@ impl Default for Device {
             wiegand_out: "sim".into(),
             wiegand_in: "none".into(),
             rs485: "none".into(),
+            lamp: "sim".into(),
+            screen: "sim".into(),
+            voice: "sim".into(),
+            thermometer: "none".into(),
+            rs485_template: Template::parse("{person_id},{card}\r\n").expect("its placeholders are known"),
+            wiegand_template: Template::parse("{card}").expect("its placeholders are known"),
             id_reader: "none".into(),
             qr_reader: "none".into(),
         }
@@ -182,6 +201,8 @@ pub struct Gate {
     pub liveness_within_ms: u64,
     /// Seconds between two passages of one person.
     pub min_interval_s: u64,
+    /// Seconds in which a platform that opens by its answer must take a record; then it counts as gone.
+    pub platform_timeout_s: u64,
     /// What to do when a record cannot be stored.
     pub on_store_failure: OnStoreFailure,
 }
@@ -193,6 +214,7 @@ impl Default for Gate {
             stranger_after_ms: 1000,
             liveness_within_ms: 3000,
             min_interval_s: 3,
+            platform_timeout_s: 5,
             on_store_failure: OnStoreFailure::Open,
         }
     }

@@ -67,6 +67,11 @@ fn in_language(chinese: &'static str, english: &'static str, language: Language)
     }
 }
 
+/// What a visitor is told when the platform that would open does not answer.
+pub fn no_answer(language: Language) -> &'static str {
+    in_language("平台无应答，请联系管理员", "The platform does not answer, please ask for help", language)
+}
+
 /// What a visitor is told who may pass as soon as the platform opens.
 pub fn one_moment(language: Language) -> &'static str {
     in_language("请稍候", "One moment, please", language)

@@ -74,6 +74,7 @@ fn record(number: usize) -> NewRecord {
             utc_offset_s: 28800,
             person: Some(key(number)),
             face_id: None,
+            also: Vec::new(),
             name: format!("person {number}"),
             person_kind: PersonKind::White,
             id_number: None,
@@ -88,7 +89,7 @@ fn record(number: usize) -> NewRecord {
         },
         pictures: vec![(PictureKind::Snap, picture(number + 100))],
         destinations: vec![Destination::Qyzn],
-        spend: None,
+        spend: false,
     }
 }
 

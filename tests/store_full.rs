@@ -54,6 +54,7 @@ fn record(number: usize) -> NewRecord {
             utc_offset_s: 0,
             person: Some(key(0)),
             face_id: None,
+            also: Vec::new(),
             name: String::new(),
             person_kind: PersonKind::White,
             id_number: None,
@@ -68,7 +69,7 @@ fn record(number: usize) -> NewRecord {
         },
         pictures: vec![(PictureKind::Snap, vec![number as u8; 50_000])],
         destinations: vec![Destination::Qyzn],
-        spend: None,
+        spend: false,
     }
 }
 

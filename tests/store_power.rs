@@ -61,6 +61,7 @@ fn record(mark: u64) -> NewRecord {
             utc_offset_s: 0,
             person: Some(key("walker")),
             face_id: None,
+            also: Vec::new(),
             name: String::new(),
             person_kind: PersonKind::White,
             id_number: None,
@@ -75,7 +76,7 @@ fn record(mark: u64) -> NewRecord {
         },
         pictures: vec![(PictureKind::Snap, picture(mark))],
         destinations: vec![Destination::Qyzn],
-        spend: Some(key("walker")),
+        spend: true,
     }
 }
 

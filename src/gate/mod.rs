@@ -1,7 +1,9 @@
 //! The runtime of the gate, and the only place where cameras, models, rules, store and outputs meet.
 //! [`Gate`] is what platforms and services hold of it.
 
+mod announce;
 pub mod enrol;
+mod identify;
 pub mod outputs;
 mod passage;
 mod presented;
@@ -11,6 +13,7 @@ mod sessions;
 pub mod settings;
 mod sighting;
 mod snapshot;
+pub mod template;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -23,7 +26,7 @@ use serde::Serialize;
 use tokio::sync::{Mutex, mpsc, watch as latest};
 use tokio::task::JoinHandle;
 
-use crate::access::{FaceMatch, Origin, Person, PersonKey};
+use crate::access::{FaceMatch, Known, Origin, Person, PersonKey, Rules};
 use crate::clock::{Moment, SharedClock};
 use crate::config;
 use crate::device::reader::Readers;
@@ -193,6 +196,8 @@ struct Inner {
     reading: presented::Reading,
     questions: presented::Questions,
     readers: Readers,
+    /// Whether there is a line to the platform that may open the door.
+    platform_reached: AtomicBool,
 }
 
 impl Inner {
@@ -206,13 +211,33 @@ impl Inner {
         report_panic(&self.events, part);
     }
 
-    /// The person and face that the gallery named; `None` if they are gone.
-    fn matched(&self, face: FaceRow, person: PersonRow, score: f32) -> Result<Option<FaceMatch>> {
-        let (Some(person), Some(face_id)) = (self.store.person_by_row(person)?, self.store.face_id(face)?)
-        else {
-            return Ok(None);
+    /// The rules in force: the platform is online if it said so and there is a line to it.
+    fn rules(&self) -> Rules {
+        let mut rules = self.settings.load().rules.clone();
+        rules.remote.online &= self.platform_reached.load(Ordering::Relaxed);
+        rules
+    }
+
+    /// The person and face that the gallery named, with the names that other platforms have for the same; `None` if
+    /// they are gone.
+    fn matched(
+        &self,
+        face: FaceRow,
+        person: PersonRow,
+        score: f32,
+        also: &[(FaceRow, PersonRow)],
+    ) -> Result<Option<FaceMatch>> {
+        let known = |(face, person)| -> Result<Option<Known>> {
+            let (Some(person), Some(face_id)) =
+                (self.store.person_by_row(person)?, self.store.face_id(face)?)
+            else {
+                return Ok(None);
+            };
+            Ok(Some(Known { person: Arc::new(person), face_id }))
         };
-        Ok(Some(FaceMatch::Person { person: Arc::new(person), face_id, score }))
+        let Some(Known { person, face_id }) = known((face, person))? else { return Ok(None) };
+        let also = also.iter().filter_map(|rows| known(*rows).transpose()).collect::<Result<_>>()?;
+        Ok(Some(FaceMatch::Person { person, face_id, score, also }))
     }
 }
 
@@ -259,6 +284,7 @@ impl Gate {
             reading: Default::default(),
             questions: Default::default(),
             readers: parts.readers,
+            platform_reached: AtomicBool::new(false),
         });
         let (sightings, seen) = mpsc::channel(WAITING_LOOKS);
         let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);
@@ -333,10 +359,21 @@ impl Gate {
         self.inner.outputs.open(opening).await
     }
 
-    /// The platform's answer to a record (`opendoor`): opens, or ends the wait for it and the pulse. An answer
-    /// that comes after the session's time does nothing.
-    pub async fn answer_record(&self, record: RecordId, open: bool) -> Result<()> {
+    /// The platform's answer to a record (`opendoor`): opens, or ends the wait for it and the pulse; `None` where
+    /// it has taken the record and says nothing of the door. An answer that comes after the session's time does
+    /// nothing.
+    pub async fn answer_record(&self, record: RecordId, open: Option<bool>) -> Result<()> {
         self.command(Command::Answer { record, open }).await
+    }
+
+    /// Whether there is a line to the platform that `online_open_door` is about. While there is none it is not
+    /// online, whatever it said; visitors who wait for its answer are then let in or not by the gate.
+    pub fn platform_reached(&self, reached: bool) {
+        self.inner.platform_reached.store(reached, Ordering::Relaxed);
+        if !reached {
+            // If so much waits that this has no room, the visitors' own time-outs do the same a little later.
+            let _ = self.commands.try_send(Command::PlatformLost);
+        }
     }
 
     async fn command(&self, command: Command) -> Result<()> {

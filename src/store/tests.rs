@@ -80,6 +80,7 @@ fn record(of: Option<&str>, opened: bool) -> NewRecord {
             utc_offset_s: 28800,
             person: of.map(key),
             face_id: Some("f".into()),
+            also: Vec::new(),
             name: "张三".into(),
             person_kind: PersonKind::White,
             id_number: Some("110101199003070001".into()),
@@ -97,7 +98,7 @@ fn record(of: Option<&str>, opened: bool) -> NewRecord {
             (PictureKind::Document, b"document".to_vec()),
         ],
         destinations: vec![Destination::Qyzn, Destination::HttpPush],
-        spend: of.map(key),
+        spend: of.is_some(),
     }
 }
 
@@ -400,11 +401,11 @@ fn the_last_passage_is_the_last_that_opened_and_outlives_restart_and_records() {
     let at = |seconds: i64| Timestamp::from_second(seconds).unwrap();
     let mut shut = record(Some("1"), false);
     shut.facts.at = at(100);
-    shut.spend = None;
+    shut.spend = false;
     let shut = store.append_record(shut).wait().unwrap();
     let mut refused = record(Some("1"), true);
     refused.facts.reason = Reason::StrangerAllowed;
-    refused.spend = None;
+    refused.spend = false;
     refused.facts.opened = false;
     let refused = store.append_record(refused).wait().unwrap();
     assert_eq!(store.last_passage(&key("1")).unwrap(), None);
@@ -913,7 +914,7 @@ fn an_adopted_person_has_new_ids_and_is_otherwise_the_same() {
     let (row, faces) = (change.learn[0].person, [change.learn[0].face, change.learn[1].face]);
     let mut passage = record(None, true);
     passage.facts.person = Some(local.clone());
-    passage.spend = Some(local.clone());
+    passage.spend = true;
     store.append_record(passage).wait().unwrap();
     let (left, last) = (store.person(&local).unwrap().unwrap().passes_left, store.last_passage(&local).unwrap());
     assert!(left == Some(2) && last.is_some());

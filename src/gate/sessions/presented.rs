@@ -8,29 +8,30 @@ use tokio::time::Instant;
 
 use super::Sessions;
 use crate::access::{
-    Credential, CredentialKind, DocumentCredential, Person, PersonKind, Reason, subject,
+    Credential, CredentialKind, DocumentCredential, Person, PersonKind, Reason, known_as,
 };
 use crate::config::OnStoreFailure;
 use crate::gate::outputs::{OpenedBy, Opening};
-use crate::gate::passage::{Asked, Finished};
+use crate::gate::passage::{Finished, QrCode};
 use crate::gate::{Document, Inner};
 use crate::text;
 
 impl Sessions {
     /// A document: whose it is here, and who of those before the camera was asked for one.
     pub(super) fn document(&mut self, read: Document, at: Instant) {
-        let person = match self.gate.store.people_by_id_number(&read.number) {
+        let (person, also) = match self.gate.store.people_by_id_number(&read.number) {
             // A number that the black list names is the black list's, whoever else has it.
             Ok(mut people) => {
                 people.sort_by_key(|person| person.kind != PersonKind::Black);
-                people.into_iter().next().map(Arc::new)
+                let mut people = people.into_iter().map(Arc::new);
+                (people.next(), people.collect::<Vec<_>>())
             }
             Err(error) => {
                 tracing::error!(%error, "a document could not be looked up");
                 return;
             }
         };
-        let track = self.asked_for(CredentialKind::Document, person.as_ref());
+        let track = self.asked_for(CredentialKind::Document, person.iter().chain(&also));
         let now = self.gate.clock.now();
         let credential = Credential::Document(DocumentCredential {
             number: read.number,
@@ -38,18 +39,22 @@ impl Sessions {
             expires: read.expires,
             holder: None,
             person,
+            also,
         });
         self.weigh(track, credential, at, now, None);
     }
 
-    /// Among those who were asked for a credential of `kind`: its owner, else who was asked last.
-    fn asked_for(&self, kind: CredentialKind, owner: Option<&Arc<Person>>) -> Option<u64> {
+    /// Among those who were asked for a credential of `kind`: one of its owners, else who was asked last.
+    fn asked_for<'a>(
+        &self,
+        kind: CredentialKind,
+        owners: impl Iterator<Item = &'a Arc<Person>> + Clone,
+    ) -> Option<u64> {
         let asked = self.visitors.iter().filter_map(|(track, session)| match session.state {
             super::State::Awaiting(awaited, until) if awaited == kind => {
-                let is_owner = subject(&session.presented)
-                    .zip(owner)
-                    .is_some_and(|(asked, owner)| asked.key == owner.key);
-                Some((is_owner, until, *track))
+                let asked = known_as(&session.presented);
+                let owns = owners.clone().any(|owner| asked.contains(&owner.key));
+                Some((owns, until, *track))
             }
             _ => None,
         });
@@ -63,10 +68,10 @@ impl Sessions {
     }
 
     /// Asks the platform beside the task, and does what it says.
-    pub(super) fn ask_platform(&mut self, asked: Asked) {
+    pub(super) fn ask_platform(&mut self, qr: QrCode) {
         let gate = Arc::clone(&self.gate);
         self.finishing.spawn(async move {
-            ask(&gate, asked).await;
+            ask(&gate, qr).await;
             Finished::default()
         });
     }
@@ -74,8 +79,8 @@ impl Sessions {
 
 /// Asks the platform about a QR code and opens if it says so. The record of it is on the disk already, or the
 /// store has refused it.
-async fn ask(gate: &Inner, asked: Asked) {
-    let Asked { content, record, person } = asked;
+async fn ask(gate: &Inner, qr: QrCode) {
+    let QrCode { content, record, person } = qr;
     let within = Duration::from_secs(gate.config.session_timeout_s);
     let sentence = match gate.questions.ask(content, within).await {
         Ok(true) if record.is_none() && gate.config.on_store_failure == OnStoreFailure::Refuse => {

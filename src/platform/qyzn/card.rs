@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::code::{self, Answer};
 use super::json::Fields;
-use super::link::not_connected;
+use super::requests::not_connected;
 use super::snapshot::seconds;
 use crate::error::Result;
 use crate::gate::{Document, Gate, Presented};

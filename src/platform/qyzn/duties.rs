@@ -9,8 +9,9 @@ use tokio::sync::{Notify, OnceCell, watch};
 
 use super::code::{self, Answer};
 use super::json::Fields;
-use super::link::{Account, Command, Duty, Handler, Identity, Lane, Requests, State, Work, random_u32};
+use super::link::{Account, Command, Duty, Handler, Identity, Lane, State, Work, random_u32};
 use super::records::OutgoingRecord;
+use super::requests::Requests;
 use super::sync::Sync;
 use super::{card, config, door, person, record, snapshot};
 use crate::clock::Moment;
@@ -31,7 +32,7 @@ pub fn duty(message: &str) -> Option<Duty> {
     let (lane, acts) = match message {
         "add_person" | "update_person" | "delete_person" | "clear_person" | "add_person_face"
         | "add_face" | "delete_face" => (Lane::People, true),
-        "config_system" => (Lane::Settings, true),
+        "config_system" | "online_open_door" | "online_openDoor" => (Lane::Settings, true),
         "get_configs" => (Lane::Settings, false),
         "open_door" | "record_clear" => (Lane::Free, true),
         // Asked for again, a picture may be taken again: the answers would fill the memory for repetitions.
@@ -192,6 +193,9 @@ impl Handler for Duties {
                 let outcome = gate.change_settings(|settings| config::config_system(&data, settings)).await;
                 config::config_system_answer(&data, outcome)
             }),
+            "online_open_door" | "online_openDoor" => {
+                Box::pin(async move { door::online_open_door(&gate, &data).await })
+            }
             "open_door" => Box::pin(async move { door::open_door(&gate).await }),
             "record_clear" => Box::pin(async move { door::record_clear(&gate).await }),
             "snapshot_picture" => Box::pin(async move { snapshot::snapshot_picture(&gate, &data).await }),
@@ -231,8 +235,8 @@ impl Handler for Duties {
             {
                 gate.show(&text.chars().take(LONGEST_TEXT).collect::<String>());
             }
-            let Ok(Some(open)) = fields.int_within("opendoor", 0, 1) else { return };
-            if let Err(error) = gate.answer_record(record, open == 1).await {
+            let open = fields.int_within("opendoor", 0, 1).ok().flatten().map(|open| open == 1);
+            if let Err(error) = gate.answer_record(record, open).await {
                 tracing::warn!(record = record.0, %error, "the QYZN platform's answer to a record was not obeyed");
             }
         })
@@ -263,9 +267,11 @@ impl Handler for Duties {
             State::LoggedIn => {
                 tracing::info!("logged in at the QYZN platform");
                 self.lost.store(false, Ordering::Relaxed);
+                self.gate.platform_reached(true);
                 json!({ "state": "logged_in" })
             }
             State::Lost { reason, retry_in } => {
+                self.gate.platform_reached(false);
                 let retry_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
                 if self.lost.swap(true, Ordering::Relaxed) {
                     tracing::debug!(reason, retry_ms, "still no line to the QYZN platform");

@@ -23,6 +23,7 @@ pub mod person;
 pub mod qr;
 pub mod record;
 pub mod records;
+pub mod requests;
 pub mod snapshot;
 pub mod sync;
 pub mod time;
@@ -39,12 +40,15 @@ use crate::error::Result;
 use crate::gate::Gate;
 use duties::Duties;
 use link::{Identity, Link, Options};
+use requests::Requests;
 
-/// Keeps the gate's link to its platform until `stopped` turns true.
+/// Keeps the gate's link to its platform until `stopped` turns true. What others ask of the platform with
+/// `requests`, or with a clone of it, goes over this link while it is up.
 pub async fn run(
     gate: Gate,
     terminal: crate::config::Terminal,
     config: crate::config::Qyzn,
+    requests: Requests,
     stopped: watch::Receiver<bool>,
 ) -> Result<()> {
     let identity = Identity {
@@ -55,7 +59,7 @@ pub async fn run(
     };
     let duties = Arc::new(Duties::new(gate.clone(), identity, terminal.language));
     let wake = Arc::clone(&duties);
-    let (link, requests) = Link::new(duties, Options::new(&config));
+    let link = Link::serving(duties, Options::new(&config), &requests);
     let server = config.server;
     tokio::select! {
         () = link.run(|| dial(&server), stopped) => {}

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, watch};
 use super::code::{self, Answer};
 use super::duties::blocking;
 use super::json::Fields;
-use super::link::Requests;
+use super::requests::Requests;
 use super::person::DAYS;
 use super::time::format_civil;
 use crate::access::{Bound, Origin, PassMode, Person, PersonKey};

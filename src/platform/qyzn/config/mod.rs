@@ -1,5 +1,7 @@
 //! Settings (4.5.10): `get_configs` and `config_system`. A group is one entry in [`GROUPS`], with how it is
-//! read and how it is changed.
+//! read and how it is changed; each family of groups has a file.
+
+mod face;
 
 use serde_json::{Value, json};
 
@@ -7,7 +9,7 @@ use super::code::{self, Answer};
 use super::json::Fields;
 use super::link::Identity;
 use crate::error::{Error, Kind, Result};
-use crate::gate::settings::{FaceSettings, Settings};
+use crate::gate::settings::Settings;
 
 /// One group of settings.
 struct Group {
@@ -27,8 +29,8 @@ const GROUPS: &[Group] = &[
     Group {
         key: "vaparam",
         set_msg: "set_vaparam",
-        get: |settings, _| vaparam(&settings.face),
-        set: Some(|fields, settings| set_vaparam(fields, &mut settings.face)),
+        get: |settings, _| face::vaparam(&settings.face),
+        set: Some(|fields, settings| face::set_vaparam(fields, &mut settings.face)),
     },
 ];
 
@@ -129,43 +131,10 @@ fn version(identity: &Identity) -> Value {
     })
 }
 
-/// 4.5.10.8. The helmet has two spellings in the document.
-fn vaparam(face: &FaceSettings) -> Value {
-    json!({
-        "SimilarThres": face.similar_threshold,
-        "DetThres": face.detect_threshold,
-        "LiveThres": face.live_threshold,
-        "LiveSwitch": face.live_level,
-        "Distance": face.distance,
-        "safetyhatDecect": face.safety_helmet,
-        "safetyhatDelect": face.safety_helmet,
-    })
-}
-
-fn set_vaparam(fields: &Fields<'_>, face: &mut FaceSettings) -> Result<()> {
-    let numbers: [(&str, i64, &mut u8); 5] = [
-        ("SimilarThres", 100, &mut face.similar_threshold),
-        ("DetThres", 100, &mut face.detect_threshold),
-        ("LiveThres", 100, &mut face.live_threshold),
-        ("LiveSwitch", 2, &mut face.live_level),
-        ("Distance", 5, &mut face.distance),
-    ];
-    for (key, most, place) in numbers {
-        if let Some(number) = fields.int_within(key, 0, most)? {
-            *place = u8::try_from(number).expect("within 0..=100");
-        }
-    }
-    for key in ["safetyhatDecect", "safetyhatDelect"] {
-        if let Some(flag) = fields.flag(key)? {
-            face.safety_helmet = flag;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::settings::FaceSettings;
 
     fn identity() -> Identity {
         Identity {
