@@ -238,10 +238,9 @@ impl Gate {
         match tokio::time::timeout(within, presented).await {
             Ok(Ok(presented)) => Ok(presented),
             Ok(Err(_)) => Err(Error::new(Kind::Stopped, "the gate is shutting down")),
-            Err(_) => Err(Error::new(
-                Kind::Timeout,
-                format!("no card was presented within {} s", within.as_secs()),
-            )),
+            Err(_) => {
+                Err(Error::new(Kind::Timeout, format!("no card was presented within {} s", within.as_secs())))
+            }
         }
     }
 

@@ -145,9 +145,8 @@ fn result(number: Option<u8>) -> RecordResult {
 /// Who is told. A QR code that the platform weighs is told to it by `qrcode_data`, with its content and its
 /// answer; as `snapshot_face` it would be an unknown visitor, and a second answer would move the door again.
 fn destinations(gate: &Inner, reason: Reason) -> Vec<Destination> {
-    let told_already = |destination: &Destination| {
-        *destination == Destination::Qyzn && reason == Reason::PlatformDecides
-    };
+    let told_already =
+        |destination: &Destination| *destination == Destination::Qyzn && reason == Reason::PlatformDecides;
     gate.destinations.iter().copied().filter(|destination| !told_already(destination)).collect()
 }
 

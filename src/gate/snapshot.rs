@@ -84,7 +84,11 @@ impl Snapshots {
             return Err(Error::new(Kind::Busy, "too many pictures are asked for at once"));
         }
         let (waiter, picture) = oneshot::channel();
-        if good_face { waiters.face.push(waiter) } else { waiters.any.push(waiter) }
+        if good_face {
+            waiters.face.push(waiter)
+        } else {
+            waiters.any.push(waiter)
+        }
         self.asked.store(true, Ordering::Relaxed);
         Ok(picture)
     }

@@ -245,9 +245,8 @@ pub(super) fn rename(
             id.clone_from(name);
         }
     }
-    let mut other = db.prepare_cached(
-        "SELECT 1 FROM faces WHERE origin = ?1 AND face_id = ?2 AND person <> ?3",
-    )?;
+    let mut other =
+        db.prepare_cached("SELECT 1 FROM faces WHERE origin = ?1 AND face_id = ?2 AND person <> ?3")?;
     let mut ids = HashSet::new();
     for (_, id) in &faces {
         if !ids.insert(id) || other.exists(params![origin.as_str(), id, person.0])? {

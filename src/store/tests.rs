@@ -916,7 +916,8 @@ fn an_adopted_person_has_new_ids_and_is_otherwise_the_same() {
     passage.facts.person = Some(local.clone());
     passage.spend = true;
     store.append_record(passage).wait().unwrap();
-    let (left, last) = (store.person(&local).unwrap().unwrap().passes_left, store.last_passage(&local).unwrap());
+    let (left, last) =
+        (store.person(&local).unwrap().unwrap().passes_left, store.last_passage(&local).unwrap());
     assert!(left == Some(2) && last.is_some());
     let before = templates(&store, "m1");
     assert_eq!(store.count_people(&[Origin::Qyzn, Origin::Local]).unwrap(), (1, Some(row)));

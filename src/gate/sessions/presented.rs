@@ -7,9 +7,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::Sessions;
-use crate::access::{
-    Credential, CredentialKind, DocumentCredential, Person, PersonKind, Reason, known_as,
-};
+use crate::access::{Credential, CredentialKind, DocumentCredential, Person, PersonKind, Reason, known_as};
 use crate::config::OnStoreFailure;
 use crate::gate::outputs::{OpenedBy, Opening};
 use crate::gate::passage::{Finished, QrCode};

@@ -49,11 +49,9 @@ fn read(answer: &Answer) -> Result<bool> {
     match Fields::of(&answer.data).int_within("opendoor", 0, 1) {
         Ok(Some(open)) => Ok(open == 1),
         Ok(None) => Ok(false),
-        Err(error) => Err(Error::caused(
-            Kind::Network,
-            "the QYZN platform's answer to a QR code cannot be read",
-            error,
-        )),
+        Err(error) => {
+            Err(Error::caused(Kind::Network, "the QYZN platform's answer to a QR code cannot be read", error))
+        }
     }
 }
 

@@ -20,8 +20,8 @@ use tokio::sync::{Notify, watch};
 use super::code::{self, Answer};
 use super::duties::blocking;
 use super::json::Fields;
-use super::requests::Requests;
 use super::person::DAYS;
+use super::requests::Requests;
 use super::time::format_civil;
 use crate::access::{Bound, Origin, PassMode, Person, PersonKey};
 use crate::error::{Error, Kind, Result};
@@ -110,8 +110,7 @@ impl Sync {
     async fn note_beginning(&self) -> Result<u64> {
         let store = self.gate.store().clone();
         let (total, last) = blocking(move || store.count_people(&ORIGINS)).await?;
-        let cursor =
-            Cursor { after: 0, until: last.map_or(0, |row| row.0), done: 0, refused: 0, total };
+        let cursor = Cursor { after: 0, until: last.map_or(0, |row| row.0), done: 0, refused: 0, total };
         // Under the lock, so that nothing of an earlier beginning is kept after it.
         let kept = {
             let mut state = self.lock();
@@ -212,9 +211,9 @@ impl Sync {
             match outcome {
                 Outcome::Taken(new_key, faces) => {
                     let same = new_key == key
-                        && faces.iter().all(|(face, id)| {
-                            listed.faces.iter().any(|(row, old)| row == face && old == id)
-                        });
+                        && faces
+                            .iter()
+                            .all(|(face, id)| listed.faces.iter().any(|(row, old)| row == face && old == id));
                     let ids = (!same).then(|| (key.clone(), new_key.clone(), faces));
                     match self.advance(begun, row, |cursor| cursor.done += 1, ids).await {
                         Ok(()) if new_key != key => {
@@ -368,8 +367,13 @@ impl Sync {
         why: &str,
     ) -> Result<()> {
         let mut so_far = 0;
-        self.advance(begun, row, |cursor| (cursor.refused, so_far) = (cursor.refused + 1, cursor.refused), None)
-            .await?;
+        self.advance(
+            begun,
+            row,
+            |cursor| (cursor.refused, so_far) = (cursor.refused + 1, cursor.refused),
+            None,
+        )
+        .await?;
         if so_far < TOLD_REFUSALS {
             tracing::warn!(person = key.id, result, why, "a person was not handed to the QYZN platform");
             let event = json!({ "platform": "qyzn", "state": "sync_refused", "person": key, "result": result,
@@ -561,16 +565,22 @@ mod tests {
             {"oriFaceId": "3000004", "newFaceId": "3000004"}, {"oriFaceId": "3000005", "newFaceId": "3000006"}]});
         assert_eq!(taken(document), ids("100002", ["3000004", "3000006"]));
         let same = ids("100001", ["3000004", "3000005"]);
-        for sloppy in [json!({}), json!(null), json!({"newPersonId": "", "faces": null}),
-            json!({"oripersonid": 100_001, "newPersonId": null, "faces": [{"oriFaceId": "9", "newFaceId": "8"}, {}]})]
-        {
+        for sloppy in [
+            json!({}),
+            json!(null),
+            json!({"newPersonId": "", "faces": null}),
+            json!({"oripersonid": 100_001, "newPersonId": null, "faces": [{"oriFaceId": "9", "newFaceId": "8"}, {}]}),
+        ] {
             assert_eq!(taken(sloppy), same);
         }
         for (data, what) in [
             (json!({"oriPersonId": "2", "newPersonId": "3"}), "oriPersonId: must be 100001, not 2"),
             (json!({"newPersonId": "x".repeat(65)}), "newPersonId: must be at most 64 bytes, not 65"),
             (json!({"newPersonId": ["1"]}), "newPersonId: must be a text"),
-            (json!({"faces": [{"oriFaceId": "3000004", "newFaceId": {}}]}), "faces[0].newFaceId: must be a text"),
+            (
+                json!({"faces": [{"oriFaceId": "3000004", "newFaceId": {}}]}),
+                "faces[0].newFaceId: must be a text",
+            ),
         ] {
             let Outcome::Refused(Some(0), why) = read(&data, &listed) else { panic!("{data}") };
             assert_eq!(why, what);
