@@ -83,6 +83,13 @@ async fn run_parts(config: Config) -> Result<()> {
             async move { platform::qyzn::run(gate, terminal, qyzn, requests, stopped).await }
         }));
     }
+    if let Some(terminal_ws) = &config.platform.terminal_ws {
+        let (gate, terminal, terminal_ws, stopped) =
+            (gate.clone(), config.terminal.clone(), terminal_ws.clone(), stopped.clone());
+        parts.push(supervise("platform.terminal_ws", events.clone(), stopped.clone(), move || {
+            platform::terminal_ws::run(gate.clone(), terminal.clone(), terminal_ws.clone(), stopped.clone())
+        }));
+    }
     if let Some(admin) = &config.service.admin {
         let server = service::admin::Server::bind(gate.clone(), &config, admin.clone()).await?;
         let (server, stopped) = (Arc::new(server), stopped.clone());

@@ -39,6 +39,7 @@ fn record(name: &str, reason: Reason, picture: Option<Vec<u8>>) -> NewRecord {
             opened: true,
             latency_ms: 87,
             body_temp: None,
+            credentials: vec!["face".into()],
         },
         pictures: picture.map(|jpeg| (PictureKind::Snap, jpeg)).into_iter().collect(),
         destinations: vec![Destination::Qyzn],

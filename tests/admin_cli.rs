@@ -170,6 +170,7 @@ fn records_are_listed_and_exported() {
             opened: true,
             latency_ms: 87,
             body_temp: None,
+            credentials: vec!["face".into()],
         };
         let pictures = vec![(PictureKind::Snap, jpeg.clone())];
         store

@@ -66,6 +66,7 @@ fn record(number: usize) -> NewRecord {
             opened: true,
             latency_ms: number as u64,
             body_temp: None,
+            credentials: vec!["face".into()],
         },
         pictures: vec![(PictureKind::Snap, vec![number as u8; 50_000])],
         destinations: vec![Destination::Qyzn],

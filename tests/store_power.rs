@@ -73,6 +73,7 @@ fn record(mark: u64) -> NewRecord {
             opened: true,
             latency_ms: mark,
             body_temp: None,
+            credentials: vec!["face".into()],
         },
         pictures: vec![(PictureKind::Snap, picture(mark))],
         destinations: vec![Destination::Qyzn],

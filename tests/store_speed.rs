@@ -104,6 +104,7 @@ fn measure() {
                 opened: true,
                 latency_ms: 150,
                 body_temp: None,
+                credentials: vec!["face".into()],
             },
             pictures: vec![(PictureKind::Snap, vec![number as u8; 60_000])],
             destinations: vec![Destination::Qyzn],

@@ -7,6 +7,7 @@ pub mod reader;
 pub mod relay;
 pub mod rs485;
 pub mod screen;
+pub mod system;
 pub mod thermometer;
 pub mod voice;
 pub mod wiegand;

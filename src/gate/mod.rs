@@ -89,6 +89,8 @@ pub enum PeopleChange {
     Update(PersonKey, PersonPatch),
     /// A person with all their pictures, in place of what was there under the key.
     Put(Person, Vec<NewPicture>),
+    /// A person in place of what was there under the key; the pictures that were there stay.
+    PutFacts(Person),
     /// People and all that belongs to them, at once. `NotFound` if one of them is not there; the others go.
     Delete(Vec<PersonKey>),
     /// Everybody of one origin.
@@ -155,7 +157,7 @@ pub struct Parts {
     pub settings: Settings,
     /// Language of the texts for visitors.
     pub language: Language,
-    /// Who is told about records.
+    /// Who is told about records, besides HTTP push, which the settings switch on and off.
     pub destinations: Vec<Destination>,
     /// The relay.
     pub relay: Option<Box<dyn Relay>>,
@@ -192,12 +194,12 @@ struct Inner {
     live: latest::Sender<Option<LiveFrame>>,
     outputs: Outputs,
     settled: Arc<watch::Settled>,
+    /// Whether there is a line to the platform that may open the door.
+    platform_reached: AtomicBool,
     snapshots: snapshot::Snapshots,
     reading: presented::Reading,
     questions: presented::Questions,
     readers: Readers,
-    /// Whether there is a line to the platform that may open the door.
-    platform_reached: AtomicBool,
 }
 
 impl Inner {
@@ -280,11 +282,11 @@ impl Gate {
             live: latest::channel(None).0,
             outputs,
             settled: Arc::default(),
+            platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
             reading: Default::default(),
             questions: Default::default(),
             readers: parts.readers,
-            platform_reached: AtomicBool::new(false),
         });
         let (sightings, seen) = mpsc::channel(WAITING_LOOKS);
         let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);

@@ -76,9 +76,9 @@ pub(super) async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option
         let mut new = record::compose(&gate, &settings, &happened, opens_now, snap);
         match gate.store.append_record(new.clone()).await {
             Ok(id) => {
-                // About a QR code the platform is asked by itself, not by its record.
+                // A QR code is asked about by itself, not by its record.
                 let by_record = happened.opens == Some(Opens::Platform) && happened.qr_code().is_none();
-                let asks = by_record.then(|| match settings.rules.remote.mode {
+                let asks = by_record.then_some(match settings.rules.remote.mode {
                     RemoteMode::RemoteWhenOnline => WithoutAnswer::Open,
                     RemoteMode::Local | RemoteMode::Remote => WithoutAnswer::StayShut,
                 });

@@ -142,12 +142,15 @@ fn result(number: Option<u8>) -> RecordResult {
     }
 }
 
-/// Who is told. A QR code that the platform weighs is told to it by `qrcode_data`, with its content and its
-/// answer; as `snapshot_face` it would be an unknown visitor, and a second answer would move the door again.
-fn destinations(gate: &Inner, reason: Reason) -> Vec<Destination> {
+/// Who is told of a record that is made now: the platforms of the configuration, and HTTP push while the settings
+/// have it. A QR code that the platform weighs is told to it by `qrcode_data`, with its content and its answer; as
+/// `snapshot_face` it would be an unknown visitor, and a second answer would move the door again.
+fn destinations(gate: &Inner, settings: &Settings, reason: Reason) -> Vec<Destination> {
+    let push = settings.push.enabled.then_some(Destination::HttpPush);
     let told_already =
         |destination: &Destination| *destination == Destination::Qyzn && reason == Reason::PlatformDecides;
-    gate.destinations.iter().copied().filter(|destination| !told_already(destination)).collect()
+    let configured = gate.destinations.iter().copied().filter(|destination| !told_already(destination));
+    configured.chain(push).collect()
 }
 
 /// The record of a verdict.
@@ -204,11 +207,12 @@ pub(super) fn compose(
         opened,
         latency_ms: crate::clock::millis_between(happened.captured.into_std(), std::time::Instant::now()),
         body_temp: None,
+        credentials: happened.credentials().into_iter().map(str::to_owned).collect(),
     };
     NewRecord {
         facts,
         pictures: snap.map(|jpeg| (PictureKind::Snap, jpeg)).into_iter().collect(),
-        destinations: destinations(gate, happened.reason),
+        destinations: destinations(gate, settings, happened.reason),
         spend: person.is_some() && opened,
     }
 }

@@ -24,7 +24,7 @@ use super::record::{self, Happened};
 use super::sighting::{Compared, Sighting, Snap, VisibleFace};
 use crate::access::{
     Credential, CredentialKind, FaceCredential, FaceMatch, LastPassage, Liveness, Opens, Person, PersonKey,
-    PersonKind, Reason, Verdict, known_as, subject, weigh,
+    Reason, Verdict, known_as, subject, weigh,
 };
 use crate::store::{NewRecord, PersonRow, RecordId};
 use crate::text;
@@ -579,37 +579,6 @@ impl Sessions {
             }
             Finished::default()
         });
-    }
-
-    fn card(&mut self, number: String, at: Instant) {
-        let (person, also) = match self.gate.store.people_by_card(&number) {
-            // A card that the black list names is the black list's, whoever else has it.
-            Ok(mut people) => {
-                people.sort_by_key(|person| person.kind != PersonKind::Black);
-                let mut people = people.into_iter().map(Arc::new);
-                (people.next(), people.collect::<Vec<_>>())
-            }
-            Err(error) => {
-                tracing::error!(%error, "a card could not be looked up");
-                return;
-            }
-        };
-        // The card's owner, if they were asked for it; else the visitor who was asked last is the one at the reader.
-        let track = self
-            .visitors
-            .iter()
-            .filter_map(|(track, session)| match session.state {
-                State::Awaiting(CredentialKind::Card, until) => {
-                    let asked = known_as(&session.presented);
-                    let owns = person.iter().chain(&also).any(|owner| asked.contains(&owner.key));
-                    Some((owns, until, *track))
-                }
-                _ => None,
-            })
-            .max()
-            .map(|(.., track)| track);
-        let now = self.gate.clock.now();
-        self.weigh(track, Credential::Card { number, person, also }, at, now, None);
     }
 
     fn time_passes(&mut self) {

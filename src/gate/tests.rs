@@ -77,11 +77,11 @@ impl Bench {
             live: latest::channel(None).0,
             outputs,
             settled: Arc::default(),
+            platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
             reading: Default::default(),
             questions: Default::default(),
             readers: Readers::default(),
-            platform_reached: AtomicBool::new(false),
         });
         let (_, events) = events.subscribe(0);
         let mut bench = Self {
@@ -118,11 +118,11 @@ impl Bench {
             live: latest::channel(None).0,
             outputs,
             settled: Arc::default(),
+            platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
             reading: Default::default(),
             questions: Default::default(),
             readers: Readers::default(),
-            platform_reached: AtomicBool::new(false),
         });
         self.restart();
     }

@@ -92,6 +92,7 @@ fn record(of: Option<&str>, opened: bool) -> NewRecord {
             opened,
             latency_ms: 180,
             body_temp: None,
+            credentials: vec!["face".into()],
         },
         pictures: vec![
             (PictureKind::Snap, b"snap".repeat(500)),

@@ -204,6 +204,10 @@ pub struct RecordFacts {
     pub latency_ms: u64,
     /// Degrees Celsius, where a sensor measured it.
     pub body_temp: Option<f32>,
+    /// The kinds of credential that were presented, in their order: `face`, `card`, `document`, `qr`. Empty in
+    /// records of versions that did not keep them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<String>,
 }
 
 /// A visitor of a record as another platform knows them.

@@ -59,12 +59,7 @@ impl Running {
         .unwrap();
         let (stop, stopped) = watch::channel(false);
         let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
-        let config = config::Qyzn {
-            server: server.to_string(),
-            heartbeat_s: 25,
-            request_timeout_s: 20,
-            body_limit_mib: 16,
-        };
+        let config = config::Qyzn::new(server.to_string());
         let requests = Requests::default();
         let link = tokio::spawn(qyzn::run(gate.clone(), terminal, config, requests.clone(), stopped));
         Self { gate, store, relay, events: heard, requests, stop, link }
@@ -103,6 +98,7 @@ impl Running {
             opened: true,
             latency_ms: 100,
             body_temp: None,
+            credentials: vec!["face".into()],
         };
         let record = NewRecord {
             facts,

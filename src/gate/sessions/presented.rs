@@ -1,4 +1,4 @@
-//! Documents and QR codes in the sessions.
+//! Cards, documents and QR codes in the sessions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,26 +9,25 @@ use tokio::time::Instant;
 use super::Sessions;
 use crate::access::{Credential, CredentialKind, DocumentCredential, Person, PersonKind, Reason, known_as};
 use crate::config::OnStoreFailure;
+use crate::error::Result;
 use crate::gate::outputs::{OpenedBy, Opening};
 use crate::gate::passage::{Finished, QrCode};
 use crate::gate::{Document, Inner};
 use crate::text;
 
 impl Sessions {
-    /// A document: whose it is here, and who of those before the camera was asked for one.
+    /// A card: whose it is here, and who of those before the camera was asked for one.
+    pub(super) fn card(&mut self, number: String, at: Instant) {
+        let Some((person, also)) = owners(self.gate.store.people_by_card(&number), "a card") else { return };
+        let track = self.asked_for(CredentialKind::Card, person.iter().chain(&also));
+        let now = self.gate.clock.now();
+        self.weigh(track, Credential::Card { number, person, also }, at, now, None);
+    }
+
+    /// A document, likewise.
     pub(super) fn document(&mut self, read: Document, at: Instant) {
-        let (person, also) = match self.gate.store.people_by_id_number(&read.number) {
-            // A number that the black list names is the black list's, whoever else has it.
-            Ok(mut people) => {
-                people.sort_by_key(|person| person.kind != PersonKind::Black);
-                let mut people = people.into_iter().map(Arc::new);
-                (people.next(), people.collect::<Vec<_>>())
-            }
-            Err(error) => {
-                tracing::error!(%error, "a document could not be looked up");
-                return;
-            }
-        };
+        let found = self.gate.store.people_by_id_number(&read.number);
+        let Some((person, also)) = owners(found, "a document") else { return };
         let track = self.asked_for(CredentialKind::Document, person.iter().chain(&also));
         let now = self.gate.clock.now();
         let credential = Credential::Document(DocumentCredential {
@@ -42,7 +41,8 @@ impl Sessions {
         self.weigh(track, credential, at, now, None);
     }
 
-    /// Among those who were asked for a credential of `kind`: one of its owners, else who was asked last.
+    /// Among those who were asked for a credential of `kind`: its owner, else who was asked last is the one at the
+    /// reader.
     fn asked_for<'a>(
         &self,
         kind: CredentialKind,
@@ -51,8 +51,8 @@ impl Sessions {
         let asked = self.visitors.iter().filter_map(|(track, session)| match session.state {
             super::State::Awaiting(awaited, until) if awaited == kind => {
                 let asked = known_as(&session.presented);
-                let owns = owners.clone().any(|owner| asked.contains(&owner.key));
-                Some((owns, until, *track))
+                let is_owner = owners.clone().any(|owner| asked.contains(&owner.key));
+                Some((is_owner, until, *track))
             }
             _ => None,
         });
@@ -72,6 +72,22 @@ impl Sessions {
             ask(&gate, qr).await;
             Finished::default()
         });
+    }
+}
+
+/// Whose a number is: one person, and the others who have it. A number that the black list names is the black list's,
+/// whoever else has it. `None` if it could not be looked up, which is logged.
+fn owners(found: Result<Vec<Person>>, what: &str) -> Option<(Option<Arc<Person>>, Vec<Arc<Person>>)> {
+    match found {
+        Ok(mut people) => {
+            people.sort_by_key(|person| person.kind != PersonKind::Black);
+            let mut people = people.into_iter().map(Arc::new);
+            Some((people.next(), people.collect()))
+        }
+        Err(error) => {
+            tracing::error!(%error, "{what} could not be looked up");
+            None
+        }
     }
 }
 

@@ -38,6 +38,7 @@ use tokio::sync::watch;
 
 use crate::error::Result;
 use crate::gate::Gate;
+use crate::tls::{self, Stream, Trust};
 use duties::Duties;
 use link::{Identity, Link, Options};
 use requests::Requests;
@@ -60,9 +61,13 @@ pub async fn run(
     let duties = Arc::new(Duties::new(gate.clone(), identity, terminal.language));
     let wake = Arc::clone(&duties);
     let link = Link::serving(duties, Options::new(&config), &requests);
+    let secure = match config.tls {
+        true => Some(tls::client(&Trust::of(&config.pinned_certificate))?),
+        false => None,
+    };
     let server = config.server;
     tokio::select! {
-        () = link.run(|| dial(&server), stopped) => {}
+        () = link.run(|| dial(&server, secure.as_ref()), stopped) => {}
         () = wake.announce_records() => {}
         () = wake.send_people(requests.clone()) => {}
         () = qr::weigh(gate, requests.clone()) => {}
@@ -71,7 +76,7 @@ pub async fn run(
 }
 
 /// Connects. Small frames go out at once, and a line that died without a word is noticed by the kernel.
-async fn dial(server: &str) -> io::Result<TcpStream> {
+async fn dial(server: &str, secure: Option<&Arc<rustls::ClientConfig>>) -> io::Result<Stream> {
     use rustix::net::sockopt;
     let stream = TcpStream::connect(server).await?;
     stream.set_nodelay(true)?;
@@ -79,7 +84,10 @@ async fn dial(server: &str) -> io::Result<TcpStream> {
     sockopt::set_tcp_keepidle(&stream, Duration::from_secs(30))?;
     sockopt::set_tcp_keepintvl(&stream, Duration::from_secs(10))?;
     sockopt::set_tcp_keepcnt(&stream, 3)?;
-    Ok(stream)
+    let Some(secure) = secure else { return Ok(Stream::Plain(stream)) };
+    let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    tls::connect(secure, host, stream).await.map_err(io::Error::other)
 }
 
 /// The MAC address as configured, or that of the first network card by name.

@@ -109,6 +109,7 @@ mod tests {
                 opened: true,
                 latency_ms: 120,
                 body_temp: Some(36.5),
+                credentials: vec!["face".into()],
             },
             pictures: vec![PictureKind::Snap],
             undelivered: Vec::new(),
