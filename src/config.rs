@@ -142,7 +142,7 @@ pub struct Device {
     pub relay: String,
     /// Wiegand output.
     pub wiegand_out: String,
-    /// Wiegand input.
+    /// Wiegand input: the reader of cards.
     pub wiegand_in: String,
     /// RS485 line.
     pub rs485: String,

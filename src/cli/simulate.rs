@@ -73,6 +73,10 @@ get GROUP…                    asks for settings
 set GROUP JSON                changes settings
 send MESSAGE [JSON]           sends any command
 answer open|shut|none [TEXT]  what snapshot_face is answered, and the text for the visitor
+sync [PREFIX]                 asks for the terminal's people, and gives them ids that begin with PREFIX
+snapshot SECONDS [FILE]       asks for a picture of a face, and keeps it in FILE
+swipe SECONDS                 asks for the next card or document
+qr open|shut                  what qrcode_data is answered
 misbehave NAMES               changes what goes wrong
 close                         closes all connections
 quit                          ends";
@@ -217,11 +221,36 @@ fn words(entry: &Arc<Entry>) -> Option<String> {
         "answer" => {
             format!("answer to {}: {} {}", entry.text("message"), number("result"), entry.text("desc"))
         }
+        "device_sync_person" => format!(
+            "device_sync_person {} {:?} with {} pictures{}",
+            entry.text("personId"),
+            entry.text("name"),
+            entry.fields.get("faces").and_then(Value::as_array).map_or(0, Vec::len),
+            if entry.flag("resent") { " (sent again)" } else { "" },
+        ),
+        "qrcode_data" => format!("qrcode_data {:?}", entry.text("content")),
         "request" => format!("request {}", entry.text("message")),
         "sent" => format!("sent {}", entry.text("message")),
         "script" => format!("script: {}", entry.text("text")),
         _ => return None,
     })
+}
+
+/// The longest that a terminal may take to answer: five minutes, and the way there.
+const PATIENCE: Duration = Duration::from_secs(320);
+
+/// Waits beside the orders for a picture, and keeps it where a file is named.
+fn keep_picture(sent: menshen::simulate::qyzn::Sent, file: &str) {
+    let file = (!file.is_empty()).then(|| PathBuf::from(file));
+    tokio::spawn(async move {
+        let Ok(answer) = sent.answer_within(PATIENCE).await else { return };
+        let jpeg = answer["data"]["image"].as_str().and_then(menshen::simulate::qyzn::wire::jpeg);
+        let (Some(jpeg), Some(file)) = (jpeg, file) else { return };
+        match std::fs::write(&file, &jpeg) {
+            Ok(()) => drop(say(format_args!("{} bytes kept in {}", jpeg.len(), file.display()))),
+            Err(error) => eprintln!("menshen: {} cannot be written: {error}", file.display()),
+        }
+    });
 }
 
 /// Whether to go on after an order.
@@ -293,6 +322,39 @@ async fn order(platform: &Platform, line: &str) -> Result<Order> {
                 data["screenDisp"] = json!(text);
             }
             platform.answer_with("snapshot_face", 0, data, None);
+        }
+        "sync" => {
+            let data = match rest {
+                "" => json!({}),
+                prefix => json!({ "newPersonId": format!("{prefix}{{personId}}"),
+                                  "newFaceId": format!("{prefix}{{faceId}}") }),
+            };
+            platform.answer_with("device_sync_person", 0, data, None);
+            drop(platform.send(None, "sync_person", json!({}))?);
+        }
+        "snapshot" => {
+            let (seconds, file) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+            let seconds: u32 = seconds.parse().map_err(|_| usage())?;
+            let sent = platform.send(None, "snapshot_picture", json!({ "timeoutSeconds": seconds }))?;
+            keep_picture(sent, file.trim());
+        }
+        "swipe" => {
+            let seconds: u32 = rest.parse().map_err(|_| usage())?;
+            let sent = platform.send(None, "swiping_card", json!({ "timeOut": seconds }))?;
+            // It may take minutes: other orders go on meanwhile.
+            tokio::spawn(async move {
+                if let Ok(answer) = sent.answer_within(PATIENCE).await {
+                    let _ = say(answer);
+                }
+            });
+        }
+        "qr" => {
+            let open = match rest {
+                "open" => 1,
+                "shut" => 0,
+                _ => return Err(usage()),
+            };
+            platform.answer_with("qrcode_data", 0, json!({ "opendoor": open }), None);
         }
         "misbehave" => platform.misbehave(rest.parse()?),
         "close" => platform.disconnect(),

@@ -470,8 +470,8 @@ impl Sessions {
                 self.answer(record, open);
             }
         }
-        if let Some(asked) = finished.asks {
-            self.ask_platform(asked);
+        if let Some(qr) = finished.qr {
+            self.ask_platform(qr);
         }
         if finished.saved {
             (self.saving, self.save_again) = (false, Instant::now());

@@ -9,8 +9,9 @@ use tokio::sync::{Notify, OnceCell, watch};
 
 use super::code::{self, Answer};
 use super::json::Fields;
-use super::link::{Account, Command, Duty, Handler, Identity, Lane, Requests, State, Work, random_u32};
+use super::link::{Account, Command, Duty, Handler, Identity, Lane, State, Work, random_u32};
 use super::records::OutgoingRecord;
+use super::requests::Requests;
 use super::sync::Sync;
 use super::{card, config, door, output, pass_rule, person, record, snapshot};
 use crate::clock::Moment;

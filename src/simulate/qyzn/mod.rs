@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 mod journal;
 mod misbehave;
+mod people;
 pub mod script;
 mod session;
 pub mod wire;
@@ -124,10 +125,15 @@ pub struct Sent {
 impl Sent {
     /// Waits for the answer, the whole body. `Timeout` if none comes, `Network` if the line is lost.
     pub async fn answer(self) -> Result<Value> {
-        match tokio::time::timeout(PATIENCE, self.answer).await {
+        self.answer_within(PATIENCE).await
+    }
+
+    /// The same for an answer that may take longer.
+    pub async fn answer_within(self, patience: Duration) -> Result<Value> {
+        match tokio::time::timeout(patience, self.answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(Error::new(Kind::Network, "the line was lost before the answer came")),
-            Err(_) => Err(Error::new(Kind::Timeout, format!("no answer within {} s", PATIENCE.as_secs()))),
+            Err(_) => Err(Error::new(Kind::Timeout, format!("no answer within {} s", patience.as_secs()))),
         }
     }
 }
