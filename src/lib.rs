@@ -17,6 +17,7 @@ pub mod service;
 pub mod simulate;
 pub mod store;
 pub mod text;
+pub mod tls;
 pub mod vision;
 
 pub use error::{Context, Error, Kind, Result};

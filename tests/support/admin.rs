@@ -91,6 +91,7 @@ impl Bench {
             destinations: config.platform.qyzn.iter().map(|_| Destination::Qyzn).collect(),
             devices: menshen::device::Devices::open(&config.device).unwrap(),
             templates: menshen::gate::hardware::Templates::new(&config.device),
+            readers: menshen::device::reader::Readers::open(&config.device).unwrap(),
             models: models.clone(),
         })
         .unwrap();
