@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_by_its_line() {
-        let parse = |text: &str| Script::<Platform>::parse(text, Path::new("/nowhere"));
+        let parse = |text: &str| Script::<Platform>::parse(text, Path::new("/nowhere")).map(drop);
         assert!(parse("# nothing\n\n{\"wait\":\"logged_in\"}\n{\"sleep_ms\":1}").is_ok());
         for (text, line) in [
             ("{\"wait\":\"x\"}\n{", "line 2"),

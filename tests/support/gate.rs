@@ -34,7 +34,23 @@ pub struct Running {
 }
 
 impl Running {
+    /// At a QYZN platform.
     pub fn start(data_dir: &Path, server: std::net::SocketAddr) -> Self {
+        let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
+        let config = config::Qyzn {
+            server: server.to_string(),
+            heartbeat_s: 25,
+            request_timeout_s: 20,
+            body_limit_mib: 16,
+        };
+        Self::start_with(data_dir, |gate, stopped| qyzn::run(gate, terminal, config, stopped))
+    }
+
+    /// With the link that `link` is.
+    pub fn start_with<F>(data_dir: &Path, link: impl FnOnce(Gate, watch::Receiver<bool>) -> F) -> Self
+    where
+        F: Future<Output = menshen::Result<()>> + Send + 'static,
+    {
         let clock: menshen::clock::SharedClock = Arc::new(SystemClock);
         let events = Events::new(Arc::clone(&clock));
         let options = Options { data_dir: data_dir.to_owned(), config: config::Store::default() };
@@ -56,14 +72,7 @@ impl Running {
         })
         .unwrap();
         let (stop, stopped) = watch::channel(false);
-        let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
-        let config = config::Qyzn {
-            server: server.to_string(),
-            heartbeat_s: 25,
-            request_timeout_s: 20,
-            body_limit_mib: 16,
-        };
-        let link = tokio::spawn(qyzn::run(gate.clone(), terminal, config, stopped));
+        let link = tokio::spawn(link(gate.clone(), stopped));
         Self { gate, store, relay, events: heard, stop, link }
     }
 
