@@ -37,12 +37,30 @@ pub struct Running {
 }
 
 impl Running {
+    /// At a QYZN platform.
     pub fn start(data_dir: &Path, server: std::net::SocketAddr) -> Self {
         Self::start_with(data_dir, server, &config::Device::default())
     }
 
     /// With the devices of a `[device]` of its own; the relay is simulated in any case.
     pub fn start_with(data_dir: &Path, server: std::net::SocketAddr, device: &config::Device) -> Self {
+        let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
+        let config = config::Qyzn::new(server.to_string());
+        let requests = Requests::default();
+        let asked = requests.clone();
+        let link = |gate, stopped| qyzn::run(gate, terminal, config, asked, stopped);
+        Self { requests, ..Self::start_linked(data_dir, device, link) }
+    }
+
+    /// With the link that `link` is, to whichever platform.
+    pub fn start_linked<F>(
+        data_dir: &Path,
+        device: &config::Device,
+        link: impl FnOnce(Gate, watch::Receiver<bool>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = menshen::Result<()>> + Send + 'static,
+    {
         let clock: menshen::clock::SharedClock = Arc::new(SystemClock);
         let events = Events::new(Arc::clone(&clock));
         let options = Options { data_dir: data_dir.to_owned(), config: config::Store::default() };
@@ -65,11 +83,8 @@ impl Running {
         })
         .unwrap();
         let (stop, stopped) = watch::channel(false);
-        let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
-        let config = config::Qyzn::new(server.to_string());
-        let requests = Requests::default();
-        let link = tokio::spawn(qyzn::run(gate.clone(), terminal, config, requests.clone(), stopped));
-        Self { gate, store, relay, events: heard, requests, stop, link }
+        let link = tokio::spawn(link(gate.clone(), stopped));
+        Self { gate, store, relay, events: heard, requests: Requests::default(), stop, link }
     }
 
     /// The next event that `wanted` accepts.

@@ -15,18 +15,17 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-mod journal;
 mod misbehave;
 mod people;
 pub mod script;
 mod session;
 pub mod wire;
 
-pub use journal::{Entry, Journal};
 pub use misbehave::Misbehave;
 
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Context, Error, Kind, Result};
+pub use crate::simulate::{Entry, Journal};
 
 /// How long [`Platform::wait_for`] waits.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -245,9 +244,7 @@ impl Platform {
 
     /// How often a terminal deviated from the document.
     pub fn violations(&self) -> Vec<String> {
-        let is_violation = |entry: &Arc<Entry>| entry.event == "violation";
-        let entries = self.journal().from(0).into_iter().filter(is_violation);
-        entries.map(|entry| entry.text("what").to_owned()).collect()
+        crate::simulate::Simulated::violations(self)
     }
 
     /// The first entry of the journal that `wanted` accepts, waiting for it for a minute.
