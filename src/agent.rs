@@ -91,6 +91,7 @@ async fn run_parts(config: Config) -> Result<()> {
             platform::terminal_ws::run(gate.clone(), terminal.clone(), terminal_ws.clone(), stopped.clone())
         }));
     }
+    parts.push(push(&gate, &config, &events, &stopped));
     if let Some(admin) = &config.service.admin {
         let server = service::admin::Server::bind(gate.clone(), &config, admin.clone()).await?;
         let (server, stopped) = (Arc::new(server), stopped.clone());
@@ -131,6 +132,27 @@ async fn run_parts(config: Config) -> Result<()> {
         .await
         .map_err(|error| Error::caused(Kind::Store, "the store could not be closed", error))?;
     Ok(())
+}
+
+/// HTTP push, which waits for the settings to switch it on.
+fn push(
+    gate: &Gate,
+    config: &Config,
+    events: &Events,
+    stopped: &watch::Receiver<bool>,
+) -> tokio::task::JoinHandle<()> {
+    use platform::http_push;
+    let (gate, terminal, push, until) =
+        (gate.clone(), config.terminal.clone(), config.platform.http_push.clone(), stopped.clone());
+    supervise("platform.http_push", events.clone(), stopped.clone(), move || {
+        http_push::run(
+            gate.clone(),
+            terminal.clone(),
+            push.clone(),
+            http_push::Options::default(),
+            until.clone(),
+        )
+    })
 }
 
 /// The clock that `terminal.clock` names.

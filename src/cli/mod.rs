@@ -6,6 +6,7 @@ mod config;
 mod doctor;
 mod enroll;
 mod eval;
+mod http_push;
 mod people;
 mod present;
 mod records;

@@ -38,6 +38,10 @@ enum What {
     ///
     /// Exit codes: 0 the terminals kept to the document and the script was fulfilled, 1 not.
     TerminalWs(terminal_ws::TerminalWs),
+    /// A server that records are pushed to over HTTP: verifies signatures and fields, prints what came
+    ///
+    /// Exit codes: 0 all requests were as docs/platforms.md lays them down, 1 not.
+    HttpPush(super::http_push::Args),
 }
 
 /// What is the same for every platform.
@@ -107,6 +111,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         match &args.what {
             What::Qyzn(args) => qyzn(args).await,
             What::TerminalWs(args) => terminal_ws::terminal_ws(args).await,
+            What::HttpPush(args) => super::http_push::run(args).await,
         }
     });
     // The standard input is read on a thread that only a line ends.
@@ -118,7 +123,7 @@ async fn qyzn(args: &Qyzn) -> Result<ExitCode> {
     let script = args.common.script.as_deref().map(Script::load).transpose()?;
     let platform = Platform::default();
     platform.misbehave(args.misbehave.parse()?);
-    let secure = match (&args.tls_certificate, &args.tls_key) {
+    let secure = match (&args.common.tls_certificate, &args.common.tls_key) {
         (Some(certificate), Some(key)) => Some(menshen::tls::server(certificate, key)?),
         _ => None,
     };

@@ -38,12 +38,6 @@ pub(super) struct TerminalWs {
     /// Seconds between the pings of a terminal, as configured there
     #[arg(long, value_name = "SECONDS", default_value_t = 25)]
     heartbeat: u64,
-    /// PEM file with a certificate: TLS (wss) instead of plain TCP
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    tls_certificate: Option<PathBuf>,
-    /// PEM file with its private key
-    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
-    tls_key: Option<PathBuf>,
     /// What to do wrong, with commas between
     #[arg(long, value_name = "NAMES", default_value = "none", help = format!("What to do wrong: {}", Misbehave::NAMES))]
     misbehave: String,
@@ -75,7 +69,7 @@ pub(super) async fn terminal_ws(args: &TerminalWs) -> Result<ExitCode> {
         heartbeat: Duration::from_secs(args.heartbeat.max(1)),
     });
     platform.misbehave(args.misbehave.parse()?);
-    let (scheme, address) = match (&args.tls_certificate, &args.tls_key) {
+    let (scheme, address) = match (&args.common.tls_certificate, &args.common.tls_key) {
         (Some(certificate), Some(key)) => ("wss", platform.listen_tls(args.listen, certificate, key).await?),
         _ => ("ws", platform.listen(args.listen).await?),
     };

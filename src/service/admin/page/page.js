@@ -245,7 +245,7 @@ async function refreshStatus() {
     if ([...records.values()].some(isWaiting)) {
       // No event says that a platform has taken a record: it is asked for while one waits on a line that is up.
       await loadRecords();
-      waiting = [...records.values()].some(isWaiting) && gate.platforms.some((one) => one.state === 'logged_in');
+      waiting = [...records.values()].some(isWaiting) && gate.platforms.some((one) => ['logged_in', 'reached'].includes(one.state));
     }
   } catch {
     // As above.
