@@ -24,7 +24,7 @@ pub struct Event {
     /// When.
     pub time: Timestamp,
     /// One of `face`, `verdict`, `relay`, `wiegand`, `rs485`, `voice`, `screen`, `platform`, `record`,
-    /// `person`, `camera`, `task`, `store`.
+    /// `person`, `camera`, `task`, `store`, `call`.
     pub kind: &'static str,
     /// The rest.
     #[serde(flatten)]

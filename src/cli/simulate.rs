@@ -67,6 +67,7 @@ get GROUP…                    asks for settings
 set GROUP JSON                changes settings
 send MESSAGE [JSON]           sends any command
 answer open|shut|none [TEXT]  what snapshot_face is answered, and the text for the visitor
+room NUMBER [USER:PHONE…]     makes a room of the intercom, or removes one
 misbehave NAMES               changes what goes wrong
 close                         closes all connections
 quit                          ends";
@@ -207,6 +208,19 @@ fn words(entry: &Arc<Entry>) -> Option<String> {
             format!("answer to {}: {} {}", entry.text("message"), number("result"), entry.text("desc"))
         }
         "request" => format!("request {}", entry.text("message")),
+        "device_call_param" => {
+            format!(
+                "device_call_param room {} picture {} bytes",
+                entry.text("callNo"),
+                number("picture_bytes")
+            )
+        }
+        "device_call_result" => format!(
+            "device_call_result room {} {}{}",
+            entry.text("callNo"),
+            entry.fields.get("callRecords").unwrap_or(&Value::Null),
+            if entry.flag("resent") { " (sent again)" } else { "" },
+        ),
         "sent" => format!("sent {}", entry.text("message")),
         "script" => format!("script: {}", entry.text("text")),
         _ => return None,
@@ -282,6 +296,15 @@ async fn order(platform: &Platform, line: &str) -> Result<Order> {
                 data["screenDisp"] = json!(text);
             }
             platform.answer_with("snapshot_face", 0, data, None);
+        }
+        "room" if !rest.is_empty() => {
+            let words: Vec<&str> = rest.split_whitespace().collect();
+            let calleds = words[1..].iter().map(|word| {
+                let (user, phone) = word.split_once(':').unwrap_or((word, ""));
+                json!({ "userId": user, "token": format!("token-of-{user}"), "phoneNo": phone })
+            });
+            let calleds: Vec<Value> = calleds.collect();
+            platform.room(words[0], (!calleds.is_empty()).then(|| json!(calleds)), 60);
         }
         "misbehave" => platform.misbehave(rest.parse()?),
         "close" => platform.disconnect(),

@@ -4,12 +4,13 @@
 //! `writer`, [`answered`] and [`records`] do for it; [`link`] dials again and keeps what must outlive a
 //! connection; [`duties`] is the table of messages and does what they order, one file for each family:
 //! [`person`] (4.3, 4.4), [`door`] (4.5.5, 4.5.6), [`config`](self::config) (4.5.10), [`record`] (4.6.1),
-//! [`time`] (4.6.2).
+//! [`time`] (4.6.2), [`call`] (4.7).
 //!
 //! Sequences: records have the upper half of the numbers, by their place in the outbox, so that a record keeps
 //! its sequence for ever; all other requests count through the lower half from a random number on.
 
 pub mod answered;
+pub mod call;
 pub mod code;
 pub mod codec;
 pub mod config;

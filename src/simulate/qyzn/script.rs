@@ -10,6 +10,8 @@
 //! - `{"sleep_ms":500}`, `{"close":true}`, `{"misbehave":"split=3"}`.
 //! - `{"answer":"snapshot_face","data":{"opendoor":1},"result":0,"times":1}` says what a request is answered
 //!   from now on.
+//! - `{"room":"305","calleds":[{"userId":"1003","token":"t","phoneNo":""}],"callMaxSeconds":60}` makes a
+//!   room that can be called; without `calleds` there is no such room any more.
 //! - `{"repeat":100,…}` repeats the step beside it, or the list in `"steps"`; `{n}` in any text is the
 //!   number of the round, from 0.
 //!
@@ -41,6 +43,7 @@ enum Step {
     Expect { answer: Value, all: bool },
     Sleep(Duration),
     Answer { message: String, result: i64, data: Value, times: Option<u32> },
+    Room { number: String, calleds: Option<Value>, max_seconds: u32 },
     Misbehave(Misbehave),
     Close,
     Repeat { times: u64, steps: Vec<Map<String, Value>> },
@@ -136,6 +139,13 @@ fn parse(step: &Map<String, Value>) -> Result<Step> {
             times: number("times").and_then(|times| u32::try_from(times).ok()),
         });
     }
+    if let Some(room) = text("room") {
+        return Ok(Step::Room {
+            number: room,
+            calleds: value("calleds"),
+            max_seconds: number("callMaxSeconds").and_then(|most| u32::try_from(most).ok()).unwrap_or(60),
+        });
+    }
     if let Some(answer) = value("expect") {
         return Ok(Step::Expect { answer, all: false });
     }
@@ -151,7 +161,9 @@ fn parse(step: &Map<String, Value>) -> Result<Step> {
     if step.contains_key("close") {
         return Ok(Step::Close);
     }
-    Err(wrong("a step is one of wait, send, expect, expect_all, answer, sleep_ms, misbehave, close, repeat"))
+    Err(wrong(
+        "a step is one of wait, send, expect, expect_all, answer, room, sleep_ms, misbehave, close, repeat",
+    ))
 }
 
 /// The step with `{n}` replaced.
@@ -262,6 +274,7 @@ impl Run<'_> {
             Step::Answer { message, result, data, times } => {
                 self.platform.answer_with(&message, result, data, times);
             }
+            Step::Room { number, calleds, max_seconds } => self.platform.room(&number, calleds, max_seconds),
             Step::Misbehave(misbehave) => self.platform.misbehave(misbehave),
             Step::Close => self.platform.disconnect(),
         }

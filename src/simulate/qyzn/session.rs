@@ -121,10 +121,10 @@ fn frame(shared: &Shared, misbehave: &Misbehave, version: u8, kind: u8, seq: u32
     frame
 }
 
-struct Terminal {
-    shared: Arc<Shared>,
-    number: u64,
-    serial: String,
+pub(super) struct Terminal {
+    pub(super) shared: Arc<Shared>,
+    pub(super) number: u64,
+    pub(super) serial: String,
     logged_in: bool,
     orders: mpsc::UnboundedSender<Order>,
     frames: u64,
@@ -132,11 +132,11 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn note(&self, event: &'static str, fields: Value) {
+    pub(super) fn note(&self, event: &'static str, fields: Value) {
         self.shared.journal.note(self.number, &self.serial, event, fields);
     }
 
-    fn violation(&self, what: impl Into<String>) {
+    pub(super) fn violation(&self, what: impl Into<String>) {
         self.note("violation", json!({ "what": what.into() }));
     }
 
@@ -208,7 +208,7 @@ impl Terminal {
         }
     }
 
-    fn answer(&self, to: &Received, result: i64, desc: &str, data: Value) {
+    pub(super) fn answer(&self, to: &Received, result: i64, desc: &str, data: Value) {
         let misbehave = self.misbehave();
         if misbehave.silent || to.kind == NOTIFICATION {
             return;
@@ -255,14 +255,9 @@ impl Terminal {
         match message {
             "sync_time" => self.on_sync_time(received, data),
             "snapshot_face" => self.on_snapshot_face(received, data, resent),
+            "device_call_param" | "device_call_result" => self.on_call(received, message, data, resent),
             _ => {
-                let known = [
-                    "logout",
-                    "device_sync_person",
-                    "qrcode_data",
-                    "device_call_param",
-                    "device_call_result",
-                ];
+                let known = ["logout", "device_sync_person", "qrcode_data"];
                 if !known.contains(&message) {
                     self.violation(format!("{message}: the document has no such message of a terminal"));
                 }
@@ -396,7 +391,7 @@ impl Terminal {
     }
 
     /// The answer that was ordered for a message, if any is left.
-    fn told(&self, message: &str) -> Option<Answering> {
+    pub(super) fn told(&self, message: &str) -> Option<Answering> {
         let mut state = self.shared.state();
         let answering = state.answers.get_mut(message)?;
         let told = answering.clone();
@@ -409,7 +404,7 @@ impl Terminal {
         Some(told)
     }
 
-    fn answer_as_told(&self, received: &Received, message: &str, otherwise: Value) {
+    pub(super) fn answer_as_told(&self, received: &Received, message: &str, otherwise: Value) {
         match self.told(message) {
             Some(told) => {
                 let desc = if told.result == 0 { "Success" } else { "as told" };
