@@ -11,6 +11,7 @@ use crate::clock::{OffsetClock, SharedClock, SystemClock};
 use crate::config::{CameraRole, Config};
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::Events;
+use crate::gate::hardware::Templates;
 use crate::gate::{Eyes, Gate, Parts};
 use crate::intercom::Intercom;
 use crate::platform::qyzn::requests::Requests;
@@ -62,8 +63,9 @@ async fn run_parts(config: Config) -> Result<()> {
         settings: config.settings.clone(),
         language: config.terminal.language,
         destinations: config.platform.qyzn.iter().map(|_| Destination::Qyzn).collect(),
-        relay: device::relay::open(&config.device.relay)?,
-        wiegand: device::wiegand::open(&config.device.wiegand_out)?,
+        devices: device::Devices::open(&config.device)?,
+        templates: Templates::new(&config.device),
+        readers: device::reader::Readers::open(&config.device)?,
         models,
     })?;
 
@@ -90,6 +92,13 @@ async fn run_parts(config: Config) -> Result<()> {
         parts.push(supervise("intercom", events.clone(), stopped.clone(), move || {
             let (intercom, stopped) = (intercom.clone(), stopped.clone());
             async move { intercom.run(stopped).await }
+        }));
+    }
+    if let Some(terminal_ws) = &config.platform.terminal_ws {
+        let (gate, terminal, terminal_ws, stopped) =
+            (gate.clone(), config.terminal.clone(), terminal_ws.clone(), stopped.clone());
+        parts.push(supervise("platform.terminal_ws", events.clone(), stopped.clone(), move || {
+            platform::terminal_ws::run(gate.clone(), terminal.clone(), terminal_ws.clone(), stopped.clone())
         }));
     }
     if let Some(admin) = &config.service.admin {

@@ -149,12 +149,7 @@ impl Handler for Bench {
 }
 
 fn options() -> Options {
-    let config = menshen::config::Qyzn {
-        server: String::new(),
-        heartbeat_s: 25,
-        request_timeout_s: 20,
-        body_limit_mib: 16,
-    };
+    let config = menshen::config::Qyzn::new("");
     Options { back_off: (Duration::from_millis(5), Duration::from_millis(50)), ..Options::new(&config) }
 }
 

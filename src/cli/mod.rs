@@ -1,6 +1,7 @@
 //! The command line: which commands there are. What each does is in a file of its own.
 
 mod bench;
+mod call;
 mod check;
 mod config;
 mod doctor;
@@ -44,6 +45,8 @@ enum Command {
     People(people::Args),
     /// Lists and exports records
     Records(records::Args),
+    /// Calls a room with the intercom of the running gate
+    Call(call::Args),
     /// Plays the other end of a wire
     Simulate(simulate::Args),
     /// Measures how well this gate tells people apart, or heads from pictures of them
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Enroll(args) => enroll::run(&args),
         Command::People(args) => people::run(&args),
         Command::Records(args) => records::run(&args),
+        Command::Call(args) => call::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -9,8 +9,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use menshen::access::{Origin, PersonKey, PersonKind, Reason};
 use menshen::clock::SystemClock;
+use menshen::device::Devices;
 use menshen::device::relay::SimulatedRelay;
 use menshen::event::{Event, Events};
+use menshen::gate::hardware::Templates;
 use menshen::gate::settings::Settings;
 use menshen::gate::{Gate, Parts};
 use menshen::platform::qyzn::{self, requests::Requests};
@@ -36,6 +38,11 @@ pub struct Running {
 
 impl Running {
     pub fn start(data_dir: &Path, server: std::net::SocketAddr) -> Self {
+        Self::start_with(data_dir, server, &config::Device::default())
+    }
+
+    /// With the devices of a `[device]` of its own; the relay is simulated in any case.
+    pub fn start_with(data_dir: &Path, server: std::net::SocketAddr, device: &config::Device) -> Self {
         let clock: menshen::clock::SharedClock = Arc::new(SystemClock);
         let events = Events::new(Arc::clone(&clock));
         let options = Options { data_dir: data_dir.to_owned(), config: config::Store::default() };
@@ -51,19 +58,15 @@ impl Running {
             settings: Settings::default(),
             language: Language::Chinese,
             destinations: vec![Destination::Qyzn],
-            relay: Some(Box::new(relay.clone())),
-            wiegand: None,
+            devices: Devices { relay: Some(Box::new(relay.clone())), ..Devices::open(device).unwrap() },
+            templates: Templates::new(device),
+            readers: menshen::device::reader::Readers::open(device).unwrap(),
             models: vision::Models::open(&models_dir(), "auto").unwrap(),
         })
         .unwrap();
         let (stop, stopped) = watch::channel(false);
         let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
-        let config = config::Qyzn {
-            server: server.to_string(),
-            heartbeat_s: 25,
-            request_timeout_s: 20,
-            body_limit_mib: 16,
-        };
+        let config = config::Qyzn::new(server.to_string());
         let requests = Requests::default();
         let link = tokio::spawn(qyzn::run(gate.clone(), terminal, config, requests.clone(), stopped));
         Self { gate, store, relay, events: heard, requests, stop, link }
@@ -90,6 +93,7 @@ impl Running {
             utc_offset_s: 28_800,
             person: Some(PersonKey::new(Origin::Qyzn, "100001")),
             face_id: Some("3000004".into()),
+            also: Vec::new(),
             name: name.into(),
             person_kind: PersonKind::White,
             id_number: None,
@@ -101,12 +105,13 @@ impl Running {
             opened: true,
             latency_ms: 100,
             body_temp: None,
+            credentials: vec!["face".into()],
         };
         let record = NewRecord {
             facts,
             pictures: vec![(PictureKind::Snap, picture.to_vec())],
             destinations: vec![Destination::Qyzn],
-            spend: None,
+            spend: false,
         };
         let id = self.store.append_record(record).await.unwrap();
         self.gate.events().send("record", json!({ "id": id, "state": "stored" }));

@@ -494,7 +494,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
             }
         };
         let key = (header.seq, digest);
-        match self.link.answered.seen(key, reply, Instant::now()) {
+        match self.link.answered.seen(&key, reply, Instant::now()) {
             Known::No => {}
             Known::UnderWay => return,
             Known::Done(body) => return self.answer(reply, &body),
@@ -728,9 +728,9 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
         }
         // Busy means that it was not carried out: the same command may come again and must then be.
         let reply = if answer.result == code::BUSY {
-            link.answered.forget(key)
+            link.answered.forget(&key)
         } else {
-            link.answered.finish(key, Arc::from(&body[..]))
+            link.answered.finish(&key, Arc::from(&body[..]))
         }
         .unwrap_or(reply);
         self.answer(reply, &body);
