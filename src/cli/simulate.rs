@@ -96,6 +96,7 @@ sync [PREFIX]                 asks for the terminal's people, and gives them ids
 snapshot SECONDS [FILE]       asks for a picture of a face, and keeps it in FILE
 swipe SECONDS                 asks for the next card or document
 qr open|shut                  what qrcode_data is answered
+room NUMBER [USER:PHONE…]     makes a room of the intercom, or removes one
 misbehave NAMES               changes what goes wrong
 close                         closes all connections
 quit                          ends";
@@ -268,6 +269,19 @@ fn words(entry: &Entry) -> Option<String> {
         ),
         "qrcode_data" => format!("qrcode_data {:?}", entry.text("content")),
         "request" => format!("request {}", entry.text("message")),
+        "device_call_param" => {
+            format!(
+                "device_call_param room {} picture {} bytes",
+                entry.text("callNo"),
+                number("picture_bytes")
+            )
+        }
+        "device_call_result" => format!(
+            "device_call_result room {} {}{}",
+            entry.text("callNo"),
+            entry.fields.get("callRecords").unwrap_or(&Value::Null),
+            if entry.flag("resent") { " (sent again)" } else { "" },
+        ),
         "sent" => format!("sent {}", entry.text("message")),
         "script" => format!("script: {}", entry.text("text")),
         _ => return None,
@@ -393,6 +407,15 @@ async fn order(platform: &Platform, line: &str) -> Result<Order> {
                 _ => return Err(usage()),
             };
             platform.answer_with("qrcode_data", 0, json!({ "opendoor": open }), None);
+        }
+        "room" if !rest.is_empty() => {
+            let words: Vec<&str> = rest.split_whitespace().collect();
+            let calleds = words[1..].iter().map(|word| {
+                let (user, phone) = word.split_once(':').unwrap_or((word, ""));
+                json!({ "userId": user, "token": format!("token-of-{user}"), "phoneNo": phone })
+            });
+            let calleds: Vec<Value> = calleds.collect();
+            platform.room(words[0], (!calleds.is_empty()).then(|| json!(calleds)), 60);
         }
         "misbehave" => platform.misbehave(rest.parse()?),
         "close" => platform.disconnect(),

@@ -72,6 +72,8 @@ pub enum OrderedBy {
     Technician,
     /// The exit button.
     Button,
+    /// The called party of an intercom call.
+    Called,
 }
 
 /// A picture of what the camera sees now, for a page.

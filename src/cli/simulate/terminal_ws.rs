@@ -1,7 +1,7 @@
 //! `menshen simulate terminal-ws`.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use menshen::simulate::script::Script;

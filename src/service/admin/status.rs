@@ -143,6 +143,7 @@ pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Fai
         "cameras": cameras,
         "platforms": platforms,
         "door": state(standing.last("relay"), "unknown"),
+        "call": shared.intercom.get().map(crate::intercom::Intercom::view),
         "store": counts,
         "outbox": outbox.unwrap_or(0),
         "last_verdict": standing.last("verdict"),
