@@ -7,9 +7,11 @@ pub mod outputs;
 mod passage;
 mod record;
 mod reenrol;
+mod restart;
 mod sessions;
 pub mod settings;
 mod sighting;
+pub mod system;
 pub mod template;
 #[cfg(test)]
 mod tests;
@@ -27,9 +29,11 @@ use crate::access::{FaceMatch, Origin, Person, PersonKey};
 use crate::clock::{Moment, SharedClock};
 use crate::config;
 use crate::device::relay::Relay;
+use crate::device::system::System;
 use crate::device::wiegand::WiegandOut;
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::Events;
+use crate::log::LogLevel;
 use crate::store::{Destination, FaceRow, PersonRow, RecordId, Store};
 use crate::text::Language;
 use crate::vision::Models;
@@ -41,6 +45,7 @@ use outputs::{OpenedBy, Opening, Outputs};
 use sessions::{Command, Sessions};
 use settings::Settings;
 use sighting::Sighting;
+use system::Machine;
 
 /// Row of the store that holds the groups a platform has set, as one JSON object.
 const SETTINGS_ROW: &str = "settings";
@@ -61,6 +66,8 @@ pub enum OrderedBy {
     Technician,
     /// The exit button.
     Button,
+    /// The gate's own timer (QYZN `system_reboot`).
+    Timer,
 }
 
 /// A picture of what the camera sees now, for a page.
@@ -155,6 +162,10 @@ pub struct Parts {
     pub relay: Option<Box<dyn Relay>>,
     /// The Wiegand output.
     pub wiegand: Option<Box<dyn WiegandOut>>,
+    /// The machine under the gate.
+    pub system: Arc<dyn System>,
+    /// The level of the log.
+    pub log: LogLevel,
     /// The models, verified.
     pub models: Models,
 }
@@ -184,6 +195,7 @@ struct Inner {
     live: latest::Sender<Option<LiveFrame>>,
     outputs: Outputs,
     settled: Arc<watch::Settled>,
+    machine: Machine,
 }
 
 impl Inner {
@@ -246,7 +258,12 @@ impl Gate {
             live: latest::channel(None).0,
             outputs,
             settled: Arc::default(),
+            machine: Machine::new(parts.system, parts.log),
         });
+        inner.machine.log_at(inner.settings.load().restart.log_level);
+        let settling = Arc::clone(&inner);
+        tokio::spawn(async move { settling.settle_time().await });
+        tokio::spawn(restart::run_timer(Arc::downgrade(&inner)));
         let (sightings, seen) = mpsc::channel(WAITING_LOOKS);
         let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);
         let sessions = tokio::spawn(Sessions::run(Arc::clone(&inner), seen, ordered));
@@ -290,6 +307,16 @@ impl Gate {
         &self,
         change: impl FnOnce(&mut Settings) -> Result<()> + Send,
     ) -> Result<()> {
+        self.change_settings_and_clock(change, None).await
+    }
+
+    /// The same, and sets the clock to `clock`, which is local time in the zone that is set then. `Device` when
+    /// the machine refuses; nothing has changed then.
+    pub async fn change_settings_and_clock(
+        &self,
+        change: impl FnOnce(&mut Settings) -> Result<()> + Send,
+        clock: Option<jiff::civil::DateTime>,
+    ) -> Result<()> {
         let inner = &self.inner;
         let _one_at_a_time = inner.changing.lock().await;
         let old = inner.settings.load_full();
@@ -297,14 +324,19 @@ impl Gate {
         change(&mut new)?;
         new.check()?;
         let mut stored = stored_groups(&inner.store)?;
-        let (old, all) = (groups(&old)?, groups(&new)?);
+        let (before, all) = (groups(&old)?, groups(&new)?);
         for (group, value) in all {
-            if old.get(&group) != Some(&value) {
+            if before.get(&group) != Some(&value) {
                 stored.insert(group, value);
             }
         }
         let text = serde_json::Value::Object(stored).to_string();
-        inner.store.put_setting(SETTINGS_ROW, text).await?;
+        let applied = inner.apply_time(&old, &new, clock).await?;
+        if let Err(error) = inner.store.put_setting(SETTINGS_ROW, text).await {
+            inner.undo_time(applied).await;
+            return Err(error);
+        }
+        inner.machine.log_at(new.restart.log_level);
         inner.settings.store(Arc::new(new));
         Ok(())
     }
@@ -344,7 +376,13 @@ impl Gate {
     /// the gallery. A caller may have many changes under way at once: they are examined side by side and
     /// committed in the order in which this function was called (not polled).
     pub fn change_people(&self, change: PeopleChange) -> impl Future<Output = Result<()>> + Send + 'static {
-        self.enrolment.change(change)
+        let change = self.enrolment.change(change);
+        let enrolling = self.enrolling();
+        async move {
+            let outcome = change.await;
+            drop(enrolling);
+            outcome
+        }
     }
 }
 

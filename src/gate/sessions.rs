@@ -213,6 +213,9 @@ impl Sessions {
     }
 
     fn see(&mut self, sighting: &Sighting) {
+        if !sighting.faces.is_empty() {
+            self.gate.machine.activity.visitor();
+        }
         for face in &sighting.faces {
             self.look_at(face, sighting);
         }
@@ -488,7 +491,10 @@ impl Sessions {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Answer { record, open } => self.answer(record, open),
-            Command::Card { number, at } => self.card(number, at),
+            Command::Card { number, at } => {
+                self.gate.machine.activity.visitor();
+                self.card(number, at);
+            }
         }
     }
 

@@ -48,6 +48,12 @@ fn person(id: &str) -> Person {
     }
 }
 
+/// A machine that nothing is ordered of.
+fn machine() -> Machine {
+    let clock = crate::clock::AdjustedClock::new(Arc::new(crate::clock::SystemClock));
+    Machine::new(Arc::new(crate::device::system::Simulated::new(clock)), LogLevel::default())
+}
+
 impl Bench {
     fn new(settings: Settings) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -72,6 +78,7 @@ impl Bench {
             live: latest::channel(None).0,
             outputs,
             settled: Arc::default(),
+            machine: machine(),
         });
         let (_, events) = events.subscribe(0);
         let mut bench = Self {
@@ -108,6 +115,7 @@ impl Bench {
             live: latest::channel(None).0,
             outputs,
             settled: Arc::default(),
+            machine: machine(),
         });
         self.restart();
     }
