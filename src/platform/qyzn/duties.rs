@@ -11,7 +11,7 @@ use super::code::{self, Answer};
 use super::json::Fields;
 use super::link::{Account, Command, Duty, Handler, Identity, Lane, State, Work, random_u32};
 use super::records::OutgoingRecord;
-use super::{config, door, person, record};
+use super::{config, door, person, record, restart};
 use crate::clock::Moment;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate::Gate;
@@ -33,6 +33,7 @@ pub fn duty(message: &str) -> Option<Duty> {
         "config_system" => (Lane::Settings, true),
         "get_configs" => (Lane::Settings, false),
         "open_door" | "record_clear" => (Lane::Free, true),
+        "device_restart" => (Lane::Free, true),
         _ => return None,
     };
     Some(Duty { lane, acts })
@@ -163,21 +164,34 @@ impl Handler for Duties {
     }
 
     fn handle(&self, command: Command) -> Work<Answer> {
-        let Command { message, data } = command;
+        let Command { message, data, key } = command;
         let gate = self.gate.clone();
         match message.as_str() {
             // Ordered here and now: the place among the changes is that of this call.
             "add_person" | "update_person" | "delete_person" | "clear_person" | "add_person_face"
             | "add_face" | "delete_face" => person::carry_out(&gate, &message, &data),
             "get_configs" => {
-                let answer = config::get_configs(&data, &gate.settings(), &self.identity);
-                Box::pin(async { answer })
+                let identity = self.identity.clone();
+                let now = self.now();
+                Box::pin(async move {
+                    let interfaces =
+                        if config::asks_for_network(&data) { gate.interfaces().await } else { Vec::new() };
+                    let about = config::About { identity: &identity, now, interfaces };
+                    config::get_configs(&data, &gate.settings(), &about)
+                })
             }
             "config_system" => Box::pin(async move {
-                let outcome = gate.change_settings(|settings| config::config_system(&data, settings)).await;
+                let outcome = match config::ordered_clock(&data) {
+                    Ok(clock) => {
+                        let change = |settings: &mut _| config::config_system(&data, settings);
+                        gate.change_settings_and_clock(change, clock).await
+                    }
+                    Err(error) => Err(error),
+                };
                 config::config_system_answer(&data, outcome)
             }),
             "open_door" => Box::pin(async move { door::open_door(&gate).await }),
+            "device_restart" => Box::pin(async move { restart::device_restart(&gate, key).await }),
             "record_clear" => Box::pin(async move { door::record_clear(&gate).await }),
             other => {
                 let answer = Answer::failure(code::NO_COMMAND, format!("there is no command {other}"));
@@ -245,7 +259,8 @@ impl Handler for Duties {
                 }
                 json!({ "state": "lost", "reason": reason, "retry_ms": retry_ms })
             }
-            State::TimeOffset { milliseconds } => {
+            State::TimeOffset { milliseconds, round_trip } => {
+                self.gate.platform_clock(jiff::SignedDuration::from_millis(milliseconds), round_trip);
                 json!({ "state": "time_offset", "offset_ms": milliseconds })
             }
             State::RecordRefused { record, result, desc } => {
@@ -278,7 +293,7 @@ mod tests {
 
     #[test]
     fn everything_else_does_not_exist() {
-        for message in ["snapshot_picture", "device_restart", "", "ADD_PERSON"] {
+        for message in ["snapshot_picture", "device_upgrade", "", "ADD_PERSON"] {
             assert_eq!(duty(message), None, "{message}");
         }
         assert_eq!(duty("open_door"), Some(Duty { lane: Lane::Free, acts: true }));

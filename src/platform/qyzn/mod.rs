@@ -3,7 +3,7 @@
 //! From the wire inwards: [`codec`] makes frames of bytes; `connection` serves one connection with what
 //! `writer`, [`answered`] and [`records`] do for it; [`link`] dials again and keeps what must outlive a
 //! connection; [`duties`] is the table of messages and does what they order, one file for each family:
-//! [`person`] (4.3, 4.4), [`door`] (4.5.5, 4.5.6), [`config`](self::config) (4.5.10), [`record`] (4.6.1),
+//! [`person`] (4.3, 4.4), [`door`] (4.5.5, 4.5.6), [`restart`] (4.5.1), [`config`](self::config) (4.5.10), [`record`] (4.6.1),
 //! [`time`] (4.6.2).
 //!
 //! Sequences: records have the upper half of the numbers, by their place in the outbox, so that a record keeps
@@ -21,6 +21,7 @@ pub mod link;
 pub mod person;
 pub mod record;
 pub mod records;
+pub mod restart;
 pub mod time;
 mod writer;
 
@@ -49,9 +50,15 @@ pub async fn run(
         model: terminal.model.clone(),
         version: format!("V{}", env!("CARGO_PKG_VERSION")),
     };
+    let store = gate.store().clone();
     let duties = Arc::new(Duties::new(gate, identity, terminal.language));
     let wake = Arc::clone(&duties);
-    let (link, _requests) = Link::new(duties, Options::new(&config));
+    let (mut link, _requests) = Link::new(duties, Options::new(&config));
+    match restart::obeyed(&store).await {
+        Ok(Some((key, answer))) => link.recall(key, &answer),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(%error, "it is not known whether a platform ordered the last restart"),
+    }
     let server = config.server;
     tokio::select! {
         () = link.run(|| dial(&server), stopped) => {}
