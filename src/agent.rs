@@ -90,6 +90,7 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
         wiegand: device::wiegand::open(&config.device.wiegand_out)?,
         system: device::system::open(&config.device.system, adjusted)?,
         log,
+        readers: device::reader::Readers::open(&config.device)?,
         models,
     })?;
 
@@ -100,13 +101,21 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
     // The sessions end when the last of these is gone.
     drop(eyes);
     let mut parts = Vec::new();
+    let requests = platform::qyzn::requests::Requests::default();
     if let Some(qyzn) = &config.platform.qyzn {
-        let (gate, terminal, qyzn, stopped) =
-            (gate.clone(), config.terminal.clone(), qyzn.clone(), stopped.clone());
+        let (gate, terminal, qyzn, requests, stopped) =
+            (gate.clone(), config.terminal.clone(), qyzn.clone(), requests.clone(), stopped.clone());
         parts.push(supervise("platform.qyzn", events.clone(), stopped.clone(), move || {
-            let (gate, terminal, qyzn, stopped) =
-                (gate.clone(), terminal.clone(), qyzn.clone(), stopped.clone());
-            async move { platform::qyzn::run(gate, terminal, qyzn, stopped).await }
+            let (gate, terminal, qyzn, requests, stopped) =
+                (gate.clone(), terminal.clone(), qyzn.clone(), requests.clone(), stopped.clone());
+            async move { platform::qyzn::run(gate, terminal, qyzn, requests, stopped).await }
+        }));
+    }
+    if let Some(terminal_ws) = &config.platform.terminal_ws {
+        let (gate, terminal, terminal_ws, stopped) =
+            (gate.clone(), config.terminal.clone(), terminal_ws.clone(), stopped.clone());
+        parts.push(supervise("platform.terminal_ws", events.clone(), stopped.clone(), move || {
+            platform::terminal_ws::run(gate.clone(), terminal.clone(), terminal_ws.clone(), stopped.clone())
         }));
     }
     if let Some(admin) = &config.service.admin {

@@ -67,6 +67,11 @@ fn in_language(chinese: &'static str, english: &'static str, language: Language)
     }
 }
 
+/// What a visitor is told when the platform that would open does not answer.
+pub fn no_answer(language: Language) -> &'static str {
+    in_language("平台无应答，请联系管理员", "The platform does not answer, please ask for help", language)
+}
+
 /// What a visitor is told who may pass as soon as the platform opens.
 pub fn one_moment(language: Language) -> &'static str {
     in_language("请稍候", "One moment, please", language)
@@ -75,6 +80,16 @@ pub fn one_moment(language: Language) -> &'static str {
 /// What a visitor is told who may pass before a door that does not open.
 pub fn door_failed(language: Language) -> &'static str {
     in_language("门未能打开，请联系管理员", "The door could not be opened, please ask for help", language)
+}
+
+/// What a visitor is told whose QR code no platform can weigh.
+pub fn platform_unreachable(language: Language) -> &'static str {
+    in_language("平台无法连接，请稍后再试", "The platform cannot be reached, please try again", language)
+}
+
+/// What a visitor is told whose QR code the platform does not let in.
+pub fn platform_refused(language: Language) -> &'static str {
+    in_language("二维码无效，禁止通行", "This QR code does not open the door", language)
 }
 
 /// What is wrong with a picture that should enrol somebody.

@@ -55,6 +55,12 @@ struct Qyzn {
     /// Also write everything as JSON lines to this file
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
+    /// Speak TLS with this certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
 }
 
 const HELP: &str = "\
@@ -89,7 +95,11 @@ async fn qyzn(args: &Qyzn) -> Result<ExitCode> {
     let script = args.script.as_deref().map(Script::load).transpose()?;
     let platform = Platform::default();
     platform.misbehave(args.misbehave.parse()?);
-    let address = platform.listen(args.listen).await?;
+    let secure = match (&args.tls_certificate, &args.tls_key) {
+        (Some(certificate), Some(key)) => Some(menshen::tls::server(certificate, key)?),
+        _ => None,
+    };
+    let address = platform.listen_with(args.listen, secure).await?;
     if args.json {
         say(json!({ "event": "listening", "address": address }))?;
     } else {
@@ -190,6 +200,7 @@ fn words(entry: &Arc<Entry>) -> Option<String> {
         "closed" => {
             format!("connection {} of {} ended: {}", entry.connection, entry.serial, entry.text("reason"))
         }
+        "tls_failed" => format!("a terminal could not begin TLS: {}", entry.text("reason")),
         "register" => format!("register {}", entry.serial),
         "logged_in" => format!("logged in {}", entry.serial),
         "violation" => format!("VIOLATION by {}: {}", entry.serial, entry.text("what")),

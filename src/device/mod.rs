@@ -3,6 +3,7 @@
 
 pub mod camera;
 pub mod lamp;
+pub mod reader;
 pub mod relay;
 pub mod rs485;
 pub mod screen;

@@ -22,6 +22,7 @@ pub(super) fn announce(gate: &Inner, happened: &Happened, record: Option<RecordI
                 "en": text::reason(happened.reason, Language::English),
             },
             "person": happened.person.as_ref().map(|person| &person.key),
+            "also": happened.keys().get(1..).unwrap_or_default(),
             "name": happened.person.as_ref().map(|person| &person.name),
             "credential": happened.credentials(),
             "score": happened.score(),

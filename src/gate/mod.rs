@@ -3,14 +3,17 @@
 
 mod announce;
 pub mod enrol;
+mod identify;
 pub mod outputs;
 mod passage;
+mod presented;
 mod record;
 mod reenrol;
 mod restart;
 mod sessions;
 pub mod settings;
 mod sighting;
+mod snapshot;
 pub mod system;
 pub mod template;
 #[cfg(test)]
@@ -25,9 +28,10 @@ use serde::Serialize;
 use tokio::sync::{Mutex, mpsc, watch as latest};
 use tokio::task::JoinHandle;
 
-use crate::access::{FaceMatch, Origin, Person, PersonKey};
+use crate::access::{FaceMatch, Known, Origin, Person, PersonKey, Rules};
 use crate::clock::{Moment, SharedClock};
 use crate::config;
+use crate::device::reader::Readers;
 use crate::device::relay::Relay;
 use crate::device::system::System;
 use crate::device::wiegand::WiegandOut;
@@ -42,9 +46,11 @@ use crate::vision::gallery;
 use crate::vision::watch::Watcher;
 use enrol::Enrolment;
 use outputs::{OpenedBy, Opening, Outputs};
+pub use presented::{Document, Presented, QrQuestion};
 use sessions::{Command, Sessions};
 use settings::Settings;
 use sighting::Sighting;
+pub use snapshot::Jpeg;
 use system::Machine;
 
 /// Row of the store that holds the groups a platform has set, as one JSON object.
@@ -90,6 +96,8 @@ pub enum PeopleChange {
     Update(PersonKey, PersonPatch),
     /// A person with all their pictures, in place of what was there under the key.
     Put(Person, Vec<NewPicture>),
+    /// A person in place of what was there under the key; the pictures that were there stay.
+    PutFacts(Person),
     /// People and all that belongs to them, at once. `NotFound` if one of them is not there; the others go.
     Delete(Vec<PersonKey>),
     /// Everybody of one origin.
@@ -156,7 +164,7 @@ pub struct Parts {
     pub settings: Settings,
     /// Language of the texts for visitors.
     pub language: Language,
-    /// Who is told about records.
+    /// Who is told about records, besides HTTP push, which the settings switch on and off.
     pub destinations: Vec<Destination>,
     /// The relay.
     pub relay: Option<Box<dyn Relay>>,
@@ -166,6 +174,8 @@ pub struct Parts {
     pub system: Arc<dyn System>,
     /// The level of the log.
     pub log: LogLevel,
+    /// The readers of what visitors present.
+    pub readers: Readers,
     /// The models, verified.
     pub models: Models,
 }
@@ -196,6 +206,12 @@ struct Inner {
     outputs: Outputs,
     settled: Arc<watch::Settled>,
     machine: Machine,
+    /// Whether there is a line to the platform that may open the door.
+    platform_reached: AtomicBool,
+    snapshots: snapshot::Snapshots,
+    reading: presented::Reading,
+    questions: presented::Questions,
+    readers: Readers,
 }
 
 impl Inner {
@@ -209,13 +225,33 @@ impl Inner {
         report_panic(&self.events, part);
     }
 
-    /// The person and face that the gallery named; `None` if they are gone.
-    fn matched(&self, face: FaceRow, person: PersonRow, score: f32) -> Result<Option<FaceMatch>> {
-        let (Some(person), Some(face_id)) = (self.store.person_by_row(person)?, self.store.face_id(face)?)
-        else {
-            return Ok(None);
+    /// The rules in force: the platform is online if it said so and there is a line to it.
+    fn rules(&self) -> Rules {
+        let mut rules = self.settings.load().rules.clone();
+        rules.remote.online &= self.platform_reached.load(Ordering::Relaxed);
+        rules
+    }
+
+    /// The person and face that the gallery named, with the names that other platforms have for the same; `None` if
+    /// they are gone.
+    fn matched(
+        &self,
+        face: FaceRow,
+        person: PersonRow,
+        score: f32,
+        also: &[(FaceRow, PersonRow)],
+    ) -> Result<Option<FaceMatch>> {
+        let known = |(face, person)| -> Result<Option<Known>> {
+            let (Some(person), Some(face_id)) =
+                (self.store.person_by_row(person)?, self.store.face_id(face)?)
+            else {
+                return Ok(None);
+            };
+            Ok(Some(Known { person: Arc::new(person), face_id }))
         };
-        Ok(Some(FaceMatch::Person { person: Arc::new(person), face_id, score }))
+        let Some(Known { person, face_id }) = known((face, person))? else { return Ok(None) };
+        let also = also.iter().filter_map(|rows| known(*rows).transpose()).collect::<Result<_>>()?;
+        Ok(Some(FaceMatch::Person { person, face_id, score, also }))
     }
 }
 
@@ -259,6 +295,11 @@ impl Gate {
             outputs,
             settled: Arc::default(),
             machine: Machine::new(parts.system, parts.log),
+            platform_reached: AtomicBool::new(false),
+            snapshots: Default::default(),
+            reading: Default::default(),
+            questions: Default::default(),
+            readers: parts.readers,
         });
         inner.machine.log_at(inner.settings.load().restart.log_level);
         let settling = Arc::clone(&inner);
@@ -352,15 +393,21 @@ impl Gate {
         self.inner.outputs.open(opening).await
     }
 
-    /// The platform's answer to a record (`opendoor`): opens, or ends the wait for it and the pulse. An answer
-    /// that comes after the session's time does nothing.
-    pub async fn answer_record(&self, record: RecordId, open: bool) -> Result<()> {
+    /// The platform's answer to a record (`opendoor`): opens, or ends the wait for it and the pulse; `None` where
+    /// it has taken the record and says nothing of the door. An answer that comes after the session's time does
+    /// nothing.
+    pub async fn answer_record(&self, record: RecordId, open: Option<bool>) -> Result<()> {
         self.command(Command::Answer { record, open }).await
     }
 
-    /// A card was presented at the gate.
-    pub async fn present_card(&self, number: String) -> Result<()> {
-        self.command(Command::Card { number, at: tokio::time::Instant::now() }).await
+    /// Whether there is a line to the platform that `online_open_door` is about. While there is none it is not
+    /// online, whatever it said; visitors who wait for its answer are then let in or not by the gate.
+    pub fn platform_reached(&self, reached: bool) {
+        self.inner.platform_reached.store(reached, Ordering::Relaxed);
+        if !reached {
+            // If so much waits that this has no room, the visitors' own time-outs do the same a little later.
+            let _ = self.commands.try_send(Command::PlatformLost);
+        }
     }
 
     async fn command(&self, command: Command) -> Result<()> {

@@ -1,3 +1,6 @@
 //! Clients of platforms.
 
+pub mod answered;
+pub mod back_off;
 pub mod qyzn;
+pub mod terminal_ws;

@@ -91,6 +91,7 @@ impl Bench {
             destinations: config.platform.qyzn.iter().map(|_| Destination::Qyzn).collect(),
             relay: menshen::device::relay::open("sim").unwrap(),
             wiegand: menshen::device::wiegand::open("sim").unwrap(),
+            readers: menshen::device::reader::Readers::open(&config.device).unwrap(),
             models: models.clone(),
         })
         .unwrap();

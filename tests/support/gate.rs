@@ -13,7 +13,7 @@ use menshen::device::relay::SimulatedRelay;
 use menshen::event::{Event, Events};
 use menshen::gate::settings::Settings;
 use menshen::gate::{Gate, Parts};
-use menshen::platform::qyzn;
+use menshen::platform::qyzn::{self, requests::Requests};
 use menshen::simulate::qyzn::Platform;
 use menshen::store::{Destination, NewRecord, Options, PictureKind, RecordFacts, RecordResult, Store};
 use menshen::text::Language;
@@ -29,6 +29,7 @@ pub struct Running {
     pub store: Store,
     pub relay: SimulatedRelay,
     pub events: broadcast::Receiver<Arc<Event>>,
+    pub requests: Requests,
     pub stop: watch::Sender<bool>,
     pub link: tokio::task::JoinHandle<menshen::Result<()>>,
 }
@@ -52,19 +53,16 @@ impl Running {
             destinations: vec![Destination::Qyzn],
             relay: Some(Box::new(relay.clone())),
             wiegand: None,
+            readers: menshen::device::reader::Readers::default(),
             models: vision::Models::open(&models_dir(), "auto").unwrap(),
         })
         .unwrap();
         let (stop, stopped) = watch::channel(false);
         let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
-        let config = config::Qyzn {
-            server: server.to_string(),
-            heartbeat_s: 25,
-            request_timeout_s: 20,
-            body_limit_mib: 16,
-        };
-        let link = tokio::spawn(qyzn::run(gate.clone(), terminal, config, stopped));
-        Self { gate, store, relay, events: heard, stop, link }
+        let config = config::Qyzn::new(server.to_string());
+        let requests = Requests::default();
+        let link = tokio::spawn(qyzn::run(gate.clone(), terminal, config, requests.clone(), stopped));
+        Self { gate, store, relay, events: heard, requests, stop, link }
     }
 
     /// The next event that `wanted` accepts.
@@ -88,6 +86,7 @@ impl Running {
             utc_offset_s: 28_800,
             person: Some(PersonKey::new(Origin::Qyzn, "100001")),
             face_id: Some("3000004".into()),
+            also: Vec::new(),
             name: name.into(),
             person_kind: PersonKind::White,
             id_number: None,
@@ -99,12 +98,13 @@ impl Running {
             opened: true,
             latency_ms: 100,
             body_temp: None,
+            credentials: vec!["face".into()],
         };
         let record = NewRecord {
             facts,
             pictures: vec![(PictureKind::Snap, picture.to_vec())],
             destinations: vec![Destination::Qyzn],
-            spend: None,
+            spend: false,
         };
         let id = self.store.append_record(record).await.unwrap();
         self.gate.events().send("record", json!({ "id": id, "state": "stored" }));

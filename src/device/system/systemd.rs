@@ -146,7 +146,11 @@ impl Systemd {
                 std::io::ErrorKind::PermissionDenied => "not permitted",
                 _ => "failed",
             };
-            Error::caused(Kind::Device, format!("{why}: {} cannot be written: {error}", path.display()), error)
+            Error::caused(
+                Kind::Device,
+                format!("{why}: {} cannot be written: {error}", path.display()),
+                error,
+            )
         })
     }
 }
@@ -175,7 +179,8 @@ fn failure(program: &str, status: ExitStatus, errors: &str, output: &str) -> Err
         None => status.to_string(),
     };
     let lower = said.to_ascii_lowercase();
-    let why = if NOT_PERMITTED.iter().any(|words| lower.contains(words)) { "not permitted" } else { "failed" };
+    let why =
+        if NOT_PERMITTED.iter().any(|words| lower.contains(words)) { "not permitted" } else { "failed" };
     Error::new(Kind::Device, format!("{why}: {program}: {said}"))
 }
 
@@ -436,7 +441,10 @@ mod tests {
         assert!(error.message().contains("ntpPort 3030"), "{error}");
         assert_eq!((machine.calls(), machine.drop_in().as_deref()), (vec![], Some(text)));
         // Not permitted: the file is as it was.
-        machine.program("timedatectl", "echo 'Failed to set ntp: Interactive authentication required.' >&2; exit 1");
+        machine.program(
+            "timedatectl",
+            "echo 'Failed to set ntp: Interactive authentication required.' >&2; exit 1",
+        );
         let error = machine.systemd.follow_ntp(Some(&server("10.0.0.1", 0))).unwrap_err();
         assert!(error.message().starts_with("NTP cannot be followed: not permitted: "), "{error}");
         assert_eq!(machine.drop_in().as_deref(), Some(text));
@@ -455,10 +463,8 @@ mod tests {
         machine.systemd.may_restart().unwrap();
         assert_eq!(
             machine.calls(),
-            [
-                "busctl <--timeout=5> <call> <org.freedesktop.login1> </org/freedesktop/login1> \
-                <org.freedesktop.login1.Manager> <CanReboot>"
-            ]
+            ["busctl <--timeout=5> <call> <org.freedesktop.login1> </org/freedesktop/login1> \
+                <org.freedesktop.login1.Manager> <CanReboot>"]
         );
         assert_eq!(machine.systemd.restart().unwrap(), Restart::Machine);
         assert_eq!(machine.calls(), ["systemctl <--no-ask-password> <reboot>"]);

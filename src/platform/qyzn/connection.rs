@@ -16,10 +16,9 @@ use super::answered::{Known, ReplyTo};
 use super::code::{self, Answer};
 use super::codec::{Body, Decoder, Frame, MsgType, encode};
 use super::json::{self, Fields};
-use super::link::{
-    Account, Asked, Command, Done, Duty, Handler, Lane, Link, State, Waiting, not_connected, stopped,
-};
+use super::link::{Account, Command, Done, Duty, Handler, Lane, Link, State, Waiting, stopped};
 use super::records::{Follow, Framed};
+use super::requests::{Asked, not_connected};
 use super::time::{SyncTime, offset_ms};
 use crate::error::Result;
 use crate::store::OutboxId;
@@ -500,7 +499,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
             }
         };
         let key = (header.seq, digest);
-        match self.link.answered.seen(key, reply, Instant::now()) {
+        match self.link.answered.seen(&key, reply, Instant::now()) {
             Known::No => {}
             Known::UnderWay => return,
             Known::Done(body) => return self.answer(reply, &body),
@@ -738,9 +737,9 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
         }
         // Busy means that it was not carried out: the same command may come again and must then be.
         let reply = if answer.result == code::BUSY {
-            link.answered.forget(key)
+            link.answered.forget(&key)
         } else {
-            link.answered.finish(key, Arc::from(&body[..]))
+            link.answered.finish(&key, Arc::from(&body[..]))
         }
         .unwrap_or(reply);
         self.answer(reply, &body);

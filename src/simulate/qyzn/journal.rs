@@ -23,7 +23,8 @@ pub struct Entry {
     /// Serial number of the terminal, as far as it is known.
     pub serial: String,
     /// What: `connected`, `closed`, `register`, `login`, `logged_in`, `heartbeat`, `sync_time`,
-    /// `snapshot_face`, `request` (any other of the terminal's), `sent`, `answer`, `violation`, `script`.
+    /// `snapshot_face`, `request` (any other of the terminal's), `sent`, `answer`, `violation`, `script`,
+    /// `tls_failed`.
     pub event: &'static str,
     /// The rest.
     #[serde(flatten)]
