@@ -12,6 +12,7 @@ use crate::clock::{AdjustedClock, OffsetClock, SharedClock, SystemClock};
 use crate::config::{CameraRole, Config};
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::Events;
+use crate::gate::hardware::Templates;
 use crate::gate::{Eyes, Gate, Parts};
 use crate::log::LogLevel;
 use crate::store::{self, Destination, Store};
@@ -86,8 +87,8 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
         settings: config.settings.clone(),
         language: config.terminal.language,
         destinations: config.platform.qyzn.iter().map(|_| Destination::Qyzn).collect(),
-        relay: device::relay::open(&config.device.relay)?,
-        wiegand: device::wiegand::open(&config.device.wiegand_out)?,
+        devices: device::Devices::open(&config.device)?,
+        templates: Templates::new(&config.device),
         system: device::system::open(&config.device.system, adjusted)?,
         log,
         readers: device::reader::Readers::open(&config.device)?,

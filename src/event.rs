@@ -23,7 +23,7 @@ pub struct Event {
     pub id: u64,
     /// When.
     pub time: Timestamp,
-    /// One of `face`, `verdict`, `relay`, `wiegand`, `rs485`, `voice`, `screen`, `platform`, `record`,
+    /// One of `face`, `verdict`, `relay`, `wiegand`, `rs485`, `voice`, `screen`, `lamp`, `platform`, `record`,
     /// `person`, `camera`, `task`, `store`, `system`.
     pub kind: &'static str,
     /// The rest.

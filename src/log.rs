@@ -27,7 +27,8 @@ impl LogLevel {
     pub fn set(&self, level: Option<u8>) {
         let Some(log) = &self.log else { return };
         let (configured, handle) = &**log;
-        let filter = level.and_then(|level| LEVELS.get(usize::from(level))).map_or(&configured[..], |level| level);
+        let filter =
+            level.and_then(|level| LEVELS.get(usize::from(level))).map_or(&configured[..], |level| level);
         let changed = EnvFilter::try_new(filter)
             .map_err(|error| error.to_string())
             .and_then(|filter| handle.reload(filter).map_err(|error| error.to_string()));
@@ -45,7 +46,11 @@ pub fn start(log: &config::Log) -> Result<LogLevel> {
     Ok(level)
 }
 
-fn subscriber<W>(log: &config::Log, ansi: bool, writer: W) -> Result<(impl Subscriber + Send + Sync, LogLevel)>
+fn subscriber<W>(
+    log: &config::Log,
+    ansi: bool,
+    writer: W,
+) -> Result<(impl Subscriber + Send + Sync, LogLevel)>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {

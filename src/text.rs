@@ -67,6 +67,29 @@ fn in_language(chinese: &'static str, english: &'static str, language: Language)
     }
 }
 
+/// What is said to a visitor who is let in: QYZN `SuccessTips`, 1 to 8; any other number is 1.
+pub fn welcome(number: u8, language: Language) -> &'static str {
+    let (chinese, english) = match number {
+        2 => ("请通行", "Please pass"),
+        3 => ("验证通过", "Verified"),
+        4 => ("欢迎光临", "Welcome"),
+        5 => ("欢迎回家", "Welcome home"),
+        6 => ("请慢走", "Take care"),
+        7 => ("一路平安", "Have a safe journey"),
+        8 => ("请戴安全帽", "Please wear your safety helmet"),
+        _ => ("识别成功", "Recognised"),
+    };
+    in_language(chinese, english, language)
+}
+
+/// What is said to a visitor nobody knows: QYZN `FailTips`, 1 or 2; any other number is 2.
+pub fn turned_away(number: u8, language: Language) -> &'static str {
+    match number {
+        1 => in_language("未授权", "Not authorised", language),
+        _ => in_language("陌生人", "Stranger", language),
+    }
+}
+
 /// What a visitor is told when the platform that would open does not answer.
 pub fn no_answer(language: Language) -> &'static str {
     in_language("平台无应答，请联系管理员", "The platform does not answer, please ask for help", language)

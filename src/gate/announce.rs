@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::Inner;
 use super::record::Happened;
-use crate::access::Opens;
+use crate::access::{Credential, CredentialKind, Opens, Reason};
 use crate::store::RecordId;
 use crate::text::{self, Language};
 
@@ -41,8 +41,16 @@ pub(super) fn announce(gate: &Inner, happened: &Happened, record: Option<RecordI
         Some(person) if passes => format!("{} {sentence}", person.name),
         _ => sentence.to_owned(),
     };
-    gate.events.send("screen", json!({ "text": shown }));
-    gate.events.send("voice", json!({ "text": sentence, "language": gate.language }));
+    gate.hardware.panel.show(shown);
+    if let Some(voice) = &gate.hardware.voice {
+        let sentences = gate.settings.load().sentences;
+        let spoken = match happened.opens {
+            Some(Opens::Gate) if opened => text::welcome(sentences.success, gate.language),
+            None if happened.reason == Reason::Stranger => text::turned_away(sentences.fail, gate.language),
+            _ => sentence,
+        };
+        voice.say(spoken, gate.language);
+    }
     tracing::info!(
         reason = happened.reason.as_str(),
         opened,
@@ -50,4 +58,30 @@ pub(super) fn announce(gate: &Inner, happened: &Happened, record: Option<RecordI
         record = record.map(|id| id.0),
         "verdict"
     );
+}
+
+/// A credential has been taken: the screen lights, and the gate beeps where its settings say so. `next` is asked for,
+/// if the session waits for another one.
+///
+/// A face alone does not beep: the verdict follows at once, with a sentence.
+pub(super) fn taken(gate: &Inner, presented: &[Credential], next: Option<CredentialKind>) {
+    gate.hardware.panel.wake();
+    let tips = gate.settings.load().tips;
+    let beeps = match presented.last().map(Credential::kind) {
+        Some(CredentialKind::Card) => tips.card,
+        Some(CredentialKind::Document) => tips.document,
+        Some(CredentialKind::Face) => tips.face && (presented.len() > 1 || next.is_some()),
+        Some(CredentialKind::Qr) | None => false,
+    };
+    let voice = gate.hardware.voice.as_ref();
+    if let Some(voice) = voice.filter(|_| beeps) {
+        voice.beep();
+    }
+    if let Some(next) = next {
+        let prompt = text::prompt(next, gate.language);
+        gate.hardware.panel.show(prompt.to_owned());
+        if let Some(voice) = voice {
+            voice.say(prompt, gate.language);
+        }
+    }
 }

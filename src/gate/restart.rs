@@ -128,8 +128,8 @@ fn due(settings: &RestartSettings, before: DateTime, now: DateTime) -> bool {
     settings.automatic
         && [Some(now.date()), now.date().yesterday().ok()].into_iter().flatten().any(|day| {
             let moment = day.to_datetime(settings.at);
-            let day_meant =
-                settings.week == 0 || i64::from(settings.week) == i64::from(day.weekday().to_sunday_one_offset());
+            let day_meant = settings.week == 0
+                || i64::from(settings.week) == i64::from(day.weekday().to_sunday_one_offset());
             day_meant && earliest < moment && moment <= now
         })
 }

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Inner;
+use super::announce;
 use super::outputs::{OpenedBy, Opening};
 use super::passage::{Finished, Stored, WithoutAnswer, carry_out};
 use super::record::{self, Happened};
@@ -349,6 +350,7 @@ impl Sessions {
         match verdict {
             Verdict::Await { person, next } => {
                 let until = Instant::now() + patience;
+                let taken = presented.clone();
                 match track.and_then(|track| self.visitors.get_mut(&track)) {
                     // What it was asked for before, it is still asked for: the same again says nothing.
                     Some(session) if matches!(session.state, State::Awaiting(kind, _) if kind == next) => {
@@ -361,6 +363,7 @@ impl Sessions {
                     }
                     None => self.loose = Some((until, presented)),
                 }
+                announce::taken(&self.gate, &taken, Some(next));
                 self.gate.events.send(
                     "verdict",
                     json!({ "verdict": "await", "next": format!("{next:?}").to_lowercase(), "track": track,
@@ -369,6 +372,7 @@ impl Sessions {
             }
             verdict => {
                 self.loose = None;
+                announce::taken(&self.gate, &presented, None);
                 self.close(track, presented, verdict, captured, at, snap);
             }
         }

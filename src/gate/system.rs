@@ -178,7 +178,7 @@ impl Inner {
     }
 
     /// Makes the machine what the group `time` of `new` says, and sets its clock to `clock`, the local time in
-    /// the zone of `new`. When the machine refuses one of it, it is as before.
+    /// the zone of `new`. When the machine refuses one of it, it is as before, and the error is `Config`.
     pub(super) async fn apply_time(
         &self,
         old: &Settings,
@@ -201,7 +201,10 @@ impl Inner {
                 Ok(()) => applied.done.push(order),
                 Err(error) => {
                     self.undo_time(applied).await;
-                    return Err(error);
+                    return Err(match error.kind() {
+                        Kind::Stopped => error,
+                        _ => Error::new(Kind::Config, format!("time: {error}")),
+                    });
                 }
             }
         }

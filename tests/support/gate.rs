@@ -8,11 +8,15 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use menshen::access::{Origin, PersonKey, PersonKind, Reason};
-use menshen::clock::SystemClock;
+use menshen::clock::{AdjustedClock, SharedClock, SystemClock};
+use menshen::device::Devices;
 use menshen::device::relay::SimulatedRelay;
+use menshen::device::system::{self, System};
 use menshen::event::{Event, Events};
+use menshen::gate::hardware::Templates;
 use menshen::gate::settings::Settings;
 use menshen::gate::{Gate, Parts};
+use menshen::log::LogLevel;
 use menshen::platform::qyzn::{self, requests::Requests};
 use menshen::simulate::qyzn::Platform;
 use menshen::store::{Destination, NewRecord, Options, PictureKind, RecordFacts, RecordResult, Store};
@@ -36,7 +40,24 @@ pub struct Running {
 
 impl Running {
     pub fn start(data_dir: &Path, server: std::net::SocketAddr) -> Self {
-        let clock: menshen::clock::SharedClock = Arc::new(SystemClock);
+        Self::start_with(data_dir, server, &config::Device::default())
+    }
+
+    /// With the devices of a `[device]` of its own; the relay is simulated in any case.
+    pub fn start_with(data_dir: &Path, server: std::net::SocketAddr, device: &config::Device) -> Self {
+        let clock = AdjustedClock::new(Arc::new(SystemClock));
+        let system = system::open(&device.system, clock.clone()).unwrap();
+        Self::start_on(data_dir, server, device, clock, system)
+    }
+
+    /// On a machine of the test's own.
+    pub fn start_on(
+        data_dir: &Path,
+        server: std::net::SocketAddr,
+        device: &config::Device,
+        clock: SharedClock,
+        system: Arc<dyn System>,
+    ) -> Self {
         let events = Events::new(Arc::clone(&clock));
         let options = Options { data_dir: data_dir.to_owned(), config: config::Store::default() };
         let store = Store::open(&options, Arc::clone(&clock)).unwrap();
@@ -51,8 +72,10 @@ impl Running {
             settings: Settings::default(),
             language: Language::Chinese,
             destinations: vec![Destination::Qyzn],
-            relay: Some(Box::new(relay.clone())),
-            wiegand: None,
+            devices: Devices { relay: Some(Box::new(relay.clone())), ..Devices::open(device).unwrap() },
+            templates: Templates::new(device),
+            system,
+            log: LogLevel::default(),
             readers: menshen::device::reader::Readers::default(),
             models: vision::Models::open(&models_dir(), "auto").unwrap(),
         })

@@ -12,10 +12,11 @@ use super::json::Fields;
 use super::link::{Account, Command, Duty, Handler, Identity, Lane, Requests, State, Work, random_u32};
 use super::records::OutgoingRecord;
 use super::sync::Sync;
-use super::{card, config, door, person, record, restart, snapshot};
+use super::{card, config, door, output, pass_rule, person, record, restart, snapshot};
 use crate::clock::Moment;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate::Gate;
+use crate::gate::settings::Settings;
 use crate::store::{Destination, OutboxId, PictureKind, RecordId, Store};
 use crate::text::Language;
 
@@ -31,10 +32,13 @@ pub fn duty(message: &str) -> Option<Duty> {
     let (lane, acts) = match message {
         "add_person" | "update_person" | "delete_person" | "clear_person" | "add_person_face"
         | "add_face" | "delete_face" => (Lane::People, true),
-        "config_system" | "online_open_door" | "online_openDoor" => (Lane::Settings, true),
+        "config_system" | "config_device_pass_rule" | "online_open_door" | "online_openDoor" => {
+            (Lane::Settings, true)
+        }
         "get_configs" => (Lane::Settings, false),
         "open_door" | "record_clear" => (Lane::Free, true),
         "device_restart" => (Lane::Free, true),
+        "serial_output" | "weigand_output" => (Lane::Free, true),
         // Asked for again, a picture may be taken again: the answers would fill the memory for repetitions.
         "snapshot_picture" => (Lane::Free, false),
         "sync_person" | "swiping_card" => (Lane::Free, true),
@@ -198,11 +202,13 @@ impl Handler for Duties {
                 })
             }
             "config_system" => Box::pin(async move {
+                let present = gate.present();
+                let change = |settings: &mut Settings| {
+                    config::config_system(&data, settings)?;
+                    config::asks_for(&data, settings, &present)
+                };
                 let outcome = match config::ordered_clock(&data) {
-                    Ok(clock) => {
-                        let change = |settings: &mut _| config::config_system(&data, settings);
-                        gate.change_settings_and_clock(change, clock).await
-                    }
+                    Ok(clock) => gate.change_settings_and_clock(change, clock).await,
                     Err(error) => Err(error),
                 };
                 config::config_system_answer(&data, outcome)
@@ -212,6 +218,12 @@ impl Handler for Duties {
             }
             "open_door" => Box::pin(async move { door::open_door(&gate).await }),
             "device_restart" => Box::pin(async move { restart::device_restart(&gate, key).await }),
+            // Ordered here and now, too.
+            "serial_output" => output::serial_output(&gate, &data),
+            "weigand_output" => output::weigand_output(&gate, &data),
+            "config_device_pass_rule" => {
+                Box::pin(async move { pass_rule::config_device_pass_rule(&gate, &data).await })
+            }
             "record_clear" => Box::pin(async move { door::record_clear(&gate).await }),
             "snapshot_picture" => Box::pin(async move { snapshot::snapshot_picture(&gate, &data).await }),
             "sync_person" => {

@@ -19,6 +19,8 @@ pub mod door;
 pub mod duties;
 pub mod json;
 pub mod link;
+pub mod output;
+pub mod pass_rule;
 pub mod person;
 pub mod qr;
 pub mod record;

@@ -9,7 +9,7 @@ use super::super::link::Identity;
 use super::super::time::{format_civil, parse_civil};
 use crate::clock::Moment;
 use crate::device::system::Interface;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::gate::settings::{RestartSettings, TimeSettings, TimeSource};
 use crate::gate::system::YEARS;
 
@@ -101,7 +101,12 @@ pub fn ordered_clock(data: &Value) -> Result<Option<DateTime>> {
             Some(time) if YEARS.contains(&time.year()) => Ok(Some(time)),
             Some(time) => Err(fields.wrong(
                 "currenttime",
-                format_args!("must lie in the years {} to {}, not {}", YEARS.start(), YEARS.end(), time.year()),
+                format_args!(
+                    "must lie in the years {} to {}, not {}",
+                    YEARS.start(),
+                    YEARS.end(),
+                    time.year()
+                ),
             )),
             None => Err(fields.wrong("currenttime", "must be yyyy-MM-dd HH:mm:ss")),
         },
@@ -143,12 +148,6 @@ fn parse_time(text: &str) -> Option<Time> {
         Some(digit(tens)? * 10 + digit(ones)?)
     };
     Time::new(number(h1, h2)?, number(m1, m2)?, number(s1, s2)?, 0).ok()
-}
-
-/// What only a machine could refuse is refused with the code of a parameter: it is a setting that this gate
-/// cannot honour.
-pub(super) fn refused_by_device(error: &Error) -> bool {
-    error.kind() == Kind::Device
 }
 
 #[cfg(test)]
@@ -229,8 +228,7 @@ mod tests {
         // The request of 4.5.10.17.
         let group = json!({"week": 4, "auto_reboot": true, "log_level": 0, "time": "03:00:00"});
         set_system_reboot(&Fields::of(&group), &mut settings).unwrap();
-        let expected =
-            RestartSettings { automatic: true, at: at(3, 0, 0, 0), week: 4, log_level: Some(0) };
+        let expected = RestartSettings { automatic: true, at: at(3, 0, 0, 0), week: 4, log_level: Some(0) };
         assert_eq!(settings, expected);
         assert_eq!(system_reboot(&settings), group);
         // Its answer.
