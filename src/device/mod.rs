@@ -3,9 +3,11 @@
 
 pub mod camera;
 pub mod lamp;
+pub mod reader;
 pub mod relay;
 pub mod rs485;
 pub mod screen;
+pub mod system;
 pub mod thermometer;
 pub mod voice;
 pub mod wiegand;

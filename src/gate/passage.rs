@@ -9,7 +9,7 @@ use super::announce::announce;
 use super::outputs::{OpenedBy, Opening};
 use super::record::{self, Happened};
 use super::sighting::Snap;
-use crate::access::{Opens, Person, PersonKey, Reason, RemoteMode};
+use crate::access::{Opens, Person, PersonKey, RemoteMode};
 use crate::config::OnStoreFailure;
 use crate::error::Result;
 use crate::store::{NewRecord, RecordId};
@@ -29,6 +29,18 @@ pub(super) struct Finished {
     pub(super) saved: bool,
     /// Should have passed, and the door did not open.
     pub(super) kept_out: bool,
+    /// A QR code that the platform must weigh.
+    pub(super) qr: Option<QrCode>,
+}
+
+/// A QR code that the platform must weigh.
+pub(super) struct QrCode {
+    /// What it says.
+    pub(super) content: String,
+    /// The record of its presentation; `None` if the store refused it.
+    pub(super) record: Option<RecordId>,
+    /// Who presented it, where the gate knows.
+    pub(super) person: Option<Arc<Person>>,
 }
 
 /// What the sessions keep of a record while its platform may still answer it.
@@ -57,17 +69,22 @@ pub(super) async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option
     let mut finished = Finished { track: happened.track, people: happened.keys(), ..Finished::default() };
     let mut open_as = opens_now.then_some(OpenedBy::Unrecorded);
     if record::is_kept(happened.reason) {
-        let snap = match snap {
-            Some(snap) => snap.jpeg().await,
-            None => None,
+        let snap = async {
+            match snap {
+                Some(snap) => snap.jpeg().await,
+                None => None,
+            }
         };
+        let (snap, body_temp) = tokio::join!(snap, gate.hardware.temperature());
         let mut new = record::compose(&gate, &settings, &happened, opens_now, snap);
+        new.facts.body_temp = body_temp;
         match gate.store.append_record(new.clone()).await {
             Ok(id) => {
-                let asks = (happened.opens == Some(Opens::Platform)).then(|| {
-                    let by_itself = settings.rules.remote.mode == RemoteMode::RemoteWhenOnline;
-                    let weighed = happened.reason != Reason::PlatformDecides;
-                    if by_itself && weighed { WithoutAnswer::Open } else { WithoutAnswer::StayShut }
+                // A QR code is asked about by itself, not by its record.
+                let by_record = happened.opens == Some(Opens::Platform) && happened.qr_code().is_none();
+                let asks = by_record.then_some(match settings.rules.remote.mode {
+                    RemoteMode::RemoteWhenOnline => WithoutAnswer::Open,
+                    RemoteMode::Local | RemoteMode::Remote => WithoutAnswer::StayShut,
                 });
                 let person = happened.person.clone();
                 finished.record = Some(Stored { record: id, opened: opens_now, person, asks });
@@ -94,6 +111,12 @@ pub(super) async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option
     }
     let opened = opened.unwrap_or(false);
     finished.kept_out = opens_now && !opened;
-    announce(&gate, &happened, finished.record.as_ref().map(|stored| stored.record), opened);
+    let record = finished.record.as_ref().map(|stored| stored.record);
+    announce(&gate, &happened, record, opened);
+    finished.qr = happened.qr_code().map(|content| QrCode {
+        content: content.to_owned(),
+        record,
+        person: happened.person.clone(),
+    });
     finished
 }

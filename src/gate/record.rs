@@ -97,6 +97,14 @@ impl Happened {
             .collect()
     }
 
+    /// The QR code that the platform must weigh.
+    pub(super) fn qr_code(&self) -> Option<&str> {
+        self.presented.iter().rev().find_map(|credential| match credential {
+            Credential::Qr { content } if self.reason == Reason::PlatformDecides => Some(content.as_str()),
+            _ => None,
+        })
+    }
+
     fn liveness(&self) -> Option<f32> {
         self.presented.iter().find_map(|credential| match credential {
             Credential::Face(face) => match face.liveness {
@@ -135,10 +143,14 @@ fn result(number: Option<u8>) -> RecordResult {
 }
 
 /// Who is told of a record that is made now: the platforms of the configuration, and HTTP push while the settings
-/// have it.
-fn destinations(gate: &Inner, settings: &Settings) -> Vec<Destination> {
+/// have it. A QR code that the platform weighs is told to it by `qrcode_data`, with its content and its answer; as
+/// `snapshot_face` it would be an unknown visitor, and a second answer would move the door again.
+fn destinations(gate: &Inner, settings: &Settings, reason: Reason) -> Vec<Destination> {
     let push = settings.push.enabled.then_some(Destination::HttpPush);
-    gate.destinations.iter().copied().chain(push).collect()
+    let told_already =
+        |destination: &Destination| *destination == Destination::Qyzn && reason == Reason::PlatformDecides;
+    let configured = gate.destinations.iter().copied().filter(|destination| !told_already(destination));
+    configured.chain(push).collect()
 }
 
 /// The record of a verdict.
@@ -200,7 +212,7 @@ pub(super) fn compose(
     NewRecord {
         facts,
         pictures: snap.map(|jpeg| (PictureKind::Snap, jpeg)).into_iter().collect(),
-        destinations: destinations(gate, settings),
+        destinations: destinations(gate, settings, happened.reason),
         spend: person.is_some() && opened,
     }
 }

@@ -3,6 +3,8 @@
 //! One task holds them all. It decides at once and never waits for a disk or a wire: what follows a verdict
 //! (the record, then the door) runs beside it and reports back, so that ten visitors at once do not queue.
 
+mod presented;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -16,13 +18,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Inner;
+use super::announce;
 use super::outputs::{OpenedBy, Opening};
 use super::passage::{Finished, Stored, WithoutAnswer, carry_out};
 use super::record::{self, Happened};
 use super::sighting::{Compared, Sighting, Snap, VisibleFace};
 use crate::access::{
     Credential, CredentialKind, FaceCredential, FaceMatch, LastPassage, Liveness, Opens, Person, PersonKey,
-    PersonKind, Reason, Verdict, known_as, subject, weigh,
+    Reason, Verdict, known_as, subject, weigh,
 };
 use crate::store::{NewRecord, PersonRow, RecordId};
 use crate::text;
@@ -66,6 +69,10 @@ pub(super) enum Command {
     PlatformLost,
     /// A card was presented.
     Card { number: String, at: Instant },
+    /// An identity document was presented.
+    Document { document: Box<super::Document>, at: Instant },
+    /// A QR code was presented.
+    Qr { content: String, at: Instant },
 }
 
 /// A visitor.
@@ -218,6 +225,9 @@ impl Sessions {
     }
 
     fn see(&mut self, sighting: &Sighting) {
+        if !sighting.faces.is_empty() {
+            self.gate.machine.activity.visitor();
+        }
         for face in &sighting.faces {
             self.look_at(face, sighting);
         }
@@ -340,6 +350,7 @@ impl Sessions {
         match verdict {
             Verdict::Await { person, next } => {
                 let until = Instant::now() + patience;
+                let taken = presented.last().map(Credential::kind);
                 match track.and_then(|track| self.visitors.get_mut(&track)) {
                     // What it was asked for before, it is still asked for: the same again says nothing.
                     Some(session) if matches!(session.state, State::Awaiting(kind, _) if kind == next) => {
@@ -352,6 +363,7 @@ impl Sessions {
                     }
                     None => self.loose = Some((until, presented)),
                 }
+                announce::taken(&self.gate, taken, Some(next));
                 self.gate.events.send(
                     "verdict",
                     json!({ "verdict": "await", "next": format!("{next:?}").to_lowercase(), "track": track,
@@ -360,6 +372,14 @@ impl Sessions {
             }
             verdict => {
                 self.loose = None;
+                // A face alone has its verdict at once, with a sentence.
+                let alone = presented.len() == 1;
+                let taken = presented.last().map(Credential::kind);
+                announce::taken(
+                    &self.gate,
+                    taken.filter(|kind| !alone || *kind != CredentialKind::Face),
+                    None,
+                );
                 self.close(track, presented, verdict, captured, at, snap);
             }
         }
@@ -460,6 +480,9 @@ impl Sessions {
                 self.answer(record, open);
             }
         }
+        if let Some(qr) = finished.qr {
+            self.ask_platform(qr);
+        }
         if finished.saved {
             (self.saving, self.save_again) = (false, Instant::now());
             if self.unsaved.is_empty() {
@@ -503,7 +526,12 @@ impl Sessions {
                 }
                 self.go_without_answers(Instant::now());
             }
-            Command::Card { number, at } => self.card(number, at),
+            Command::Card { number, at } => {
+                self.gate.machine.activity.visitor();
+                self.card(number, at);
+            }
+            Command::Document { document, at } => self.document(*document, at),
+            Command::Qr { content, at } => self.qr(content, at),
         }
     }
 
@@ -528,7 +556,7 @@ impl Sessions {
                 self.answer(record, Some(true));
             } else {
                 let sentence = text::no_answer(self.gate.language);
-                self.gate.events.send("screen", json!({ "text": sentence }));
+                announce::tell(&self.gate, sentence, sentence);
             }
         }
     }
@@ -568,37 +596,6 @@ impl Sessions {
             }
             Finished::default()
         });
-    }
-
-    fn card(&mut self, number: String, at: Instant) {
-        let (person, also) = match self.gate.store.people_by_card(&number) {
-            // A card that the black list names is the black list's, whoever else has it.
-            Ok(mut people) => {
-                people.sort_by_key(|person| person.kind != PersonKind::Black);
-                let mut people = people.into_iter().map(Arc::new);
-                (people.next(), people.collect::<Vec<_>>())
-            }
-            Err(error) => {
-                tracing::error!(%error, "a card could not be looked up");
-                return;
-            }
-        };
-        // The card's owner, if they were asked for it; else the visitor who was asked last is the one at the reader.
-        let track = self
-            .visitors
-            .iter()
-            .filter_map(|(track, session)| match session.state {
-                State::Awaiting(CredentialKind::Card, until) => {
-                    let asked = known_as(&session.presented);
-                    let owns = person.iter().chain(&also).any(|owner| asked.contains(&owner.key));
-                    Some((owns, until, *track))
-                }
-                _ => None,
-            })
-            .max()
-            .map(|(.., track)| track);
-        let now = self.gate.clock.now();
-        self.weigh(track, Credential::Card { number, person, also }, at, now, None);
     }
 
     fn time_passes(&mut self) {

@@ -14,7 +14,6 @@ use super::*;
 use crate::access::{PassMode, PersonKind, Reason, RemoteMode, Schedule};
 use crate::clock::ManualClock;
 use crate::device::relay::SimulatedRelay;
-use crate::device::wiegand::SimulatedWiegand;
 use crate::event::Event;
 use crate::frame::{Frame, PixelFormat};
 use crate::store::{NewFace, Options, RecordResult};
@@ -49,6 +48,26 @@ fn person(id: &str) -> Person {
     }
 }
 
+/// A machine that nothing is ordered of.
+fn machine() -> Machine {
+    let clock = crate::clock::AdjustedClock::new(Arc::new(crate::clock::SystemClock));
+    Machine::new(Arc::new(crate::device::system::Simulated::new(clock)), LogLevel::default())
+}
+
+/// Every device but a serial line and a thermometer.
+fn all_simulated(relay: &SimulatedRelay) -> Devices {
+    let devices = Devices::open(&config::Device::default()).unwrap();
+    Devices { relay: Some(Box::new(relay.clone())), ..devices }
+}
+
+fn start_devices(devices: Devices, settings: &Settings, events: &Events) -> (Hardware, Outputs) {
+    let (hardware, lines, panel) = Hardware::start(devices, Templates::default(), settings, events).unwrap();
+    let (outputs, task) = Outputs::new(lines, events.clone());
+    tokio::spawn(panel.run());
+    tokio::spawn(task.run(settings.relay));
+    (hardware, outputs)
+}
+
 impl Bench {
     fn new(settings: Settings) -> Self {
         Self::with_config(settings, config::Gate::default())
@@ -62,9 +81,7 @@ impl Bench {
         let options = Options { data_dir: folder.path().to_owned(), config: config::Store::default() };
         let store = Store::open(&options, Arc::clone(&shared)).unwrap();
         let relay = SimulatedRelay::default();
-        let (outputs, task) =
-            Outputs::new(Some(Box::new(relay.clone())), Some(Box::new(SimulatedWiegand)), events.clone());
-        tokio::spawn(task.run(settings.relay));
+        let (hardware, outputs) = start_devices(all_simulated(&relay), &settings, &events);
         let inner = Arc::new(Inner {
             clock: shared,
             events: events.clone(),
@@ -77,8 +94,14 @@ impl Bench {
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
+            hardware,
             settled: Arc::default(),
+            machine: machine(),
             platform_reached: AtomicBool::new(false),
+            snapshots: Default::default(),
+            reading: Default::default(),
+            questions: Default::default(),
+            readers: Readers::default(),
         });
         let (_, events) = events.subscribe(0);
         let mut bench = Self {
@@ -100,9 +123,8 @@ impl Bench {
     fn with_a_store_that_refuses(&mut self, policy: config::OnStoreFailure) {
         let options = Options { data_dir: self.folder.path().to_owned(), config: config::Store::default() };
         let store = Store::open_read_only(&options).unwrap();
-        let (outputs, task) =
-            Outputs::new(Some(Box::new(self.relay.clone())), None, self.inner.events.clone());
-        tokio::spawn(task.run(self.inner.settings.load().relay));
+        let devices = Devices { relay: Some(Box::new(self.relay.clone())), ..Devices::default() };
+        let (hardware, outputs) = start_devices(devices, &self.inner.settings.load(), &self.inner.events);
         self.inner = Arc::new(Inner {
             clock: Arc::clone(&self.inner.clock),
             events: self.inner.events.clone(),
@@ -115,8 +137,14 @@ impl Bench {
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
+            hardware,
             settled: Arc::default(),
+            machine: machine(),
             platform_reached: AtomicBool::new(false),
+            snapshots: Default::default(),
+            reading: Default::default(),
+            questions: Default::default(),
+            readers: Readers::default(),
         });
         self.restart();
     }

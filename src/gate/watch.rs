@@ -126,6 +126,7 @@ pub(super) struct Eyes {
 /// Captures and looks until told to stop. Returns early only when a thread failed; call it again then.
 pub(super) fn watch(eyes: &Eyes, index: usize, camera: &config::Camera, mut watcher: Watcher) -> Result<()> {
     let slot = Slot::new();
+    let _watched = eyes.gate.snapshots.watched();
     std::thread::scope(|scope| {
         let capturing =
             std::thread::Builder::new().name(format!("camera-{index}")).spawn_scoped(scope, || {
@@ -206,12 +207,16 @@ fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Resul
         }
         Err(error) => return Err(error),
     };
+    eyes.gate.snapshots.offer(&frame, look.faces.iter().any(|face| face.fault.is_none()));
     // Once more when the last face has gone, so that whoever draws boxes takes them away.
     if eyes.gate.events.watched() && !(look.faces.is_empty() && look.lost.is_empty()) {
         tell(eyes, index, &frame, &look.faces);
     }
     if look.faces.is_empty() && look.lost.is_empty() {
         return Ok(Some(frame.into_data()));
+    }
+    if !look.faces.is_empty() {
+        eyes.gate.hardware.panel.see(watcher.brightness());
     }
     let threshold = f32::from(settings.face.similar_threshold);
     let faces: Vec<VisibleFace> = look

@@ -8,11 +8,15 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use menshen::access::{Origin, PersonKey, PersonKind, Reason};
-use menshen::clock::SystemClock;
+use menshen::clock::{AdjustedClock, SharedClock, SystemClock};
+use menshen::device::Devices;
 use menshen::device::relay::SimulatedRelay;
+use menshen::device::system::{self, System};
 use menshen::event::{Event, Events};
+use menshen::gate::hardware::Templates;
 use menshen::gate::settings::Settings;
 use menshen::gate::{Gate, Parts};
+use menshen::log::LogLevel;
 use menshen::platform::qyzn::{self, requests::Requests};
 use menshen::simulate::qyzn::Platform;
 use menshen::store::{Destination, NewRecord, Options, PictureKind, RecordFacts, RecordResult, Store};
@@ -36,32 +40,79 @@ pub struct Running {
 }
 
 impl Running {
+    /// At a QYZN platform.
     pub fn start(data_dir: &Path, server: std::net::SocketAddr) -> Self {
-        Self::start_at(data_dir, config::Qyzn::new(server.to_string()))
+        Self::start_at(data_dir, config::Qyzn::new(server.to_string()), &config::Device::default())
     }
 
-    /// The same at a platform that is configured otherwise.
-    pub fn start_at(data_dir: &Path, config: config::Qyzn) -> Self {
-        Self::start_with(data_dir, config, |events| {
-            let update =
-                config::Update { allow_unsigned: true, installer: "sim".into(), ..Default::default() };
-            Updates::new(&update, data_dir, events)
-        })
+    /// With the devices of a `[device]` of its own; the relay is simulated in any case.
+    pub fn start_with(data_dir: &Path, server: std::net::SocketAddr, device: &config::Device) -> Self {
+        Self::start_at(data_dir, config::Qyzn::new(server.to_string()), device)
     }
 
-    /// The same with upgrades of its own.
-    pub fn start_with(
+    /// At a platform that is configured otherwise.
+    pub fn start_at(data_dir: &Path, config: config::Qyzn, device: &config::Device) -> Self {
+        let (clock, system) = machine(device);
+        Self::at(data_dir, config, device, clock, system)
+    }
+
+    /// On a machine of the test's own.
+    pub fn start_on(
+        data_dir: &Path,
+        server: std::net::SocketAddr,
+        device: &config::Device,
+        clock: SharedClock,
+        system: Arc<dyn System>,
+    ) -> Self {
+        Self::at(data_dir, config::Qyzn::new(server.to_string()), device, clock, system)
+    }
+
+    /// With the link that `link` is, to whichever platform.
+    pub fn start_linked<F>(
+        data_dir: &Path,
+        device: &config::Device,
+        link: impl FnOnce(Gate, watch::Receiver<bool>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = menshen::Result<()>> + Send + 'static,
+    {
+        let (clock, system) = machine(device);
+        Self::assemble(data_dir, device, clock, system, link)
+    }
+
+    fn at(
         data_dir: &Path,
         config: config::Qyzn,
-        updates: impl FnOnce(&Events) -> Updates,
+        device: &config::Device,
+        clock: SharedClock,
+        system: Arc<dyn System>,
     ) -> Self {
-        let clock: menshen::clock::SharedClock = Arc::new(SystemClock);
+        let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
+        let requests = Requests::default();
+        let asked = requests.clone();
+        let link = |gate: Gate, stopped| {
+            let update = config::Update { installer: "sim".into(), ..config::Update::default() };
+            let updates = Updates::new(&update, data_dir, gate.events());
+            qyzn::run(gate, terminal, config, asked, updates, stopped)
+        };
+        Self { requests, ..Self::assemble(data_dir, device, clock, system, link) }
+    }
+
+    fn assemble<F>(
+        data_dir: &Path,
+        device: &config::Device,
+        clock: SharedClock,
+        system: Arc<dyn System>,
+        link: impl FnOnce(Gate, watch::Receiver<bool>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = menshen::Result<()>> + Send + 'static,
+    {
         let events = Events::new(Arc::clone(&clock));
         let options = Options { data_dir: data_dir.to_owned(), config: config::Store::default() };
         let store = Store::open(&options, Arc::clone(&clock)).unwrap();
         let relay = SimulatedRelay::default();
         let (_, heard) = events.subscribe(u64::MAX);
-        let updates = updates(&events);
         let (gate, _eyes, _ending) = Gate::start(Parts {
             clock,
             events,
@@ -71,17 +122,17 @@ impl Running {
             settings: Settings::default(),
             language: Language::Chinese,
             destinations: vec![Destination::Qyzn],
-            relay: Some(Box::new(relay.clone())),
-            wiegand: None,
+            devices: Devices { relay: Some(Box::new(relay.clone())), ..Devices::open(device).unwrap() },
+            templates: Templates::new(device),
+            readers: menshen::device::reader::Readers::open(device).unwrap(),
+            system,
+            log: LogLevel::default(),
             models: vision::Models::open(&models_dir(), "auto").unwrap(),
         })
         .unwrap();
         let (stop, stopped) = watch::channel(false);
-        let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
-        let requests = Requests::default();
-        let link =
-            tokio::spawn(qyzn::run(gate.clone(), terminal, config, requests.clone(), updates, stopped));
-        Self { gate, store, relay, events: heard, requests, stop, link }
+        let link = tokio::spawn(link(gate.clone(), stopped));
+        Self { gate, store, relay, events: heard, requests: Requests::default(), stop, link }
     }
 
     /// The next event that `wanted` accepts.
@@ -141,6 +192,13 @@ impl Running {
         drop(self.gate);
         tokio::task::spawn_blocking(move || store.close()).await.unwrap();
     }
+}
+
+/// The clock and the machine that `device` names.
+fn machine(device: &config::Device) -> (SharedClock, Arc<dyn System>) {
+    let clock = AdjustedClock::new(Arc::new(SystemClock));
+    let system = system::open(&device.system, clock.clone()).unwrap();
+    (clock, system)
 }
 
 /// A platform that listens, and where.

@@ -23,6 +23,7 @@ pub(super) struct About {
     language: Language,
     cameras: Vec<CameraRole>,
     qyzn: Option<String>,
+    terminal_ws: Option<String>,
 }
 
 impl About {
@@ -33,6 +34,7 @@ impl About {
             language: config.terminal.language,
             cameras: config.camera.iter().map(|camera| camera.role).collect(),
             qyzn: config.platform.qyzn.as_ref().map(|qyzn| qyzn.server.clone()),
+            terminal_ws: config.platform.terminal_ws.as_ref().map(|terminal_ws| terminal_ws.url.clone()),
         }
     }
 }
@@ -95,10 +97,14 @@ pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Fai
         .filter(|event| event.fields.get("state") == Some(&"ready".into()));
     let cameras: Vec<Value> =
         about.cameras.iter().enumerate().map(|(index, role)| camera(&standing, index, *role)).collect();
-    let mut platforms: Vec<Value> = about
-        .qyzn
-        .iter()
-        .map(|server| {
+    // Records go to QYZN and to HTTP push: the terminal protocol has no message for them.
+    let servers = [
+        (Origin::Qyzn, &about.qyzn, outbox.map(Value::from)),
+        (Origin::TerminalWs, &about.terminal_ws, None),
+    ];
+    let mut platforms: Vec<Value> = servers
+        .into_iter()
+        .filter_map(|(origin, server, outbox)| {
             let link = |event: &Event| {
                 event
                     .fields
@@ -107,12 +113,14 @@ pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Fai
                     .is_some_and(|state| LINK_STATES.contains(&state))
             };
             let event =
-                standing.all("platform", "platform", &Origin::Qyzn.as_str().into()).find(|event| link(event));
+                standing.all("platform", "platform", &origin.as_str().into()).find(|event| link(event));
             let mut platform = state(event, "connecting");
-            platform.insert("platform".into(), Origin::Qyzn.as_str().into());
-            platform.insert("server".into(), server.as_str().into());
-            platform.insert("outbox".into(), json!(outbox));
-            Value::Object(platform)
+            platform.insert("platform".into(), origin.as_str().into());
+            platform.insert("server".into(), server.as_ref()?.as_str().into());
+            if let Some(outbox) = outbox {
+                platform.insert("outbox".into(), outbox);
+            }
+            Some(Value::Object(platform))
         })
         .collect();
     platforms.extend(push(&shared, &standing).await?);
@@ -135,6 +143,7 @@ pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Fai
         "cameras": cameras,
         "platforms": platforms,
         "door": state(standing.last("relay"), "unknown"),
+        "call": shared.intercom.get().map(crate::intercom::Intercom::view),
         "store": counts,
         "outbox": outbox.unwrap_or(0),
         "last_verdict": standing.last("verdict"),
