@@ -8,6 +8,7 @@ mod enroll;
 mod eval;
 mod people;
 mod records;
+mod restart;
 mod run;
 mod simulate;
 
@@ -44,6 +45,8 @@ enum Command {
     People(people::Args),
     /// Lists and exports records
     Records(records::Args),
+    /// Restarts the machine under the gate
+    Restart(restart::Args),
     /// Plays the other end of a wire
     Simulate(simulate::Args),
     /// Measures how well this gate tells people apart, or heads from pictures of them
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Enroll(args) => enroll::run(&args),
         Command::People(args) => people::run(&args),
         Command::Records(args) => records::run(&args),
+        Command::Restart(args) => restart::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),

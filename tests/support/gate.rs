@@ -47,7 +47,7 @@ impl Running {
     pub fn start_with(data_dir: &Path, server: std::net::SocketAddr, device: &config::Device) -> Self {
         let clock = AdjustedClock::new(Arc::new(SystemClock));
         let system = system::open(&device.system, clock.clone()).unwrap();
-        Self::start_on(data_dir, server, device, clock, system)
+        Self::start_on(data_dir, server, device, Settings::default(), clock, system)
     }
 
     /// On a machine of the test's own.
@@ -55,6 +55,7 @@ impl Running {
         data_dir: &Path,
         server: std::net::SocketAddr,
         device: &config::Device,
+        settings: Settings,
         clock: SharedClock,
         system: Arc<dyn System>,
     ) -> Self {
@@ -69,7 +70,7 @@ impl Running {
             store: store.clone(),
             config: config::Gate::default(),
             vision: config::Vision { models_dir: models_dir(), ..config::Vision::default() },
-            settings: Settings::default(),
+            settings,
             language: Language::Chinese,
             destinations: vec![Destination::Qyzn],
             devices: Devices { relay: Some(Box::new(relay.clone())), ..Devices::open(device).unwrap() },

@@ -165,6 +165,7 @@ impl Server {
     /// | `GET /api/v1/records/{id}` | one record |
     /// | `GET /api/v1/records/{id}/picture` | its picture, `?kind=snap` or `document` |
     /// | `POST /api/v1/door/open` | opens the door once |
+    /// | `POST /api/v1/restart` | restarts the machine |
     /// | `POST /api/v1/login`, `/api/v1/logout` | turns the token into a cookie and back |
     pub async fn run(&self, stopped: watch::Receiver<bool>) -> Result<()> {
         let shared = Shared { parts: Arc::clone(&self.parts), stopped: stopped.clone() };
@@ -188,6 +189,7 @@ fn router(shared: Shared) -> Router {
         .route("/api/v1/records/{id}", get(records::show))
         .route("/api/v1/records/{id}/picture", get(records::picture))
         .route("/api/v1/door/open", post(status::open_door))
+        .route("/api/v1/restart", post(status::restart))
         .route("/api/v1/login", post(guard::login))
         .route("/api/v1/logout", post(guard::logout))
         .fallback(answer::nothing_there)
