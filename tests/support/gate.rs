@@ -51,8 +51,7 @@ impl Running {
 
     /// At a platform that is configured otherwise.
     pub fn start_at(data_dir: &Path, config: config::Qyzn, device: &config::Device) -> Self {
-        let (clock, system) = machine(device);
-        Self::at(data_dir, config, device, clock, system)
+        Self::at(data_dir, config, device, Machine::of(device))
     }
 
     /// On a machine of the test's own.
@@ -60,10 +59,12 @@ impl Running {
         data_dir: &Path,
         server: std::net::SocketAddr,
         device: &config::Device,
+        settings: Settings,
         clock: SharedClock,
         system: Arc<dyn System>,
     ) -> Self {
-        Self::at(data_dir, config::Qyzn::new(server.to_string()), device, clock, system)
+        let machine = Machine { settings, clock, system };
+        Self::at(data_dir, config::Qyzn::new(server.to_string()), device, machine)
     }
 
     /// With the link that `link` is, to whichever platform.
@@ -75,29 +76,21 @@ impl Running {
     where
         F: Future<Output = menshen::Result<()>> + Send + 'static,
     {
-        let (clock, system) = machine(device);
-        Self::assemble(data_dir, device, clock, system, link)
+        Self::assemble(data_dir, device, Machine::of(device), link)
     }
 
-    fn at(
-        data_dir: &Path,
-        config: config::Qyzn,
-        device: &config::Device,
-        clock: SharedClock,
-        system: Arc<dyn System>,
-    ) -> Self {
+    fn at(data_dir: &Path, config: config::Qyzn, device: &config::Device, machine: Machine) -> Self {
         let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
         let requests = Requests::default();
         let asked = requests.clone();
         let link = |gate, stopped| qyzn::run(gate, terminal, config, asked, stopped);
-        Self { requests, ..Self::assemble(data_dir, device, clock, system, link) }
+        Self { requests, ..Self::assemble(data_dir, device, machine, link) }
     }
 
     fn assemble<F>(
         data_dir: &Path,
         device: &config::Device,
-        clock: SharedClock,
-        system: Arc<dyn System>,
+        Machine { settings, clock, system }: Machine,
         link: impl FnOnce(Gate, watch::Receiver<bool>) -> F,
     ) -> Self
     where
@@ -114,7 +107,7 @@ impl Running {
             store: store.clone(),
             config: config::Gate::default(),
             vision: config::Vision { models_dir: models_dir(), ..config::Vision::default() },
-            settings: Settings::default(),
+            settings,
             language: Language::Chinese,
             destinations: vec![Destination::Qyzn],
             devices: Devices { relay: Some(Box::new(relay.clone())), ..Devices::open(device).unwrap() },
@@ -131,7 +124,7 @@ impl Running {
     }
 
     /// The next event that `wanted` accepts.
-    pub async fn event(&mut self, wanted: impl Fn(&Event) -> bool) -> Arc<Event> {
+    pub async fn event(&mut self, mut wanted: impl FnMut(&Event) -> bool) -> Arc<Event> {
         tokio::time::timeout(Duration::from_secs(60), async {
             loop {
                 let event = self.events.recv().await.unwrap();
@@ -189,11 +182,20 @@ impl Running {
     }
 }
 
-/// The clock and the machine that `device` names.
-fn machine(device: &config::Device) -> (SharedClock, Arc<dyn System>) {
-    let clock = AdjustedClock::new(Arc::new(SystemClock));
-    let system = system::open(&device.system, clock.clone()).unwrap();
-    (clock, system)
+/// What a gate stands on.
+struct Machine {
+    settings: Settings,
+    clock: SharedClock,
+    system: Arc<dyn System>,
+}
+
+impl Machine {
+    /// The one that `device` names.
+    fn of(device: &config::Device) -> Self {
+        let clock = AdjustedClock::new(Arc::new(SystemClock));
+        let system = system::open(&device.system, clock.clone()).unwrap();
+        Self { settings: Settings::default(), clock, system }
+    }
 }
 
 /// A platform that listens, and where.
