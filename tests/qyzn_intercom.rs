@@ -68,6 +68,11 @@ impl Place {
         }
     }
 
+    /// Waits until the gate knows that it is logged in.
+    async fn online(&mut self) {
+        self.running.event(|event| event.kind == "platform" && event.fields["state"] == "logged_in").await;
+    }
+
     async fn state(&mut self, state: &str) {
         self.running.event(|event| event.kind == "call" && event.fields["state"] == state).await;
     }
@@ -103,7 +108,7 @@ async fn a_room_is_called_and_the_called_party_opens() {
     let (platform, address) = platform().await;
     let mut place =
         Place::start(folder.path(), address, "sim:answer,open,hangup;offline,pstn,answer,hangup;reject");
-    platform.wait_until_logged_in().await.unwrap();
+    place.online().await;
 
     place.intercom.dial("304").unwrap();
     let asked = platform.wait_for(|entry| entry.event == "device_call_param").await.unwrap();
@@ -145,7 +150,7 @@ async fn what_the_platform_answers_is_shown_to_the_visitor() {
     let folder = tempfile::tempdir().unwrap();
     let (platform, address) = platform().await;
     let mut place = Place::start(folder.path(), address, "sim:answer,hangup");
-    platform.wait_until_logged_in().await.unwrap();
+    place.online().await;
     let shown = async |place: &mut Place, text: &str| {
         place
             .running
@@ -191,7 +196,7 @@ async fn a_result_survives_a_lost_line_and_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let (platform, address) = platform().await;
     let mut place = Place::start(folder.path(), address, "sim:answer,open");
-    platform.wait_until_logged_in().await.unwrap();
+    place.online().await;
     place.intercom.dial("304").unwrap();
     place.state("talking").await;
     // One call at a time.
@@ -270,7 +275,7 @@ async fn a_call_by_the_api() {
 
     let server = Server::bind(gate, &Config::default(), admin).await.unwrap();
     let (page, served) = serve(server.with_intercom(Some(place.intercom.clone())), stopped);
-    platform.wait_until_logged_in().await.unwrap();
+    place.online().await;
     let idle =
         json!({ "call": 0, "state": "idle", "room": "", "result": null, "open": "none", "states": ["idle"] });
     assert_eq!(http(page, "GET", "", "").await, (200, idle));
@@ -322,7 +327,12 @@ async fn a_call_from_the_console() {
         move || Agent::start(&folder, &config)
     });
     let mut agent = agent.await.unwrap();
-    platform.wait_until_logged_in().await.unwrap();
+    agent = tokio::task::spawn_blocking(move || {
+        agent.event("a login", |event| event["kind"] == "platform" && event["state"] == "logged_in");
+        agent
+    })
+    .await
+    .unwrap();
     let call = async |arguments: &[&str]| {
         let mut command = menshen();
         command.arg("call").args(arguments).arg("--config").arg(&file);
