@@ -7,7 +7,9 @@ mod config;
 mod doctor;
 mod enroll;
 mod eval;
+mod http_push;
 mod people;
+mod present;
 mod records;
 mod run;
 mod simulate;
@@ -43,6 +45,8 @@ enum Command {
     Enroll(enroll::Args),
     /// Lists, shows and removes people
     People(people::Args),
+    /// Holds a card, a QR code or a document before a simulated reader
+    Present(present::Args),
     /// Lists and exports records
     Records(records::Args),
     /// Calls a room with the intercom of the running gate
@@ -84,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Enroll(args) => enroll::run(&args),
         Command::People(args) => people::run(&args),
+        Command::Present(args) => present::run(&args),
         Command::Records(args) => records::run(&args),
         Command::Call(args) => call::run(&args),
         Command::Simulate(args) => simulate::run(&args),

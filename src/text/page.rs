@@ -51,6 +51,7 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("platform.connected", "已连接", "Connected"),
     ("platform.registered", "已注册", "Registered"),
     ("platform.logged_in", "已登录", "Logged in"),
+    ("platform.reached", "已连接", "Reached"),
     ("platform.lost", "已断开", "Lost"),
     ("platform.unknown", "未知", "Unknown"),
     ("platform.outbox", "待上传", "Waiting to be sent"),

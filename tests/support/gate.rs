@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use menshen::access::{Origin, PersonKey, PersonKind, Reason};
-use menshen::clock::SystemClock;
+use menshen::clock::{AdjustedClock, SharedClock, SystemClock};
 use menshen::device::Devices;
 use menshen::device::relay::SimulatedRelay;
+use menshen::device::system::{self, System};
 use menshen::event::{Event, Events};
 use menshen::gate::hardware::Templates;
 use menshen::gate::settings::Settings;
 use menshen::gate::{Gate, Parts};
+use menshen::log::LogLevel;
 use menshen::platform::qyzn::{self, requests::Requests};
 use menshen::simulate::qyzn::Platform;
 use menshen::store::{Destination, NewRecord, Options, PictureKind, RecordFacts, RecordResult, Store};
@@ -37,13 +39,70 @@ pub struct Running {
 }
 
 impl Running {
+    /// At a QYZN platform.
     pub fn start(data_dir: &Path, server: std::net::SocketAddr) -> Self {
-        Self::start_with(data_dir, server, &config::Device::default())
+        Self::start_at(data_dir, config::Qyzn::new(server.to_string()), &config::Device::default())
     }
 
     /// With the devices of a `[device]` of its own; the relay is simulated in any case.
     pub fn start_with(data_dir: &Path, server: std::net::SocketAddr, device: &config::Device) -> Self {
-        let clock: menshen::clock::SharedClock = Arc::new(SystemClock);
+        Self::start_at(data_dir, config::Qyzn::new(server.to_string()), device)
+    }
+
+    /// At a platform that is configured otherwise.
+    pub fn start_at(data_dir: &Path, config: config::Qyzn, device: &config::Device) -> Self {
+        let (clock, system) = machine(device);
+        Self::at(data_dir, config, device, clock, system)
+    }
+
+    /// On a machine of the test's own.
+    pub fn start_on(
+        data_dir: &Path,
+        server: std::net::SocketAddr,
+        device: &config::Device,
+        clock: SharedClock,
+        system: Arc<dyn System>,
+    ) -> Self {
+        Self::at(data_dir, config::Qyzn::new(server.to_string()), device, clock, system)
+    }
+
+    /// With the link that `link` is, to whichever platform.
+    pub fn start_linked<F>(
+        data_dir: &Path,
+        device: &config::Device,
+        link: impl FnOnce(Gate, watch::Receiver<bool>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = menshen::Result<()>> + Send + 'static,
+    {
+        let (clock, system) = machine(device);
+        Self::assemble(data_dir, device, clock, system, link)
+    }
+
+    fn at(
+        data_dir: &Path,
+        config: config::Qyzn,
+        device: &config::Device,
+        clock: SharedClock,
+        system: Arc<dyn System>,
+    ) -> Self {
+        let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
+        let requests = Requests::default();
+        let asked = requests.clone();
+        let link = |gate, stopped| qyzn::run(gate, terminal, config, asked, stopped);
+        Self { requests, ..Self::assemble(data_dir, device, clock, system, link) }
+    }
+
+    fn assemble<F>(
+        data_dir: &Path,
+        device: &config::Device,
+        clock: SharedClock,
+        system: Arc<dyn System>,
+        link: impl FnOnce(Gate, watch::Receiver<bool>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = menshen::Result<()>> + Send + 'static,
+    {
         let events = Events::new(Arc::clone(&clock));
         let options = Options { data_dir: data_dir.to_owned(), config: config::Store::default() };
         let store = Store::open(&options, Arc::clone(&clock)).unwrap();
@@ -61,15 +120,14 @@ impl Running {
             devices: Devices { relay: Some(Box::new(relay.clone())), ..Devices::open(device).unwrap() },
             templates: Templates::new(device),
             readers: menshen::device::reader::Readers::open(device).unwrap(),
+            system,
+            log: LogLevel::default(),
             models: vision::Models::open(&models_dir(), "auto").unwrap(),
         })
         .unwrap();
         let (stop, stopped) = watch::channel(false);
-        let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
-        let config = config::Qyzn::new(server.to_string());
-        let requests = Requests::default();
-        let link = tokio::spawn(qyzn::run(gate.clone(), terminal, config, requests.clone(), stopped));
-        Self { gate, store, relay, events: heard, requests, stop, link }
+        let link = tokio::spawn(link(gate.clone(), stopped));
+        Self { gate, store, relay, events: heard, requests: Requests::default(), stop, link }
     }
 
     /// The next event that `wanted` accepts.
@@ -88,6 +146,11 @@ impl Running {
 
     /// As a passage does: a record on the disk, and the word of it.
     pub async fn record(&self, name: &str, picture: &[u8]) {
+        self.record_for(name, picture, &[Destination::Qyzn]).await;
+    }
+
+    /// The same, for whom it is named.
+    pub async fn record_for(&self, name: &str, picture: &[u8], destinations: &[Destination]) {
         let facts = RecordFacts {
             at: "2026-03-02T04:00:00Z".parse().unwrap(),
             utc_offset_s: 28_800,
@@ -110,7 +173,7 @@ impl Running {
         let record = NewRecord {
             facts,
             pictures: vec![(PictureKind::Snap, picture.to_vec())],
-            destinations: vec![Destination::Qyzn],
+            destinations: destinations.to_vec(),
             spend: false,
         };
         let id = self.store.append_record(record).await.unwrap();
@@ -124,6 +187,13 @@ impl Running {
         drop(self.gate);
         tokio::task::spawn_blocking(move || store.close()).await.unwrap();
     }
+}
+
+/// The clock and the machine that `device` names.
+fn machine(device: &config::Device) -> (SharedClock, Arc<dyn System>) {
+    let clock = AdjustedClock::new(Arc::new(SystemClock));
+    let system = system::open(&device.system, clock.clone()).unwrap();
+    (clock, system)
 }
 
 /// A platform that listens, and where.

@@ -16,6 +16,7 @@ mod guard;
 mod live;
 mod page;
 mod people;
+mod present;
 mod records;
 mod status;
 
@@ -30,6 +31,7 @@ use tokio::sync::{Semaphore, watch};
 
 pub use enrol::NewPerson;
 pub use form::{mask, person as person_form, record as record_form};
+pub use present::Presentation;
 
 use crate::config::{Admin, Config};
 use crate::error::{Error, Kind, Result};
@@ -179,6 +181,7 @@ impl Server {
     /// | `GET /api/v1/records/{id}` | one record |
     /// | `GET /api/v1/records/{id}/picture` | its picture, `?kind=snap` or `document` |
     /// | `POST /api/v1/door/open` | opens the door once |
+    /// | `POST /api/v1/present` | presents a credential to a simulated reader ([`Presentation`]) |
     /// | `GET /api/v1/call` | the call that is on, or the last one |
     /// | `POST /api/v1/call` | calls a room: `{"room": "304"}` |
     /// | `DELETE /api/v1/call` | hangs up |
@@ -205,6 +208,7 @@ fn router(shared: Shared) -> Router {
         .route("/api/v1/records/{id}", get(records::show))
         .route("/api/v1/records/{id}/picture", get(records::picture))
         .route("/api/v1/door/open", post(status::open_door))
+        .route("/api/v1/present", post(present::present))
         .route("/api/v1/call", get(call::show).post(call::dial).delete(call::hang_up))
         .route("/api/v1/login", post(guard::login))
         .route("/api/v1/logout", post(guard::logout))

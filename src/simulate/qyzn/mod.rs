@@ -16,17 +16,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 mod calls;
-mod journal;
 mod misbehave;
+mod people;
 pub mod script;
 mod session;
 pub mod wire;
 
-pub use journal::{Entry, Journal};
 pub use misbehave::Misbehave;
 
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Context, Error, Kind, Result};
+pub use crate::simulate::{Entry, Journal};
 
 /// How long [`Platform::wait_for`] waits.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -127,10 +127,15 @@ pub struct Sent {
 impl Sent {
     /// Waits for the answer, the whole body. `Timeout` if none comes, `Network` if the line is lost.
     pub async fn answer(self) -> Result<Value> {
-        match tokio::time::timeout(PATIENCE, self.answer).await {
+        self.answer_within(PATIENCE).await
+    }
+
+    /// The same for an answer that may take longer.
+    pub async fn answer_within(self, patience: Duration) -> Result<Value> {
+        match tokio::time::timeout(patience, self.answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(Error::new(Kind::Network, "the line was lost before the answer came")),
-            Err(_) => Err(Error::new(Kind::Timeout, format!("no answer within {} s", PATIENCE.as_secs()))),
+            Err(_) => Err(Error::new(Kind::Timeout, format!("no answer within {} s", patience.as_secs()))),
         }
     }
 }
@@ -242,9 +247,7 @@ impl Platform {
 
     /// How often a terminal deviated from the document.
     pub fn violations(&self) -> Vec<String> {
-        let is_violation = |entry: &Arc<Entry>| entry.event == "violation";
-        let entries = self.journal().from(0).into_iter().filter(is_violation);
-        entries.map(|entry| entry.text("what").to_owned()).collect()
+        crate::simulate::Simulated::violations(self)
     }
 
     /// The first entry of the journal that `wanted` accepts, waiting for it for a minute.

@@ -250,7 +250,7 @@ async function refreshStatus() {
     if ([...records.values()].some(isWaiting)) {
       // No event says that a platform has taken a record: it is asked for while one waits on a line that is up.
       await loadRecords();
-      waiting = [...records.values()].some(isWaiting) && gate.platforms.some((one) => one.state === 'logged_in');
+      waiting = [...records.values()].some(isWaiting) && gate.platforms.some((one) => ['logged_in', 'reached'].includes(one.state));
     }
   } catch {
     // As above.
@@ -296,7 +296,9 @@ function showGate() {
   });
   const platforms = gate.platforms.map((platform) => {
     const name = `${say('platform')} ${platform.platform.toUpperCase()}`;
-    return link(name, platform.state, sayIf(`platform.${platform.state}`, platform.state));
+    // Where nobody logs in, a connection is all there is.
+    const state = platform.state === 'connected' && platform.outbox === undefined ? 'logged_in' : platform.state;
+    return link(name, state, sayIf(`platform.${platform.state}`, platform.state));
   });
   if (platforms.length === 0) platforms.push(link(say('platform'), 'none', say('platform.none')));
   $('links').replaceChildren(...platforms, ...cameras);
@@ -832,7 +834,7 @@ function showRecord(record) {
   const local = new Date(Date.parse(record.at) + record.utc_offset_s * 1000).toISOString();
   put(time, `${local.slice(0, 10)} ${local.slice(11, 19)}`);
   put(line.querySelector('.door'), record.opened ? say('record.opened') : say('record.shut'));
-  const sent = gate.platforms.length === 0 ? '' : record.undelivered.length > 0 ? say('record.waiting') : say('record.sent');
+  const sent = gate.platforms.every((one) => one.outbox === undefined) ? '' : record.undelivered.length > 0 ? say('record.waiting') : say('record.sent');
   put(line.querySelector('.sent'), sent);
 }
 
