@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -12,7 +13,7 @@ use menshen::clock::SystemClock;
 use menshen::device::relay::SimulatedRelay;
 use menshen::event::{Event, Events};
 use menshen::gate::settings::Settings;
-use menshen::gate::{Gate, Parts};
+use menshen::gate::{Ending, Eyes, Gate, Parts};
 use menshen::platform::qyzn::{self, requests::Requests};
 use menshen::simulate::qyzn::Platform;
 use menshen::store::{Destination, NewRecord, Options, PictureKind, RecordFacts, RecordResult, Store};
@@ -32,17 +33,30 @@ pub struct Running {
     pub requests: Requests,
     pub stop: watch::Sender<bool>,
     pub link: tokio::task::JoinHandle<menshen::Result<()>>,
+    /// Held while the sessions are to live.
+    pub eyes: Arc<Eyes>,
+    ending: Ending,
+    watching: Vec<std::thread::JoinHandle<menshen::Result<()>>>,
 }
 
 impl Running {
     pub fn start(data_dir: &Path, server: std::net::SocketAddr) -> Self {
+        Self::start_with(data_dir, server, |_| {})
+    }
+
+    /// The same with parts that `change` has seen to.
+    pub fn start_with(
+        data_dir: &Path,
+        server: std::net::SocketAddr,
+        change: impl FnOnce(&mut Parts),
+    ) -> Self {
         let clock: menshen::clock::SharedClock = Arc::new(SystemClock);
         let events = Events::new(Arc::clone(&clock));
         let options = Options { data_dir: data_dir.to_owned(), config: config::Store::default() };
         let store = Store::open(&options, Arc::clone(&clock)).unwrap();
         let relay = SimulatedRelay::default();
         let (_, heard) = events.subscribe(u64::MAX);
-        let (gate, _eyes, _ending) = Gate::start(Parts {
+        let mut parts = Parts {
             clock,
             events,
             store: store.clone(),
@@ -55,14 +69,27 @@ impl Running {
             wiegand: None,
             readers: menshen::device::reader::Readers::default(),
             models: vision::Models::open(&models_dir(), "auto").unwrap(),
-        })
-        .unwrap();
+        };
+        change(&mut parts);
+        let (gate, eyes, ending) = Gate::start(parts).unwrap();
         let (stop, stopped) = watch::channel(false);
         let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
         let config = config::Qyzn::new(server.to_string());
         let requests = Requests::default();
         let link = tokio::spawn(qyzn::run(gate.clone(), terminal, config, requests.clone(), stopped));
-        Self { gate, store, relay, events: heard, requests, stop, link }
+        let (eyes, watching) = (Arc::new(eyes), Vec::new());
+        Self { gate, store, relay, events: heard, requests, stop, link, eyes, ending, watching }
+    }
+
+    /// Watches a folder of pictures from now on.
+    pub fn watch(&mut self, folder: &Path) {
+        let camera = config::Camera {
+            role: config::CameraRole::Visible,
+            source: format!("files:{}", folder.display()),
+            fps: 15,
+        };
+        let eyes = Arc::clone(&self.eyes);
+        self.watching.push(std::thread::spawn(move || eyes.watch(0, &camera)));
     }
 
     /// The next event that `wanted` accepts.
@@ -113,6 +140,15 @@ impl Running {
     pub async fn stop(self) {
         self.stop.send(true).unwrap();
         self.link.await.unwrap().unwrap();
+        self.eyes.stopper().store(true, Ordering::Relaxed);
+        let watching = self.watching;
+        tokio::task::spawn_blocking(|| {
+            watching.into_iter().for_each(|thread| thread.join().unwrap().unwrap())
+        })
+        .await
+        .unwrap();
+        drop(self.eyes);
+        self.ending.wait().await;
         let store = self.store;
         drop(self.gate);
         tokio::task::spawn_blocking(move || store.close()).await.unwrap();
