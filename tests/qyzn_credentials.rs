@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use jiff::civil::date;
 use menshen::access::PassMode;
-use menshen::device::reader::{Reader, Readers};
+use menshen::config;
 use menshen::device::wiegand;
 use menshen::event::Event;
 use menshen::gate::Document;
@@ -27,9 +27,13 @@ async fn result(platform: &Platform, message: &str, data: Value) -> i64 {
 }
 
 fn with_readers(folder: &Path, address: std::net::SocketAddr) -> Running {
-    Running::start_with(folder, address, |parts| {
-        parts.readers =
-            Readers { card: Reader::Simulated, qr: Reader::Simulated, document: Reader::Simulated };
+    let device = config::Device {
+        wiegand_in: "sim".into(),
+        qr_reader: "sim".into(),
+        id_reader: "sim".into(),
+        ..config::Device::default()
+    };
+    Running::start_changed(folder, config::Qyzn::new(address.to_string()), &device, |parts| {
         parts.settings.rules.mode = PassMode::FaceOrCard;
         // The door has time to be looked at.
         parts.settings.relay.pulse_ms = 10_000;
@@ -258,7 +262,8 @@ async fn the_platform_weighs_qr_codes() {
 async fn a_platform_that_does_not_answer_a_qr_code_in_time_opens_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (platform, address) = platform().await;
-    let mut running = Running::start_with(folder.path(), address, |parts| {
+    let (config, device) = (config::Qyzn::new(address.to_string()), config::Device::default());
+    let mut running = Running::start_changed(folder.path(), config, &device, |parts| {
         parts.config.session_timeout_s = 1;
         parts.settings.relay.pulse_ms = 10_000;
     });

@@ -93,7 +93,7 @@ async fn three_faces_and_every_rule_of_a_person() {
         "passTuesday": true, "passWednesday": true, "passThursday": true, "passFriday": true,
         "passSaturday": false, "passSunday": false, "startTime": "2019-01-01 00:00:00",
         "expireTime": "2020-01-01 00:00:00", "passMode": 255, "portrait": "fsfgdsgsdfsafds",
-        "faces": faces(&["p01-1", "p02-1", "p03-1"]),
+        "faces": faces(&["p01-1", "p02-1", "p03-01"]),
         "extPassRule": {"id": "规则 ID", "name": "规则名称", "updateTime": "yyyy-MM-dd HH:mm:ss",
             "weekly": {"mon": {"mode": 0}, "tue": {"mode": 1}, "wed": {"mode": 2, "periods": "00:00~05:00,13:30~18:00"},
                 "thu": {"mode": 1}, "fri": {"mode": 1}, "sat": {"mode": 1}, "sun": {"mode": 1}},
@@ -103,7 +103,7 @@ async fn three_faces_and_every_rule_of_a_person() {
     let rule = stored().schedule.extended.unwrap();
     assert_eq!((rule.name.as_str(), &rule.weekly[0], rule.holidays.len()), ("规则名称", &DayRule::Never, 1));
     assert_eq!((stored().passes_left, stored().mode, stored().id_number), (Some(10), None, None));
-    assert_eq!(face_ids(&running.store, &qyzn("100001")), ["f-p01-1", "f-p02-1", "f-p03-1"]);
+    assert_eq!(face_ids(&running.store, &qyzn("100001")), ["f-p01-1", "f-p02-1", "f-p03-01"]);
 
     // A fourth is one too many; one in place of another is not.
     let fourth = |id: &str, name: &str| json!({"personId": "100001", "faceId": id, "image": picture(name)});
@@ -112,7 +112,7 @@ async fn three_faces_and_every_rule_of_a_person() {
     assert_eq!(refused["desc"], "the person has 3 faces already; remove one first");
     assert_eq!(result(p, "add_face", fourth("f-p02-1", "p04-1")).await, 0);
     assert_eq!(running.store.counts().unwrap().faces, 3);
-    data["faces"] = faces(&["p01-1", "p02-1", "p03-1", "p04-1"]);
+    data["faces"] = faces(&["p01-1", "p02-1", "p03-01", "p04-1"]);
     assert_eq!(result(p, "add_person_face", data.clone()).await, 104);
     // One bad picture of three: nothing has changed.
     data["faces"] = faces(&["p01-1"]);

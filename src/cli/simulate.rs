@@ -5,17 +5,20 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Subcommand;
-use menshen::simulate::qyzn::script::{Script, image};
-use menshen::simulate::qyzn::{Entry, Misbehave, Platform};
+use menshen::simulate::qyzn::script::image;
+use menshen::simulate::qyzn::{Misbehave, Platform};
+use menshen::simulate::script::Script;
+use menshen::simulate::{Entry, Simulated};
 use menshen::{Context, Error, Kind, Result};
 use serde_json::{Value, json};
 use tokio::io::AsyncBufReadExt as _;
 use tokio::time::Duration;
 
 use super::say;
+
+mod terminal_ws;
 
 /// What to simulate.
 #[derive(clap::Args)]
@@ -30,22 +33,26 @@ enum What {
     ///
     /// Exit codes: 0 the terminals kept to the document and the script was fulfilled, 1 not.
     Qyzn(Qyzn),
+    /// The terminal WebSocket platform: lets terminals in, orders what a script or a person says, checks what they
+    /// send
+    ///
+    /// Exit codes: 0 the terminals kept to the document and the script was fulfilled, 1 not.
+    TerminalWs(terminal_ws::TerminalWs),
+    /// A server that records are pushed to over HTTP: verifies signatures and fields, prints what came
+    ///
+    /// Exit codes: 0 all requests were as docs/platforms.md lays them down, 1 not.
+    HttpPush(super::http_push::Args),
 }
 
+/// What is the same for every platform.
 #[derive(clap::Args)]
-struct Qyzn {
-    /// Where terminals connect
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5005")]
-    listen: SocketAddr,
+struct Common {
     /// What to do: one JSON object a line
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
     /// End when the script has ended
     #[arg(long, requires = "script")]
     exit: bool,
-    /// What to do wrong, with commas between
-    #[arg(long, value_name = "NAMES", default_value = "none", help = format!("What to do wrong: {}", Misbehave::NAMES))]
-    misbehave: String,
     /// Take orders from the standard input; `help` lists them
     #[arg(long)]
     interactive: bool,
@@ -63,6 +70,18 @@ struct Qyzn {
     tls_key: Option<PathBuf>,
 }
 
+#[derive(clap::Args)]
+struct Qyzn {
+    /// Where terminals connect
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5005")]
+    listen: SocketAddr,
+    /// What to do wrong, with commas between
+    #[arg(long, value_name = "NAMES", default_value = "none", help = format!("What to do wrong: {}", Misbehave::NAMES))]
+    misbehave: String,
+    #[command(flatten)]
+    common: Common,
+}
+
 const HELP: &str = "\
 open_door                     opens the door
 add ID NAME FILE [FILE…]      enrols a person with pictures
@@ -77,45 +96,64 @@ sync [PREFIX]                 asks for the terminal's people, and gives them ids
 snapshot SECONDS [FILE]       asks for a picture of a face, and keeps it in FILE
 swipe SECONDS                 asks for the next card or document
 qr open|shut                  what qrcode_data is answered
+room NUMBER [USER:PHONE…]     makes a room of the intercom, or removes one
 misbehave NAMES               changes what goes wrong
 close                         closes all connections
 quit                          ends";
 
 /// Runs a simulator until it is stopped.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let What::Qyzn(args) = &args.what;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context(|| "the runtime cannot be started")?;
-    let code = runtime.block_on(qyzn(args));
+    let code = runtime.block_on(async {
+        match &args.what {
+            What::Qyzn(args) => qyzn(args).await,
+            What::TerminalWs(args) => terminal_ws::terminal_ws(args).await,
+            What::HttpPush(args) => super::http_push::run(args).await,
+        }
+    });
     // The standard input is read on a thread that only a line ends.
     runtime.shutdown_background();
     code
 }
 
 async fn qyzn(args: &Qyzn) -> Result<ExitCode> {
-    let script = args.script.as_deref().map(Script::load).transpose()?;
+    let script = args.common.script.as_deref().map(Script::load).transpose()?;
     let platform = Platform::default();
     platform.misbehave(args.misbehave.parse()?);
-    let secure = match (&args.tls_certificate, &args.tls_key) {
+    let secure = match (&args.common.tls_certificate, &args.common.tls_key) {
         (Some(certificate), Some(key)) => Some(menshen::tls::server(certificate, key)?),
         _ => None,
     };
     let address = platform.listen_with(args.listen, secure).await?;
+    let listening = format!("the QYZN platform listens on {address}");
+    play(&platform, (address, listening), script, &args.common, words, order).await
+}
+
+/// Runs a platform that listens, until its script ends, somebody ends it, or a signal does.
+async fn play<P: Simulated>(
+    platform: &P,
+    (address, listening): (SocketAddr, String),
+    script: Option<Script<P>>,
+    args: &Common,
+    words: fn(&Entry) -> Option<String>,
+    order: impl AsyncFn(&P, &str) -> Result<Order>,
+) -> Result<ExitCode> {
     if args.json {
         say(json!({ "event": "listening", "address": address }))?;
     } else {
-        say(format_args!("the QYZN platform listens on {address}"))?;
+        say(listening)?;
     }
     let mut printer =
-        Printer { json: args.json, file: args.journal.as_deref().map(create).transpose()?, next: 0 };
+        Printer { json: args.json, file: args.journal.as_deref().map(create).transpose()?, next: 0, words };
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .context(|| "the signal SIGTERM cannot be listened to")?;
     let scripted = async {
         match &script {
-            Some(script) => script.run(&platform).await,
+            Some(script) => script.run(platform).await,
             None => std::future::pending().await,
         }
     };
@@ -125,9 +163,9 @@ async fn qyzn(args: &Qyzn) -> Result<ExitCode> {
     let mut interactive = args.interactive;
     let mut failed = false;
     loop {
-        printer.print(&platform)?;
+        printer.print(platform)?;
         tokio::select! {
-            () = more(&platform, printer.next) => {}
+            () = more(platform, printer.next) => {}
             outcome = &mut scripted, if script_runs => {
                 script_runs = false;
                 let ok = outcome.is_ok();
@@ -139,7 +177,7 @@ async fn qyzn(args: &Qyzn) -> Result<ExitCode> {
                 }
             }
             line = lines.next_line(), if interactive => match line {
-                Ok(Some(line)) => match order(&platform, line.trim()).await {
+                Ok(Some(line)) => match order(platform, line.trim()).await {
                     Ok(Order::Go) => {}
                     Ok(Order::Quit) => break,
                     Err(error) => eprintln!("menshen: {error}"),
@@ -152,7 +190,7 @@ async fn qyzn(args: &Qyzn) -> Result<ExitCode> {
         }
     }
     platform.stop();
-    printer.print(&platform)?;
+    printer.print(platform)?;
     let violations = platform.violations().len();
     if !args.json {
         say(format_args!("{violations} violations of the document"))?;
@@ -165,7 +203,7 @@ fn create(path: &Path) -> Result<File> {
 }
 
 /// Resolves when the journal has an entry from number `next` on.
-async fn more(platform: &Platform, next: usize) {
+async fn more<P: Simulated>(platform: &P, next: usize) {
     let never = Duration::from_secs(365 * 24 * 3600);
     let _ = platform.journal().wait_for(next, never, |_| true).await;
 }
@@ -175,10 +213,11 @@ struct Printer {
     json: bool,
     file: Option<File>,
     next: usize,
+    words: fn(&Entry) -> Option<String>,
 }
 
 impl Printer {
-    fn print(&mut self, platform: &Platform) -> Result<()> {
+    fn print<P: Simulated>(&mut self, platform: &P) -> Result<()> {
         for entry in platform.journal().from(self.next) {
             self.next = entry.number + 1;
             let line = serde_json::to_string(&*entry)
@@ -188,7 +227,7 @@ impl Printer {
             }
             if self.json {
                 say(line)?;
-            } else if let Some(words) = words(&entry) {
+            } else if let Some(words) = (self.words)(&entry) {
                 say(words)?;
             }
         }
@@ -197,7 +236,7 @@ impl Printer {
 }
 
 /// An entry in words; `None` for one that nobody wants to see each time.
-fn words(entry: &Arc<Entry>) -> Option<String> {
+fn words(entry: &Entry) -> Option<String> {
     let number = |key: &str| entry.int(key).unwrap_or_default();
     Some(match entry.event {
         "connected" => format!("connection {} opened", entry.connection),
@@ -230,6 +269,19 @@ fn words(entry: &Arc<Entry>) -> Option<String> {
         ),
         "qrcode_data" => format!("qrcode_data {:?}", entry.text("content")),
         "request" => format!("request {}", entry.text("message")),
+        "device_call_param" => {
+            format!(
+                "device_call_param room {} picture {} bytes",
+                entry.text("callNo"),
+                number("picture_bytes")
+            )
+        }
+        "device_call_result" => format!(
+            "device_call_result room {} {}{}",
+            entry.text("callNo"),
+            entry.fields.get("callRecords").unwrap_or(&Value::Null),
+            if entry.flag("resent") { " (sent again)" } else { "" },
+        ),
         "sent" => format!("sent {}", entry.text("message")),
         "script" => format!("script: {}", entry.text("text")),
         _ => return None,
@@ -355,6 +407,15 @@ async fn order(platform: &Platform, line: &str) -> Result<Order> {
                 _ => return Err(usage()),
             };
             platform.answer_with("qrcode_data", 0, json!({ "opendoor": open }), None);
+        }
+        "room" if !rest.is_empty() => {
+            let words: Vec<&str> = rest.split_whitespace().collect();
+            let calleds = words[1..].iter().map(|word| {
+                let (user, phone) = word.split_once(':').unwrap_or((word, ""));
+                json!({ "userId": user, "token": format!("token-of-{user}"), "phoneNo": phone })
+            });
+            let calleds: Vec<Value> = calleds.collect();
+            platform.room(words[0], (!calleds.is_empty()).then(|| json!(calleds)), 60);
         }
         "misbehave" => platform.misbehave(rest.parse()?),
         "close" => platform.disconnect(),

@@ -3,20 +3,25 @@
 
 mod announce;
 pub mod enrol;
+pub mod hardware;
 mod identify;
 pub mod outputs;
+mod panel;
 mod passage;
 mod presented;
 mod record;
 mod reenrol;
+mod serial;
 mod sessions;
 pub mod settings;
 mod sighting;
 mod snapshot;
+mod speaker;
 pub mod template;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,9 +34,8 @@ use tokio::task::JoinHandle;
 use crate::access::{FaceMatch, Known, Origin, Person, PersonKey, Rules};
 use crate::clock::{Moment, SharedClock};
 use crate::config;
+use crate::device::Devices;
 use crate::device::reader::Readers;
-use crate::device::relay::Relay;
-use crate::device::wiegand::WiegandOut;
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::Events;
 use crate::store::{Destination, FaceRow, PersonRow, RecordId, Store};
@@ -41,6 +45,7 @@ use crate::vision::calibration::Calibration;
 use crate::vision::gallery;
 use crate::vision::watch::Watcher;
 use enrol::Enrolment;
+use hardware::{Hardware, Present, Templates};
 use outputs::{OpenedBy, Opening, Outputs};
 pub use presented::{Document, Presented, QrQuestion};
 use sessions::{Command, Sessions};
@@ -67,6 +72,8 @@ pub enum OrderedBy {
     Technician,
     /// The exit button.
     Button,
+    /// The called party of an intercom call.
+    Called,
 }
 
 /// A picture of what the camera sees now, for a page.
@@ -159,10 +166,10 @@ pub struct Parts {
     pub language: Language,
     /// Who is told about records, besides HTTP push, which the settings switch on and off.
     pub destinations: Vec<Destination>,
-    /// The relay.
-    pub relay: Option<Box<dyn Relay>>,
-    /// The Wiegand output.
-    pub wiegand: Option<Box<dyn WiegandOut>>,
+    /// The devices.
+    pub devices: Devices,
+    /// What goes out on lines after a passage where the settings say `custom`.
+    pub templates: Templates,
     /// The readers of what visitors present.
     pub readers: Readers,
     /// The models, verified.
@@ -189,10 +196,12 @@ struct Inner {
     language: Language,
     destinations: Vec<Destination>,
     settings: ArcSwap<Settings>,
+    settings_changed: latest::Sender<()>,
     /// One change of settings at a time.
     changing: Mutex<()>,
     live: latest::Sender<Option<LiveFrame>>,
     outputs: Outputs,
+    hardware: Hardware,
     settled: Arc<watch::Settled>,
     /// Whether there is a line to the platform that may open the door.
     platform_reached: AtomicBool,
@@ -262,7 +271,10 @@ impl Gate {
         let gallery = Arc::new(Gallery::new(parts.models.manifest().embedder.dimension)?);
         follow(&parts.store, &gallery);
         load(&parts.store, &parts.models, &gallery)?;
-        let (outputs, output_task) = Outputs::new(parts.relay, parts.wiegand, parts.events.clone());
+        let (hardware, lines, panel_task) =
+            Hardware::start(parts.devices, parts.templates, &settings, &parts.events)?;
+        tokio::spawn(panel_task.run());
+        let (outputs, output_task) = Outputs::new(lines, parts.events.clone());
         let output_task = tokio::spawn(output_task.run(settings.relay));
         let workers = match parts.vision.enrol_workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -278,9 +290,11 @@ impl Gate {
             language: parts.language,
             destinations: parts.destinations,
             settings: ArcSwap::from_pointee(settings),
+            settings_changed: latest::channel(()).0,
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
+            hardware,
             settled: Arc::default(),
             platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
@@ -291,7 +305,7 @@ impl Gate {
         let (sightings, seen) = mpsc::channel(WAITING_LOOKS);
         let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);
         let sessions = tokio::spawn(Sessions::run(Arc::clone(&inner), seen, ordered));
-        let ending = Ending { sessions, outputs: inner.outputs.clone(), output_task };
+        let ending = Ending { sessions, gate: Arc::clone(&inner), output_task };
         reenrol::start(Arc::clone(&inner), parts.models.clone())?;
         let eyes = Eyes {
             gate: Arc::clone(&inner),
@@ -325,8 +339,19 @@ impl Gate {
         self.inner.settings.load_full()
     }
 
-    /// Changes settings: `change` edits a copy, which is checked, stored and then put in force.
-    /// Nothing changes on an error.
+    /// Which devices there are.
+    pub fn present(&self) -> Present {
+        self.inner.hardware.present
+    }
+
+    /// Changes whenever settings have been changed, after they are in force.
+    pub fn settings_changes(&self) -> latest::Receiver<()> {
+        self.inner.settings_changed.subscribe()
+    }
+
+    /// Changes settings: `change` edits a copy, which is checked, given to the devices that it concerns, stored
+    /// and then put in force. Nothing changes on an error; one of a device that cannot do what it is asked is
+    /// `Config` and names the key.
     pub async fn change_settings(
         &self,
         change: impl FnOnce(&mut Settings) -> Result<()> + Send,
@@ -337,17 +362,52 @@ impl Gate {
         let mut new = Settings::clone(&old);
         change(&mut new)?;
         new.check()?;
+        inner.hardware.present.changed(&old, &new)?;
         let mut stored = stored_groups(&inner.store)?;
-        let (old, all) = (groups(&old)?, groups(&new)?);
+        let (before, all) = (groups(&old)?, groups(&new)?);
         for (group, value) in all {
-            if old.get(&group) != Some(&value) {
+            if before.get(&group) != Some(&value) {
                 stored.insert(group, value);
             }
         }
         let text = serde_json::Value::Object(stored).to_string();
-        inner.store.put_setting(SETTINGS_ROW, text).await?;
+        inner.hardware.apply(&inner.outputs, &old, &new).await?;
+        if let Err(error) = inner.store.put_setting(SETTINGS_ROW, text).await {
+            if let Err(error) = inner.hardware.apply(&inner.outputs, &new, &old).await {
+                tracing::error!(%error, "devices could not be put back after settings that were not stored");
+            }
+            return Err(error);
+        }
         inner.settings.store(Arc::new(new));
+        inner.settings_changed.send_replace(());
         Ok(())
+    }
+
+    /// Sends bytes on the RS485 line (QYZN `serial_output`). Ok when the line has taken them. Orders go out in the
+    /// order of these calls, and in their place among the outputs of passages. `Input` without a line.
+    pub fn send_serial(&self, bytes: Vec<u8>) -> impl Future<Output = Result<()>> + Send + 'static {
+        self.inner.outputs.serial(bytes)
+    }
+
+    /// Sends data on the Wiegand line in the format in force, with parity (QYZN `weigand_output`): 3 bytes in 26
+    /// bits, 4 in 34. `Input` for another length, or without a line. Ordered as [`Gate::send_serial`].
+    pub fn send_wiegand(&self, bytes: &[u8]) -> impl Future<Output = Result<()>> + Send + 'static {
+        let format = self.inner.settings.load().wiegand.format;
+        let expected = format.data_bits() as usize / 8;
+        let sent = if bytes.len() == expected {
+            let value = bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
+            Ok(self.inner.outputs.wiegand(format, value))
+        } else {
+            Err(Error::new(
+                Kind::Input,
+                format!(
+                    "the Wiegand line is set to {} bits, which carry exactly {expected} bytes, not {}",
+                    format.data_bits() + 2,
+                    bytes.len()
+                ),
+            ))
+        };
+        async move { sent?.await }
     }
 
     /// What the camera sees; pictures are only made while somebody holds a receiver.
@@ -384,7 +444,7 @@ impl Gate {
 
     /// Shows a text to the visitor (`screenDisp`).
     pub fn show(&self, text: &str) {
-        self.inner.events.send("screen", serde_json::json!({ "text": text }));
+        self.inner.hardware.panel.show(text.to_owned());
     }
 
     /// Changes people. Pictures are examined on the enrolment threads; Ok when the change is on disk and in
@@ -398,7 +458,7 @@ impl Gate {
 /// The end of a gate, in its order: the eyes first, then this, then the store.
 pub struct Ending {
     sessions: JoinHandle<()>,
-    outputs: Outputs,
+    gate: Arc<Inner>,
     output_task: JoinHandle<()>,
 }
 
@@ -407,8 +467,9 @@ impl Ending {
     pub async fn wait(self) {
         // A task that panicked has said so itself.
         let _ = self.sessions.await;
-        self.outputs.stop().await;
+        self.gate.outputs.stop().await;
         let _ = self.output_task.await;
+        self.gate.hardware.stop().await;
     }
 }
 

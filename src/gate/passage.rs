@@ -69,11 +69,15 @@ pub(super) async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option
     let mut finished = Finished { track: happened.track, people: happened.keys(), ..Finished::default() };
     let mut open_as = opens_now.then_some(OpenedBy::Unrecorded);
     if record::is_kept(happened.reason) {
-        let snap = match snap {
-            Some(snap) => snap.jpeg().await,
-            None => None,
+        let snap = async {
+            match snap {
+                Some(snap) => snap.jpeg().await,
+                None => None,
+            }
         };
+        let (snap, body_temp) = tokio::join!(snap, gate.hardware.temperature());
         let mut new = record::compose(&gate, &settings, &happened, opens_now, snap);
+        new.facts.body_temp = body_temp;
         match gate.store.append_record(new.clone()).await {
             Ok(id) => {
                 // A QR code is asked about by itself, not by its record.

@@ -14,7 +14,6 @@ use super::*;
 use crate::access::{PassMode, PersonKind, Reason, RemoteMode, Schedule};
 use crate::clock::ManualClock;
 use crate::device::relay::SimulatedRelay;
-use crate::device::wiegand::SimulatedWiegand;
 use crate::event::Event;
 use crate::frame::{Frame, PixelFormat};
 use crate::store::{NewFace, Options, RecordResult};
@@ -49,6 +48,20 @@ fn person(id: &str) -> Person {
     }
 }
 
+/// Every device but a serial line and a thermometer.
+fn all_simulated(relay: &SimulatedRelay) -> Devices {
+    let devices = Devices::open(&config::Device::default()).unwrap();
+    Devices { relay: Some(Box::new(relay.clone())), ..devices }
+}
+
+fn start_devices(devices: Devices, settings: &Settings, events: &Events) -> (Hardware, Outputs) {
+    let (hardware, lines, panel) = Hardware::start(devices, Templates::default(), settings, events).unwrap();
+    let (outputs, task) = Outputs::new(lines, events.clone());
+    tokio::spawn(panel.run());
+    tokio::spawn(task.run(settings.relay));
+    (hardware, outputs)
+}
+
 impl Bench {
     fn new(settings: Settings) -> Self {
         Self::with_config(settings, config::Gate::default())
@@ -62,9 +75,7 @@ impl Bench {
         let options = Options { data_dir: folder.path().to_owned(), config: config::Store::default() };
         let store = Store::open(&options, Arc::clone(&shared)).unwrap();
         let relay = SimulatedRelay::default();
-        let (outputs, task) =
-            Outputs::new(Some(Box::new(relay.clone())), Some(Box::new(SimulatedWiegand)), events.clone());
-        tokio::spawn(task.run(settings.relay));
+        let (hardware, outputs) = start_devices(all_simulated(&relay), &settings, &events);
         let inner = Arc::new(Inner {
             clock: shared,
             events: events.clone(),
@@ -73,9 +84,11 @@ impl Bench {
             language: Language::English,
             destinations: vec![Destination::Qyzn],
             settings: ArcSwap::from_pointee(settings),
+            settings_changed: latest::channel(()).0,
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
+            hardware,
             settled: Arc::default(),
             platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
@@ -103,9 +116,8 @@ impl Bench {
     fn with_a_store_that_refuses(&mut self, policy: config::OnStoreFailure) {
         let options = Options { data_dir: self.folder.path().to_owned(), config: config::Store::default() };
         let store = Store::open_read_only(&options).unwrap();
-        let (outputs, task) =
-            Outputs::new(Some(Box::new(self.relay.clone())), None, self.inner.events.clone());
-        tokio::spawn(task.run(self.inner.settings.load().relay));
+        let devices = Devices { relay: Some(Box::new(self.relay.clone())), ..Devices::default() };
+        let (hardware, outputs) = start_devices(devices, &self.inner.settings.load(), &self.inner.events);
         self.inner = Arc::new(Inner {
             clock: Arc::clone(&self.inner.clock),
             events: self.inner.events.clone(),
@@ -114,9 +126,11 @@ impl Bench {
             language: Language::English,
             destinations: Vec::new(),
             settings: ArcSwap::new(self.inner.settings.load_full()),
+            settings_changed: latest::channel(()).0,
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
+            hardware,
             settled: Arc::default(),
             platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
@@ -198,6 +212,24 @@ fn remote(mode: RemoteMode) -> Settings {
 }
 
 const STRANGER: Compared = Compared::Stranger { score: 31.0 };
+
+#[tokio::test]
+async fn a_record_is_for_http_push_only_if_push_is_on_when_it_is_made() {
+    let mut gate = Bench::new(Settings::default());
+    let one = gate.enrol(person("1")).await;
+    let two = gate.enrol(person("2")).await;
+    gate.see(0, &[(1, seen(one, 95.0))], &[]).await;
+    gate.event("record").await;
+    let mut on = Settings::clone(&gate.inner.settings.load());
+    on.push.enabled = true;
+    gate.inner.settings.store(Arc::new(on));
+    gate.see(9000, &[(2, seen(two, 95.0))], &[]).await;
+    gate.event("record").await;
+    let records = gate.inner.store.list_records(None, 10).unwrap();
+    let waiting: Vec<_> = records.iter().map(|record| record.undelivered.clone()).collect();
+    assert_eq!(waiting, [vec![Destination::Qyzn, Destination::HttpPush], vec![Destination::Qyzn]]);
+    assert_eq!(records[0].facts.credentials, ["face"]);
+}
 
 #[tokio::test]
 async fn a_known_face_opens_after_its_record_is_on_disk() {

@@ -215,6 +215,9 @@ fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Resul
     if look.faces.is_empty() && look.lost.is_empty() {
         return Ok(Some(frame.into_data()));
     }
+    if !look.faces.is_empty() {
+        eyes.gate.hardware.panel.see(watcher.brightness());
+    }
     let threshold = f32::from(settings.face.similar_threshold);
     let faces: Vec<VisibleFace> = look
         .faces

@@ -10,8 +10,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use menshen::access::{Origin, PersonKey, PersonKind, Reason};
 use menshen::clock::SystemClock;
+use menshen::device::Devices;
 use menshen::device::relay::SimulatedRelay;
 use menshen::event::{Event, Events};
+use menshen::gate::hardware::Templates;
 use menshen::gate::settings::Settings;
 use menshen::gate::{Ending, Eyes, Gate, Parts};
 use menshen::platform::qyzn::{self, requests::Requests};
@@ -40,16 +42,56 @@ pub struct Running {
 }
 
 impl Running {
+    /// At a QYZN platform.
     pub fn start(data_dir: &Path, server: std::net::SocketAddr) -> Self {
-        Self::start_with(data_dir, server, |_| {})
+        Self::start_at(data_dir, config::Qyzn::new(server.to_string()), &config::Device::default())
+    }
+
+    /// With the devices of a `[device]` of its own; the relay is simulated in any case.
+    pub fn start_with(data_dir: &Path, server: std::net::SocketAddr, device: &config::Device) -> Self {
+        Self::start_at(data_dir, config::Qyzn::new(server.to_string()), device)
+    }
+
+    /// At a platform that is configured otherwise.
+    pub fn start_at(data_dir: &Path, config: config::Qyzn, device: &config::Device) -> Self {
+        Self::start_changed(data_dir, config, device, |_| {})
     }
 
     /// The same with parts that `change` has seen to.
-    pub fn start_with(
+    pub fn start_changed(
         data_dir: &Path,
-        server: std::net::SocketAddr,
+        config: config::Qyzn,
+        device: &config::Device,
         change: impl FnOnce(&mut Parts),
     ) -> Self {
+        let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
+        let requests = Requests::default();
+        let asked = requests.clone();
+        let link = |gate, stopped| qyzn::run(gate, terminal, config, asked, stopped);
+        Self { requests, ..Self::start_parts(data_dir, device, change, link) }
+    }
+
+    /// With the link that `link` is, to whichever platform.
+    pub fn start_linked<F>(
+        data_dir: &Path,
+        device: &config::Device,
+        link: impl FnOnce(Gate, watch::Receiver<bool>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = menshen::Result<()>> + Send + 'static,
+    {
+        Self::start_parts(data_dir, device, |_| {}, link)
+    }
+
+    fn start_parts<F>(
+        data_dir: &Path,
+        device: &config::Device,
+        change: impl FnOnce(&mut Parts),
+        link: impl FnOnce(Gate, watch::Receiver<bool>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = menshen::Result<()>> + Send + 'static,
+    {
         let clock: menshen::clock::SharedClock = Arc::new(SystemClock);
         let events = Events::new(Arc::clone(&clock));
         let options = Options { data_dir: data_dir.to_owned(), config: config::Store::default() };
@@ -65,19 +107,17 @@ impl Running {
             settings: Settings::default(),
             language: Language::Chinese,
             destinations: vec![Destination::Qyzn],
-            relay: Some(Box::new(relay.clone())),
-            wiegand: None,
-            readers: menshen::device::reader::Readers::default(),
+            devices: Devices { relay: Some(Box::new(relay.clone())), ..Devices::open(device).unwrap() },
+            templates: Templates::new(device),
+            readers: menshen::device::reader::Readers::open(device).unwrap(),
             models: vision::Models::open(&models_dir(), "auto").unwrap(),
         };
         change(&mut parts);
         let (gate, eyes, ending) = Gate::start(parts).unwrap();
         let (stop, stopped) = watch::channel(false);
-        let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
-        let config = config::Qyzn::new(server.to_string());
-        let requests = Requests::default();
-        let link = tokio::spawn(qyzn::run(gate.clone(), terminal, config, requests.clone(), stopped));
+        let link = tokio::spawn(link(gate.clone(), stopped));
         let (eyes, watching) = (Arc::new(eyes), Vec::new());
+        let requests = Requests::default();
         Self { gate, store, relay, events: heard, requests, stop, link, eyes, ending, watching }
     }
 
@@ -108,6 +148,11 @@ impl Running {
 
     /// As a passage does: a record on the disk, and the word of it.
     pub async fn record(&self, name: &str, picture: &[u8]) {
+        self.record_for(name, picture, &[Destination::Qyzn]).await;
+    }
+
+    /// The same, for whom it is named.
+    pub async fn record_for(&self, name: &str, picture: &[u8], destinations: &[Destination]) {
         let facts = RecordFacts {
             at: "2026-03-02T04:00:00Z".parse().unwrap(),
             utc_offset_s: 28_800,
@@ -130,7 +175,7 @@ impl Running {
         let record = NewRecord {
             facts,
             pictures: vec![(PictureKind::Snap, picture.to_vec())],
-            destinations: vec![Destination::Qyzn],
+            destinations: destinations.to_vec(),
             spend: false,
         };
         let id = self.store.append_record(record).await.unwrap();

@@ -13,10 +13,11 @@ use super::link::{Account, Command, Duty, Handler, Identity, Lane, State, Work, 
 use super::records::OutgoingRecord;
 use super::requests::Requests;
 use super::sync::Sync;
-use super::{card, config, door, person, record, snapshot};
+use super::{card, config, door, output, pass_rule, person, record, snapshot};
 use crate::clock::Moment;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate::Gate;
+use crate::gate::settings::Settings;
 use crate::store::{Destination, OutboxId, PictureKind, RecordId, Store};
 use crate::text::Language;
 
@@ -32,12 +33,15 @@ pub fn duty(message: &str) -> Option<Duty> {
     let (lane, acts) = match message {
         "add_person" | "update_person" | "delete_person" | "clear_person" | "add_person_face"
         | "add_face" | "delete_face" => (Lane::People, true),
-        "config_system" | "online_open_door" | "online_openDoor" => (Lane::Settings, true),
+        "config_system" | "config_device_pass_rule" | "online_open_door" | "online_openDoor" => {
+            (Lane::Settings, true)
+        }
         "get_configs" => (Lane::Settings, false),
         "open_door" | "record_clear" => (Lane::Free, true),
         // Asked for again, a picture may be taken again: the answers would fill the memory for repetitions.
         "snapshot_picture" => (Lane::Free, false),
         "sync_person" | "swiping_card" => (Lane::Free, true),
+        "serial_output" | "weigand_output" => (Lane::Free, true),
         _ => return None,
     };
     Some(Duty { lane, acts })
@@ -192,13 +196,24 @@ impl Handler for Duties {
                 Box::pin(async { answer })
             }
             "config_system" => Box::pin(async move {
-                let outcome = gate.change_settings(|settings| config::config_system(&data, settings)).await;
+                let present = gate.present();
+                let change = |settings: &mut Settings| {
+                    config::config_system(&data, settings)?;
+                    config::asks_for(&data, settings, &present)
+                };
+                let outcome = gate.change_settings(change).await;
                 config::config_system_answer(&data, outcome)
             }),
             "online_open_door" | "online_openDoor" => {
                 Box::pin(async move { door::online_open_door(&gate, &data).await })
             }
             "open_door" => Box::pin(async move { door::open_door(&gate).await }),
+            // Ordered here and now, too.
+            "serial_output" => output::serial_output(&gate, &data),
+            "weigand_output" => output::weigand_output(&gate, &data),
+            "config_device_pass_rule" => {
+                Box::pin(async move { pass_rule::config_device_pass_rule(&gate, &data).await })
+            }
             "record_clear" => Box::pin(async move { door::record_clear(&gate).await }),
             "snapshot_picture" => Box::pin(async move { snapshot::snapshot_picture(&gate, &data).await }),
             "sync_person" => {
