@@ -1,5 +1,6 @@
 //! The composition root: reads the configuration, builds the parts, runs and stops them.
 
+use std::os::unix::process::CommandExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -7,13 +8,14 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::clock::{OffsetClock, SharedClock, SystemClock};
+use crate::clock::{AdjustedClock, OffsetClock, SharedClock, SystemClock};
 use crate::config::{CameraRole, Config};
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::Events;
 use crate::gate::hardware::Templates;
 use crate::gate::{Eyes, Gate, Parts};
 use crate::intercom::Intercom;
+use crate::log::LogLevel;
 use crate::platform::qyzn::requests::Requests;
 use crate::store::{self, Destination, Store};
 use crate::vision::Models;
@@ -31,25 +33,49 @@ const STOP_NOTICED: Duration = Duration::from_millis(100);
 /// How long the parts may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// Runs the agent until SIGTERM or SIGINT.
-pub fn run(config: Config) -> Result<()> {
+/// Why the agent has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// It is to begin anew: the restart of a simulated machine.
+    Anew,
+}
+
+/// Runs the agent until SIGTERM or SIGINT. `log` is the level of the log that was started.
+///
+/// When a simulated machine restarts, this function does not return: the process stops in order and begins anew
+/// in place, with the same program, arguments and process id.
+pub fn run(config: Config, log: LogLevel) -> Result<()> {
+    // Asked now: after an upgrade the path would name a file that is gone.
+    let program = std::env::current_exe().context(|| "the path of this program is unknown")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("menshen")
         .enable_all()
         .build()
         .context(|| "the runtime cannot be started")?;
-    let result = runtime.block_on(run_parts(config));
+    let ended = runtime.block_on(run_parts(config, log));
     runtime.shutdown_timeout(STOP_WITHIN);
-    result
+    match ended? {
+        Ended::Stopped => Ok(()),
+        Ended::Anew => {
+            tracing::info!("beginning anew");
+            let arguments = std::env::args_os().skip(1);
+            // Only returns when it fails.
+            let error = std::process::Command::new(&program).args(arguments).exec();
+            Err(error).context(|| format!("the agent stopped and cannot begin anew as {}", program.display()))
+        }
+    }
 }
 
-async fn run_parts(config: Config) -> Result<()> {
+async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
     let started = Instant::now();
     // Taken first, so that a signal during a long start is not lost.
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .context(|| "the signal SIGTERM cannot be listened to")?;
-    let clock = clock(&config.terminal.clock);
+    let adjusted = AdjustedClock::new(clock(&config.terminal.clock));
+    let clock: SharedClock = adjusted.clone();
     let events = Events::new(Arc::clone(&clock));
     let models = Models::open(&config.vision.models_dir, &config.vision.onnxruntime)?;
     let options = store::Options { data_dir: config.terminal.data_dir.clone(), config: config.store.clone() };
@@ -65,6 +91,8 @@ async fn run_parts(config: Config) -> Result<()> {
         destinations: config.platform.qyzn.iter().map(|_| Destination::Qyzn).collect(),
         devices: device::Devices::open(&config.device)?,
         templates: Templates::new(&config.device),
+        system: device::system::open(&config.device.system, adjusted)?,
+        log,
         readers: device::reader::Readers::open(&config.device)?,
         models,
     })?;
@@ -116,10 +144,14 @@ async fn run_parts(config: Config) -> Result<()> {
     tracing::info!(ready_ms, serial = config.terminal.serial, "ready");
     events.send("task", json!({ "task": "agent", "state": "ready", "ready_ms": ready_ms }));
 
-    tokio::select! {
-        _ = terminate.recv() => {}
-        result = tokio::signal::ctrl_c() => result.context(|| "the signal SIGINT cannot be listened to")?,
-    }
+    let ended = tokio::select! {
+        _ = terminate.recv() => Ended::Stopped,
+        result = tokio::signal::ctrl_c() => {
+            result.context(|| "the signal SIGINT cannot be listened to")?;
+            Ended::Stopped
+        }
+        () = gate.anew() => Ended::Anew,
+    };
     tracing::info!("stopping");
     stop.send_replace(true);
     stop_eyes.store(true, Ordering::Relaxed);
@@ -142,7 +174,7 @@ async fn run_parts(config: Config) -> Result<()> {
     tokio::task::spawn_blocking(move || store.close())
         .await
         .map_err(|error| Error::caused(Kind::Store, "the store could not be closed", error))?;
-    Ok(())
+    Ok(ended)
 }
 
 /// HTTP push, which waits for the settings to switch it on.

@@ -160,6 +160,8 @@ pub struct Device {
     pub rs485_template: Template,
     /// The number that goes out on the Wiegand line after a passage, where its payload is `custom`.
     pub wiegand_template: Template,
+    /// The machine under the gate: who sets its clock and restarts it.
+    pub system: String,
     /// Reader of identity documents.
     pub id_reader: String,
     /// Reader of QR codes.
@@ -179,6 +181,7 @@ impl Default for Device {
             thermometer: "none".into(),
             rs485_template: Template::parse("{person_id},{card}\r\n").expect("its placeholders are known"),
             wiegand_template: Template::parse("{card}").expect("its placeholders are known"),
+            system: "sim".into(),
             id_reader: "none".into(),
             qr_reader: "none".into(),
         }

@@ -61,6 +61,7 @@ fn subject(kind: &str, fields: &Map<String, Value>) -> String {
     let name = || fields.get(kind).map(Value::to_string).unwrap_or_default();
     match kind {
         "task" | "camera" => name(),
+        "system" => fields.get("order").map(Value::to_string).unwrap_or_default(),
         "platform" => match fields.get("state").and_then(Value::as_str) {
             Some(state) if !LINK_STATES.contains(&state) => format!("{} {state}", name()),
             _ => name(),

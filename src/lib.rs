@@ -14,6 +14,7 @@ pub mod frame;
 pub mod gate;
 pub mod http;
 pub mod intercom;
+pub mod log;
 pub mod platform;
 pub mod service;
 pub mod simulate;

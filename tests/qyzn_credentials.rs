@@ -200,7 +200,7 @@ async fn a_document_is_weighed_by_its_rules() {
 
 /// The next text on the screen.
 async fn screen(running: &mut Running) -> String {
-    let event = running.event(|event| event.kind == "screen").await;
+    let event = running.event(|event| event.kind == "screen" && event.fields.contains_key("text")).await;
     event.fields["text"].as_str().unwrap().to_owned()
 }
 

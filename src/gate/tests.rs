@@ -48,6 +48,12 @@ fn person(id: &str) -> Person {
     }
 }
 
+/// A machine that nothing is ordered of.
+fn machine() -> Machine {
+    let clock = crate::clock::AdjustedClock::new(Arc::new(crate::clock::SystemClock));
+    Machine::new(Arc::new(crate::device::system::Simulated::new(clock)), LogLevel::default())
+}
+
 /// Every device but a serial line and a thermometer.
 fn all_simulated(relay: &SimulatedRelay) -> Devices {
     let devices = Devices::open(&config::Device::default()).unwrap();
@@ -90,6 +96,7 @@ impl Bench {
             outputs,
             hardware,
             settled: Arc::default(),
+            machine: machine(),
             platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
             reading: Default::default(),
@@ -132,6 +139,7 @@ impl Bench {
             outputs,
             hardware,
             settled: Arc::default(),
+            machine: machine(),
             platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
             reading: Default::default(),

@@ -65,6 +65,13 @@ impl<K: Clone + Eq + Hash, R> Answered<K, R> {
         }
     }
 
+    /// Notes a command that was carried out before this cache was made.
+    pub fn recall(&mut self, key: K, body: Arc<[u8]>, now: Instant) {
+        if self.states.insert(key.clone(), State::Done(body)).is_none() {
+            self.order.push_back((now, key));
+        }
+    }
+
     /// Notes the answer of a command and says where it goes. `None` if the command was not noted.
     pub fn finish(&mut self, key: &K, body: Arc<[u8]>) -> Option<R> {
         match self.states.get_mut(key)? {
@@ -140,6 +147,17 @@ mod tests {
         answered.begin((1, 9), 1, now);
         assert_eq!(answered.forget(&(1, 9)), Some(1));
         assert_eq!(answered.seen(&(1, 9), 1, now), Known::No);
+    }
+
+    #[test]
+    fn what_was_done_before_is_answered_again_for_as_long() {
+        let mut answered = answered();
+        let now = Instant::now();
+        answered.recall((1, 9), Arc::from(&b"{}"[..]), now);
+        assert_eq!(answered.seen(&(1, 9), 1, now), Known::Done(Arc::from(&b"{}"[..])));
+        assert_eq!(answered.seen(&(2, 9), 1, now), Known::No);
+        let later = now + REMEMBERED_FOR + Duration::from_secs(1);
+        assert_eq!(answered.seen(&(1, 9), 1, later), Known::No);
     }
 
     #[test]

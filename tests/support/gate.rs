@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use menshen::access::{Origin, PersonKey, PersonKind, Reason};
-use menshen::clock::SystemClock;
+use menshen::clock::{AdjustedClock, SharedClock, SystemClock};
 use menshen::device::Devices;
 use menshen::device::relay::SimulatedRelay;
+use menshen::device::system::{self, System};
 use menshen::event::{Event, Events};
 use menshen::gate::hardware::Templates;
 use menshen::gate::settings::Settings;
 use menshen::gate::{Ending, Eyes, Gate, Parts};
+use menshen::log::LogLevel;
 use menshen::platform::qyzn::{self, requests::Requests};
 use menshen::simulate::qyzn::Platform;
 use menshen::store::{Destination, NewRecord, Options, PictureKind, RecordFacts, RecordResult, Store};
@@ -54,7 +56,8 @@ impl Running {
 
     /// At a platform that is configured otherwise.
     pub fn start_at(data_dir: &Path, config: config::Qyzn, device: &config::Device) -> Self {
-        Self::start_changed(data_dir, config, device, |_| {})
+        let (clock, system) = machine(device);
+        Self::at(data_dir, config, device, clock, system, |_| {})
     }
 
     /// The same with parts that `change` has seen to.
@@ -64,11 +67,19 @@ impl Running {
         device: &config::Device,
         change: impl FnOnce(&mut Parts),
     ) -> Self {
-        let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
-        let requests = Requests::default();
-        let asked = requests.clone();
-        let link = |gate, stopped| qyzn::run(gate, terminal, config, asked, stopped);
-        Self { requests, ..Self::start_parts(data_dir, device, change, link) }
+        let (clock, system) = machine(device);
+        Self::at(data_dir, config, device, clock, system, change)
+    }
+
+    /// On a machine of the test's own.
+    pub fn start_on(
+        data_dir: &Path,
+        server: std::net::SocketAddr,
+        device: &config::Device,
+        clock: SharedClock,
+        system: Arc<dyn System>,
+    ) -> Self {
+        Self::at(data_dir, config::Qyzn::new(server.to_string()), device, clock, system, |_| {})
     }
 
     /// With the link that `link` is, to whichever platform.
@@ -80,19 +91,36 @@ impl Running {
     where
         F: Future<Output = menshen::Result<()>> + Send + 'static,
     {
-        Self::start_parts(data_dir, device, |_| {}, link)
+        let (clock, system) = machine(device);
+        Self::assemble(data_dir, device, clock, system, |_| {}, link)
     }
 
-    fn start_parts<F>(
+    fn at(
+        data_dir: &Path,
+        config: config::Qyzn,
+        device: &config::Device,
+        clock: SharedClock,
+        system: Arc<dyn System>,
+        change: impl FnOnce(&mut Parts),
+    ) -> Self {
+        let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
+        let requests = Requests::default();
+        let asked = requests.clone();
+        let link = |gate, stopped| qyzn::run(gate, terminal, config, asked, stopped);
+        Self { requests, ..Self::assemble(data_dir, device, clock, system, change, link) }
+    }
+
+    fn assemble<F>(
         data_dir: &Path,
         device: &config::Device,
+        clock: SharedClock,
+        system: Arc<dyn System>,
         change: impl FnOnce(&mut Parts),
         link: impl FnOnce(Gate, watch::Receiver<bool>) -> F,
     ) -> Self
     where
         F: Future<Output = menshen::Result<()>> + Send + 'static,
     {
-        let clock: menshen::clock::SharedClock = Arc::new(SystemClock);
         let events = Events::new(Arc::clone(&clock));
         let options = Options { data_dir: data_dir.to_owned(), config: config::Store::default() };
         let store = Store::open(&options, Arc::clone(&clock)).unwrap();
@@ -110,6 +138,8 @@ impl Running {
             devices: Devices { relay: Some(Box::new(relay.clone())), ..Devices::open(device).unwrap() },
             templates: Templates::new(device),
             readers: menshen::device::reader::Readers::open(device).unwrap(),
+            system,
+            log: LogLevel::default(),
             models: vision::Models::open(&models_dir(), "auto").unwrap(),
         };
         change(&mut parts);
@@ -198,6 +228,13 @@ impl Running {
         drop(self.gate);
         tokio::task::spawn_blocking(move || store.close()).await.unwrap();
     }
+}
+
+/// The clock and the machine that `device` names.
+fn machine(device: &config::Device) -> (SharedClock, Arc<dyn System>) {
+    let clock = AdjustedClock::new(Arc::new(SystemClock));
+    let system = system::open(&device.system, clock.clone()).unwrap();
+    (clock, system)
 }
 
 /// A platform that listens, and where.

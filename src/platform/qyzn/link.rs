@@ -115,6 +115,8 @@ pub struct Command {
     pub message: String,
     /// `data`; null where it was missing.
     pub data: Value,
+    /// What tells its repetition.
+    pub key: Key,
 }
 
 /// Which commands a command must not overtake.
@@ -157,6 +159,8 @@ pub enum State {
     TimeOffset {
         /// In milliseconds.
         milliseconds: i64,
+        /// How long the platform took to answer: the measurement may be off by half of it.
+        round_trip: Duration,
     },
     /// The platform refused a record again and again, and it was set aside.
     RecordRefused {
@@ -278,6 +282,11 @@ impl<H: Handler> Link<H> {
             connections: 0,
             next_seq: random_u32(),
         }
+    }
+
+    /// Notes a command that was carried out before this link was made: for a while its repetition gets `answer`.
+    pub fn recall(&mut self, key: Key, answer: &Answer) {
+        self.answered.recall(key, Arc::from(answer.to_body()), Instant::now());
     }
 
     /// Keeps the link up until `shutdown` turns true or is dropped.
