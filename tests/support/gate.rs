@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -15,7 +16,7 @@ use menshen::device::system::{self, System};
 use menshen::event::{Event, Events};
 use menshen::gate::hardware::Templates;
 use menshen::gate::settings::Settings;
-use menshen::gate::{Gate, Parts};
+use menshen::gate::{Ending, Eyes, Gate, Parts};
 use menshen::log::LogLevel;
 use menshen::platform::qyzn::{self, requests::Requests};
 use menshen::simulate::qyzn::Platform;
@@ -36,6 +37,10 @@ pub struct Running {
     pub requests: Requests,
     pub stop: watch::Sender<bool>,
     pub link: tokio::task::JoinHandle<menshen::Result<()>>,
+    /// Held while the sessions are to live.
+    pub eyes: Arc<Eyes>,
+    ending: Ending,
+    watching: Vec<std::thread::JoinHandle<menshen::Result<()>>>,
 }
 
 impl Running {
@@ -51,7 +56,17 @@ impl Running {
 
     /// At a platform that is configured otherwise.
     pub fn start_at(data_dir: &Path, config: config::Qyzn, device: &config::Device) -> Self {
-        Self::at(data_dir, config, device, Machine::of(device))
+        Self::at(data_dir, config, device, Machine::of(device), |_| {})
+    }
+
+    /// The same with parts that `change` has seen to.
+    pub fn start_changed(
+        data_dir: &Path,
+        config: config::Qyzn,
+        device: &config::Device,
+        change: impl FnOnce(&mut Parts),
+    ) -> Self {
+        Self::at(data_dir, config, device, Machine::of(device), change)
     }
 
     /// On a machine of the test's own.
@@ -64,7 +79,7 @@ impl Running {
         system: Arc<dyn System>,
     ) -> Self {
         let machine = Machine { settings, clock, system };
-        Self::at(data_dir, config::Qyzn::new(server.to_string()), device, machine)
+        Self::at(data_dir, config::Qyzn::new(server.to_string()), device, machine, |_| {})
     }
 
     /// With the link that `link` is, to whichever platform.
@@ -76,21 +91,28 @@ impl Running {
     where
         F: Future<Output = menshen::Result<()>> + Send + 'static,
     {
-        Self::assemble(data_dir, device, Machine::of(device), link)
+        Self::assemble(data_dir, device, Machine::of(device), |_| {}, link)
     }
 
-    fn at(data_dir: &Path, config: config::Qyzn, device: &config::Device, machine: Machine) -> Self {
+    fn at(
+        data_dir: &Path,
+        config: config::Qyzn,
+        device: &config::Device,
+        machine: Machine,
+        change: impl FnOnce(&mut Parts),
+    ) -> Self {
         let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
         let requests = Requests::default();
         let asked = requests.clone();
         let link = |gate, stopped| qyzn::run(gate, terminal, config, asked, stopped);
-        Self { requests, ..Self::assemble(data_dir, device, machine, link) }
+        Self { requests, ..Self::assemble(data_dir, device, machine, change, link) }
     }
 
     fn assemble<F>(
         data_dir: &Path,
         device: &config::Device,
         Machine { settings, clock, system }: Machine,
+        change: impl FnOnce(&mut Parts),
         link: impl FnOnce(Gate, watch::Receiver<bool>) -> F,
     ) -> Self
     where
@@ -101,7 +123,7 @@ impl Running {
         let store = Store::open(&options, Arc::clone(&clock)).unwrap();
         let relay = SimulatedRelay::default();
         let (_, heard) = events.subscribe(u64::MAX);
-        let (gate, _eyes, _ending) = Gate::start(Parts {
+        let mut parts = Parts {
             clock,
             events,
             store: store.clone(),
@@ -116,11 +138,25 @@ impl Running {
             system,
             log: LogLevel::default(),
             models: vision::Models::open(&models_dir(), "auto").unwrap(),
-        })
-        .unwrap();
+        };
+        change(&mut parts);
+        let (gate, eyes, ending) = Gate::start(parts).unwrap();
         let (stop, stopped) = watch::channel(false);
         let link = tokio::spawn(link(gate.clone(), stopped));
-        Self { gate, store, relay, events: heard, requests: Requests::default(), stop, link }
+        let (eyes, watching) = (Arc::new(eyes), Vec::new());
+        let requests = Requests::default();
+        Self { gate, store, relay, events: heard, requests, stop, link, eyes, ending, watching }
+    }
+
+    /// Watches a folder of pictures from now on.
+    pub fn watch(&mut self, folder: &Path) {
+        let camera = config::Camera {
+            role: config::CameraRole::Visible,
+            source: format!("files:{}", folder.display()),
+            fps: 15,
+        };
+        let eyes = Arc::clone(&self.eyes);
+        self.watching.push(std::thread::spawn(move || eyes.watch(0, &camera)));
     }
 
     /// The next event that `wanted` accepts.
@@ -176,6 +212,15 @@ impl Running {
     pub async fn stop(self) {
         self.stop.send(true).unwrap();
         self.link.await.unwrap().unwrap();
+        self.eyes.stopper().store(true, Ordering::Relaxed);
+        let watching = self.watching;
+        tokio::task::spawn_blocking(|| {
+            watching.into_iter().for_each(|thread| thread.join().unwrap().unwrap())
+        })
+        .await
+        .unwrap();
+        drop(self.eyes);
+        self.ending.wait().await;
         let store = self.store;
         drop(self.gate);
         tokio::task::spawn_blocking(move || store.close()).await.unwrap();
