@@ -11,6 +11,7 @@ use crate::clock::{OffsetClock, SharedClock, SystemClock};
 use crate::config::{CameraRole, Config};
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::Events;
+use crate::gate::hardware::Templates;
 use crate::gate::{Eyes, Gate, Parts};
 use crate::store::{self, Destination, Store};
 use crate::vision::Models;
@@ -60,8 +61,9 @@ async fn run_parts(config: Config) -> Result<()> {
         settings: config.settings.clone(),
         language: config.terminal.language,
         destinations: config.platform.qyzn.iter().map(|_| Destination::Qyzn).collect(),
-        relay: device::relay::open(&config.device.relay)?,
-        wiegand: device::wiegand::open(&config.device.wiegand_out)?,
+        devices: device::Devices::open(&config.device)?,
+        templates: Templates::new(&config.device),
+        readers: device::reader::Readers::open(&config.device)?,
         models,
     })?;
 
@@ -72,13 +74,14 @@ async fn run_parts(config: Config) -> Result<()> {
     // The sessions end when the last of these is gone.
     drop(eyes);
     let mut parts = Vec::new();
+    let requests = platform::qyzn::requests::Requests::default();
     if let Some(qyzn) = &config.platform.qyzn {
-        let (gate, terminal, qyzn, stopped) =
-            (gate.clone(), config.terminal.clone(), qyzn.clone(), stopped.clone());
+        let (gate, terminal, qyzn, requests, stopped) =
+            (gate.clone(), config.terminal.clone(), qyzn.clone(), requests.clone(), stopped.clone());
         parts.push(supervise("platform.qyzn", events.clone(), stopped.clone(), move || {
-            let (gate, terminal, qyzn, stopped) =
-                (gate.clone(), terminal.clone(), qyzn.clone(), stopped.clone());
-            async move { platform::qyzn::run(gate, terminal, qyzn, stopped).await }
+            let (gate, terminal, qyzn, requests, stopped) =
+                (gate.clone(), terminal.clone(), qyzn.clone(), requests.clone(), stopped.clone());
+            async move { platform::qyzn::run(gate, terminal, qyzn, requests, stopped).await }
         }));
     }
     if let Some(terminal_ws) = &config.platform.terminal_ws {

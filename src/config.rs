@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate::settings::Settings;
+use crate::gate::template::Template;
 use crate::platform::terminal_ws::address::Address;
 use crate::text::Language;
 
@@ -36,6 +37,8 @@ pub struct Config {
     pub platform: Platform,
     /// Services for local programs.
     pub service: Service,
+    /// Packages of a new version.
+    pub update: Update,
     /// Logs.
     pub log: Log,
 }
@@ -139,10 +142,22 @@ pub struct Device {
     pub relay: String,
     /// Wiegand output.
     pub wiegand_out: String,
-    /// Wiegand input.
+    /// Wiegand input: the reader of cards.
     pub wiegand_in: String,
     /// RS485 line.
     pub rs485: String,
+    /// Lamp that lights visitors.
+    pub lamp: String,
+    /// Screen towards the visitor.
+    pub screen: String,
+    /// Loudspeaker.
+    pub voice: String,
+    /// Sensor of a visitor's temperature.
+    pub thermometer: String,
+    /// What goes out on the RS485 line after a passage, where its payload is `custom`.
+    pub rs485_template: Template,
+    /// The number that goes out on the Wiegand line after a passage, where its payload is `custom`.
+    pub wiegand_template: Template,
     /// Reader of identity documents.
     pub id_reader: String,
     /// Reader of QR codes.
@@ -156,6 +171,12 @@ impl Default for Device {
             wiegand_out: "sim".into(),
             wiegand_in: "none".into(),
             rs485: "none".into(),
+            lamp: "sim".into(),
+            screen: "sim".into(),
+            voice: "sim".into(),
+            thermometer: "none".into(),
+            rs485_template: Template::parse("{person_id},{card}\r\n").expect("its placeholders are known"),
+            wiegand_template: Template::parse("{card}").expect("its placeholders are known"),
             id_reader: "none".into(),
             qr_reader: "none".into(),
         }
@@ -184,6 +205,8 @@ pub struct Gate {
     pub liveness_within_ms: u64,
     /// Seconds between two passages of one person.
     pub min_interval_s: u64,
+    /// Seconds in which a platform that opens by its answer must take a record; then it counts as gone.
+    pub platform_timeout_s: u64,
     /// What to do when a record cannot be stored.
     pub on_store_failure: OnStoreFailure,
 }
@@ -195,6 +218,7 @@ impl Default for Gate {
             stranger_after_ms: 1000,
             liveness_within_ms: 3000,
             min_interval_s: 3,
+            platform_timeout_s: 5,
             on_store_failure: OnStoreFailure::Open,
         }
     }
@@ -229,6 +253,41 @@ pub struct Platform {
     pub qyzn: Option<Qyzn>,
     /// The terminal WebSocket protocol; absent: not used.
     pub terminal_ws: Option<TerminalWs>,
+    /// HTTP push, which `settings.push` switches on.
+    pub http_push: HttpPush,
+}
+
+/// `[platform.http_push]`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpPush {
+    /// With `settings.push.tls`: PEM file whose certificates alone are accepted; empty for the system's.
+    pub pinned_certificate: String,
+}
+
+/// `[update]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Update {
+    /// What installs packages: `none` or `sim`.
+    pub installer: String,
+    /// Largest package, in MiB.
+    pub max_mib: u64,
+    /// Whether a package without a valid signature may be installed.
+    pub allow_unsigned: bool,
+    /// For `https`: PEM file whose certificates alone are accepted; empty for the system's.
+    pub pinned_certificate: String,
+}
+
+impl Default for Update {
+    fn default() -> Self {
+        Self {
+            installer: "none".into(),
+            max_mib: 512,
+            allow_unsigned: false,
+            pinned_certificate: String::new(),
+        }
+    }
 }
 
 /// `[platform.qyzn]`
@@ -246,6 +305,26 @@ pub struct Qyzn {
     /// Longest body accepted, in MiB.
     #[serde(default = "default_body_limit")]
     pub body_limit_mib: u32,
+    /// Whether the line is TLS.
+    #[serde(default)]
+    pub tls: bool,
+    /// With `tls`: PEM file whose certificates alone are accepted; empty for the system's.
+    #[serde(default)]
+    pub pinned_certificate: String,
+}
+
+impl Qyzn {
+    /// A platform at `server`, all else by default.
+    pub fn new(server: impl Into<String>) -> Self {
+        Self {
+            server: server.into(),
+            heartbeat_s: default_heartbeat(),
+            request_timeout_s: default_request_timeout(),
+            body_limit_mib: default_body_limit(),
+            tls: false,
+            pinned_certificate: String::new(),
+        }
+    }
 }
 
 fn default_heartbeat() -> u64 {
@@ -413,6 +492,20 @@ impl Config {
                 admin.listen
             ));
         }
+        if let Some(qyzn) = &self.platform.qyzn
+            && !qyzn.tls
+            && !qyzn.pinned_certificate.is_empty()
+        {
+            return fail(
+                "platform.qyzn.pinned_certificate has no effect without platform.qyzn.tls = true".into(),
+            );
+        }
+        if !["none", "sim"].contains(&self.update.installer.as_str()) {
+            return fail(format!("update.installer must be none or sim, not {:?}", self.update.installer));
+        }
+        if !(1..=65_536).contains(&self.update.max_mib) {
+            return fail("update.max_mib must be 1 to 65536".into());
+        }
         self.settings.check()
     }
 }
@@ -456,6 +549,8 @@ mod tests {
                     heartbeat_s: 25,
                     request_timeout_s: 20,
                     body_limit_mib: 16,
+                    tls: false,
+                    pinned_certificate: String::new(),
                 }),
                 terminal_ws: Some(TerminalWs {
                     url: "ws://127.0.0.1:8088/devs/".into(),
@@ -466,6 +561,7 @@ mod tests {
                     pinned_certificate: String::new(),
                     message_limit_mib: 16,
                 }),
+                ..Platform::default()
             },
             service: Service {
                 admin: Some(Admin {
@@ -499,6 +595,10 @@ mod tests {
         );
         let open = refused("[service]\nadmin = { listen = \"0.0.0.0:8080\" }");
         assert!(open.contains("token_file"), "{open}");
+        let pin = "[platform.qyzn]\nserver = \"a:1\"\npinned_certificate = \"a.pem\"";
+        assert!(refused(pin).contains("platform.qyzn.tls = true"));
+        assert!(refused("[update]\ninstaller = \"rauc\"").contains("update.installer"));
+        assert!(refused("[update]\nmax_mib = 0").contains("update.max_mib"));
         let ws = |rest: &str| {
             refused(&format!("[platform.terminal_ws]\nusername = \"dev\"\npassword = \"123\"\n{rest}"))
         };
@@ -507,6 +607,7 @@ mod tests {
         assert!(ws("").contains("url"), "a missing address is named");
         assert!(refused("[store]\nsoft_limit_mib = 10\nhard_limit_mib = 5").contains("soft_limit_mib"));
     }
+
     #[test]
     fn secrets_are_not_printed() {
         let config = Config::parse(

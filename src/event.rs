@@ -23,8 +23,8 @@ pub struct Event {
     pub id: u64,
     /// When.
     pub time: Timestamp,
-    /// One of `face`, `verdict`, `relay`, `wiegand`, `rs485`, `voice`, `screen`, `platform`, `record`,
-    /// `person`, `camera`, `task`, `store`.
+    /// One of `face`, `verdict`, `relay`, `wiegand`, `rs485`, `voice`, `screen`, `lamp`, `platform`, `record`,
+    /// `person`, `credential`, `camera`, `task`, `store`, `update`, `call`, `system`.
     pub kind: &'static str,
     /// The rest.
     #[serde(flatten)]

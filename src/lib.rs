@@ -12,6 +12,7 @@ pub mod eval;
 pub mod event;
 pub mod frame;
 pub mod gate;
+pub mod http;
 pub mod platform;
 pub mod service;
 pub mod simulate;

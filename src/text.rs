@@ -67,6 +67,34 @@ fn in_language(chinese: &'static str, english: &'static str, language: Language)
     }
 }
 
+/// What a visitor is told when the platform that would open does not answer.
+pub fn no_answer(language: Language) -> &'static str {
+    in_language("平台无应答，请联系管理员", "The platform does not answer, please ask for help", language)
+}
+
+/// What is said to a visitor who is let in: QYZN `SuccessTips`, 1 to 8; any other number is 1.
+pub fn welcome(number: u8, language: Language) -> &'static str {
+    let (chinese, english) = match number {
+        2 => ("请通行", "Please pass"),
+        3 => ("验证通过", "Verified"),
+        4 => ("欢迎光临", "Welcome"),
+        5 => ("欢迎回家", "Welcome home"),
+        6 => ("请慢走", "Take care"),
+        7 => ("一路平安", "Have a safe journey"),
+        8 => ("请戴安全帽", "Please wear your safety helmet"),
+        _ => ("识别成功", "Recognised"),
+    };
+    in_language(chinese, english, language)
+}
+
+/// What is said to a visitor nobody knows: QYZN `FailTips`, 1 or 2; any other number is 2.
+pub fn turned_away(number: u8, language: Language) -> &'static str {
+    match number {
+        1 => in_language("未授权", "Not authorised", language),
+        _ => in_language("陌生人", "Stranger", language),
+    }
+}
+
 /// What a visitor is told who may pass as soon as the platform opens.
 pub fn one_moment(language: Language) -> &'static str {
     in_language("请稍候", "One moment, please", language)
@@ -75,6 +103,16 @@ pub fn one_moment(language: Language) -> &'static str {
 /// What a visitor is told who may pass before a door that does not open.
 pub fn door_failed(language: Language) -> &'static str {
     in_language("门未能打开，请联系管理员", "The door could not be opened, please ask for help", language)
+}
+
+/// What a visitor is told whose QR code no platform can weigh.
+pub fn platform_unreachable(language: Language) -> &'static str {
+    in_language("平台无法连接，请稍后再试", "The platform cannot be reached, please try again", language)
+}
+
+/// What a visitor is told whose QR code the platform does not let in.
+pub fn platform_refused(language: Language) -> &'static str {
+    in_language("二维码无效，禁止通行", "This QR code does not open the door", language)
 }
 
 /// What is wrong with a picture that should enrol somebody.

@@ -5,8 +5,11 @@
 //! for other systems.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -18,6 +21,7 @@ use rustls::{
     ServerConfig, SignatureScheme,
 };
 use sha2::{Digest, Sha256};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
@@ -77,22 +81,71 @@ pub fn server(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
-/// Speaks TLS with `host` (a name or an IP address, as in the certificate) over a stream that is there.
+/// A line with TLS or without.
+#[derive(Debug)]
+pub enum Stream {
+    /// In clear.
+    Plain(TcpStream),
+    /// With TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            // Many servers end the line without the goodbye of TLS. What the gate reads over it says itself
+            // where it ends (frames, lengths, checksums), so nothing can be cut off unseen.
+            Self::Tls(stream) => match Pin::new(stream).poll_read(cx, buffer) {
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    Poll::Ready(Ok(()))
+                }
+                read => read,
+            },
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut TaskContext<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Speaks TLS with `host` (a name or an IP address, as in the certificate) over a connection that is there.
 /// `Network` with the reason in words.
-pub async fn connect(
-    config: &Arc<ClientConfig>,
-    host: &str,
-    stream: TcpStream,
-) -> Result<TlsStream<TcpStream>> {
+pub async fn connect(config: &Arc<ClientConfig>, host: &str, stream: TcpStream) -> Result<Stream> {
     let name = ServerName::try_from(host.to_owned()).map_err(|error| {
         Error::caused(Kind::Config, format!("{host:?} is no name that a certificate can have"), error)
     })?;
-    tokio_rustls::TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(|error| {
-        match explain(&error) {
+    match tokio_rustls::TlsConnector::from(Arc::clone(config)).connect(name, stream).await {
+        Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+        Err(error) => Err(match explain(&error) {
             Some(reason) => Error::new(Kind::Network, format!("no TLS with {host}: {reason}")),
             None => Error::caused(Kind::Network, format!("no TLS with {host}"), error),
-        }
-    })
+        }),
+    }
 }
 
 /// What an error of TLS means for the technician, wherever in `error` and its causes it is; `None` if it is

@@ -85,12 +85,7 @@ fn resident() -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_links_take_little_memory() {
     let platform = Platform::default();
-    let config = menshen::config::Qyzn {
-        server: String::new(),
-        heartbeat_s: 25,
-        request_timeout_s: 20,
-        body_limit_mib: 16,
-    };
+    let config = menshen::config::Qyzn::new("");
     let before = resident();
     let (_stop, stopped) = watch::channel(false);
     for number in 0..TERMINALS {

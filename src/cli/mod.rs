@@ -7,6 +7,7 @@ mod doctor;
 mod enroll;
 mod eval;
 mod people;
+mod present;
 mod records;
 mod run;
 mod simulate;
@@ -42,6 +43,8 @@ enum Command {
     Enroll(enroll::Args),
     /// Lists, shows and removes people
     People(people::Args),
+    /// Holds a card, a QR code or a document before a simulated reader
+    Present(present::Args),
     /// Lists and exports records
     Records(records::Args),
     /// Plays the other end of a wire
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Enroll(args) => enroll::run(&args),
         Command::People(args) => people::run(&args),
+        Command::Present(args) => present::run(&args),
         Command::Records(args) => records::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Eval(args) => eval::run(&args),

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Subcommand;
 use menshen::simulate::qyzn::script::image;
@@ -58,6 +59,12 @@ struct Common {
     /// Also write everything as JSON lines to this file
     #[arg(long, value_name = "FILE")]
     journal: Option<PathBuf>,
+    /// Speak TLS with this certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -82,6 +89,10 @@ get GROUP…                    asks for settings
 set GROUP JSON                changes settings
 send MESSAGE [JSON]           sends any command
 answer open|shut|none [TEXT]  what snapshot_face is answered, and the text for the visitor
+sync [PREFIX]                 asks for the terminal's people, and gives them ids that begin with PREFIX
+snapshot SECONDS [FILE]       asks for a picture of a face, and keeps it in FILE
+swipe SECONDS                 asks for the next card or document
+qr open|shut                  what qrcode_data is answered
 misbehave NAMES               changes what goes wrong
 close                         closes all connections
 quit                          ends";
@@ -108,9 +119,19 @@ async fn qyzn(args: &Qyzn) -> Result<ExitCode> {
     let script = args.common.script.as_deref().map(Script::load).transpose()?;
     let platform = Platform::default();
     platform.misbehave(args.misbehave.parse()?);
-    let address = platform.listen(args.listen).await?;
+    let address = platform.listen_with(args.listen, args.common.tls()?).await?;
     let listening = format!("the QYZN platform listens on {address}");
     play(&platform, (address, listening), script, &args.common, words, order).await
+}
+
+impl Common {
+    /// What TLS is spoken with, if it is.
+    fn tls(&self) -> Result<Option<Arc<rustls::ServerConfig>>> {
+        match (&self.tls_certificate, &self.tls_key) {
+            (Some(certificate), Some(key)) => Ok(Some(menshen::tls::server(certificate, key)?)),
+            _ => Ok(None),
+        }
+    }
 }
 
 /// Runs a platform that listens, until its script ends, somebody ends it, or a signal does.
@@ -223,6 +244,7 @@ fn words(entry: &Entry) -> Option<String> {
         "closed" => {
             format!("connection {} of {} ended: {}", entry.connection, entry.serial, entry.text("reason"))
         }
+        "tls_failed" => format!("a terminal could not begin TLS: {}", entry.text("reason")),
         "register" => format!("register {}", entry.serial),
         "logged_in" => format!("logged in {}", entry.serial),
         "violation" => format!("VIOLATION by {}: {}", entry.serial, entry.text("what")),
@@ -239,11 +261,36 @@ fn words(entry: &Entry) -> Option<String> {
         "answer" => {
             format!("answer to {}: {} {}", entry.text("message"), number("result"), entry.text("desc"))
         }
+        "device_sync_person" => format!(
+            "device_sync_person {} {:?} with {} pictures{}",
+            entry.text("personId"),
+            entry.text("name"),
+            entry.fields.get("faces").and_then(Value::as_array).map_or(0, Vec::len),
+            if entry.flag("resent") { " (sent again)" } else { "" },
+        ),
+        "qrcode_data" => format!("qrcode_data {:?}", entry.text("content")),
         "request" => format!("request {}", entry.text("message")),
         "sent" => format!("sent {}", entry.text("message")),
         "script" => format!("script: {}", entry.text("text")),
         _ => return None,
     })
+}
+
+/// The longest that a terminal may take to answer: five minutes, and the way there.
+const PATIENCE: Duration = Duration::from_secs(320);
+
+/// Waits beside the orders for a picture, and keeps it where a file is named.
+fn keep_picture(sent: menshen::simulate::qyzn::Sent, file: &str) {
+    let file = (!file.is_empty()).then(|| PathBuf::from(file));
+    tokio::spawn(async move {
+        let Ok(answer) = sent.answer_within(PATIENCE).await else { return };
+        let jpeg = answer["data"]["image"].as_str().and_then(menshen::simulate::qyzn::wire::jpeg);
+        let (Some(jpeg), Some(file)) = (jpeg, file) else { return };
+        match std::fs::write(&file, &jpeg) {
+            Ok(()) => drop(say(format_args!("{} bytes kept in {}", jpeg.len(), file.display()))),
+            Err(error) => eprintln!("menshen: {} cannot be written: {error}", file.display()),
+        }
+    });
 }
 
 /// Whether to go on after an order.
@@ -315,6 +362,39 @@ async fn order(platform: &Platform, line: &str) -> Result<Order> {
                 data["screenDisp"] = json!(text);
             }
             platform.answer_with("snapshot_face", 0, data, None);
+        }
+        "sync" => {
+            let data = match rest {
+                "" => json!({}),
+                prefix => json!({ "newPersonId": format!("{prefix}{{personId}}"),
+                                  "newFaceId": format!("{prefix}{{faceId}}") }),
+            };
+            platform.answer_with("device_sync_person", 0, data, None);
+            drop(platform.send(None, "sync_person", json!({}))?);
+        }
+        "snapshot" => {
+            let (seconds, file) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+            let seconds: u32 = seconds.parse().map_err(|_| usage())?;
+            let sent = platform.send(None, "snapshot_picture", json!({ "timeoutSeconds": seconds }))?;
+            keep_picture(sent, file.trim());
+        }
+        "swipe" => {
+            let seconds: u32 = rest.parse().map_err(|_| usage())?;
+            let sent = platform.send(None, "swiping_card", json!({ "timeOut": seconds }))?;
+            // It may take minutes: other orders go on meanwhile.
+            tokio::spawn(async move {
+                if let Ok(answer) = sent.answer_within(PATIENCE).await {
+                    let _ = say(answer);
+                }
+            });
+        }
+        "qr" => {
+            let open = match rest {
+                "open" => 1,
+                "shut" => 0,
+                _ => return Err(usage()),
+            };
+            platform.answer_with("qrcode_data", 0, json!({ "opendoor": open }), None);
         }
         "misbehave" => platform.misbehave(rest.parse()?),
         "close" => platform.disconnect(),

@@ -89,8 +89,9 @@ impl Bench {
             settings: config.settings.clone(),
             language: config.terminal.language,
             destinations: config.platform.qyzn.iter().map(|_| Destination::Qyzn).collect(),
-            relay: menshen::device::relay::open("sim").unwrap(),
-            wiegand: menshen::device::wiegand::open("sim").unwrap(),
+            devices: menshen::device::Devices::open(&config.device).unwrap(),
+            templates: menshen::gate::hardware::Templates::new(&config.device),
+            readers: menshen::device::reader::Readers::open(&config.device).unwrap(),
             models: models.clone(),
         })
         .unwrap();

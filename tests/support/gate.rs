@@ -9,11 +9,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use menshen::access::{Origin, PersonKey, PersonKind, Reason};
 use menshen::clock::SystemClock;
+use menshen::device::Devices;
 use menshen::device::relay::SimulatedRelay;
 use menshen::event::{Event, Events};
+use menshen::gate::hardware::Templates;
 use menshen::gate::settings::Settings;
 use menshen::gate::{Gate, Parts};
-use menshen::platform::qyzn;
+use menshen::platform::qyzn::{self, requests::Requests};
 use menshen::simulate::qyzn::Platform;
 use menshen::store::{Destination, NewRecord, Options, PictureKind, RecordFacts, RecordResult, Store};
 use menshen::text::Language;
@@ -29,6 +31,7 @@ pub struct Running {
     pub store: Store,
     pub relay: SimulatedRelay,
     pub events: broadcast::Receiver<Arc<Event>>,
+    pub requests: Requests,
     pub stop: watch::Sender<bool>,
     pub link: tokio::task::JoinHandle<menshen::Result<()>>,
 }
@@ -36,18 +39,28 @@ pub struct Running {
 impl Running {
     /// At a QYZN platform.
     pub fn start(data_dir: &Path, server: std::net::SocketAddr) -> Self {
+        Self::start_with(data_dir, server, &config::Device::default())
+    }
+
+    /// With the devices of a `[device]` of its own; the relay is simulated in any case.
+    pub fn start_with(data_dir: &Path, server: std::net::SocketAddr, device: &config::Device) -> Self {
         let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
-        let config = config::Qyzn {
-            server: server.to_string(),
-            heartbeat_s: 25,
-            request_timeout_s: 20,
-            body_limit_mib: 16,
-        };
-        Self::start_with(data_dir, |gate, stopped| qyzn::run(gate, terminal, config, stopped))
+        let config = config::Qyzn::new(server.to_string());
+        let requests = Requests::default();
+        let asked = requests.clone();
+        let mut running = Self::start_linked(data_dir, device, |gate, stopped| {
+            qyzn::run(gate, terminal, config, asked, stopped)
+        });
+        running.requests = requests;
+        running
     }
 
     /// With the link that `link` is.
-    pub fn start_with<F>(data_dir: &Path, link: impl FnOnce(Gate, watch::Receiver<bool>) -> F) -> Self
+    pub fn start_linked<F>(
+        data_dir: &Path,
+        device: &config::Device,
+        link: impl FnOnce(Gate, watch::Receiver<bool>) -> F,
+    ) -> Self
     where
         F: Future<Output = menshen::Result<()>> + Send + 'static,
     {
@@ -66,14 +79,15 @@ impl Running {
             settings: Settings::default(),
             language: Language::Chinese,
             destinations: vec![Destination::Qyzn],
-            relay: Some(Box::new(relay.clone())),
-            wiegand: None,
+            devices: Devices { relay: Some(Box::new(relay.clone())), ..Devices::open(device).unwrap() },
+            templates: Templates::new(device),
+            readers: menshen::device::reader::Readers::open(device).unwrap(),
             models: vision::Models::open(&models_dir(), "auto").unwrap(),
         })
         .unwrap();
         let (stop, stopped) = watch::channel(false);
         let link = tokio::spawn(link(gate.clone(), stopped));
-        Self { gate, store, relay, events: heard, stop, link }
+        Self { gate, store, relay, events: heard, requests: Requests::default(), stop, link }
     }
 
     /// The next event that `wanted` accepts.
@@ -97,6 +111,7 @@ impl Running {
             utc_offset_s: 28_800,
             person: Some(PersonKey::new(Origin::Qyzn, "100001")),
             face_id: Some("3000004".into()),
+            also: Vec::new(),
             name: name.into(),
             person_kind: PersonKind::White,
             id_number: None,
@@ -108,12 +123,13 @@ impl Running {
             opened: true,
             latency_ms: 100,
             body_temp: None,
+            credentials: vec!["face".into()],
         };
         let record = NewRecord {
             facts,
             pictures: vec![(PictureKind::Snap, picture.to_vec())],
             destinations: vec![Destination::Qyzn],
-            spend: None,
+            spend: false,
         };
         let id = self.store.append_record(record).await.unwrap();
         self.gate.events().send("record", json!({ "id": id, "state": "stored" }));

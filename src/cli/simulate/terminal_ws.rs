@@ -1,7 +1,7 @@
 //! `menshen simulate terminal-ws`.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use menshen::simulate::script::Script;
@@ -38,12 +38,6 @@ pub(super) struct TerminalWs {
     /// Seconds between the pings of a terminal, as configured there
     #[arg(long, value_name = "SECONDS", default_value_t = 25)]
     heartbeat: u64,
-    /// PEM file with a certificate: TLS (wss) instead of plain TCP
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    tls_certificate: Option<PathBuf>,
-    /// PEM file with its private key
-    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
-    tls_key: Option<PathBuf>,
     /// What to do wrong, with commas between
     #[arg(long, value_name = "NAMES", default_value = "none", help = format!("What to do wrong: {}", Misbehave::NAMES))]
     misbehave: String,
@@ -75,10 +69,9 @@ pub(super) async fn terminal_ws(args: &TerminalWs) -> Result<ExitCode> {
         heartbeat: Duration::from_secs(args.heartbeat.max(1)),
     });
     platform.misbehave(args.misbehave.parse()?);
-    let (scheme, address) = match (&args.tls_certificate, &args.tls_key) {
-        (Some(certificate), Some(key)) => ("wss", platform.listen_tls(args.listen, certificate, key).await?),
-        _ => ("ws", platform.listen(args.listen).await?),
-    };
+    let secure = args.common.tls()?;
+    let scheme = if secure.is_some() { "wss" } else { "ws" };
+    let address = platform.listen_with(args.listen, secure).await?;
     let listening = format!("the WebSocket platform listens on {scheme}://{address}{}", args.path);
     play(&platform, (address, listening), script, &args.common, words, order).await
 }

@@ -16,10 +16,9 @@ use super::answered::{Known, ReplyTo};
 use super::code::{self, Answer};
 use super::codec::{Body, Decoder, Frame, MsgType, encode};
 use super::json::{self, Fields};
-use super::link::{
-    Account, Asked, Command, Done, Duty, Handler, Lane, Link, State, Waiting, not_connected, stopped,
-};
+use super::link::{Account, Command, Done, Duty, Handler, Lane, Link, State, Waiting, stopped};
 use super::records::{Follow, Framed};
+use super::requests::{Asked, not_connected};
 use super::time::{SyncTime, offset_ms};
 use crate::clock::Moment;
 use crate::error::Result;

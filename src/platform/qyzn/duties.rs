@@ -5,16 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::{Notify, OnceCell, watch};
 
 use super::code::{self, Answer};
 use super::json::Fields;
 use super::link::{Account, Command, Duty, Handler, Identity, Lane, State, Work, random_u32};
 use super::records::OutgoingRecord;
-use super::{config, door, person, record};
+use super::requests::Requests;
+use super::sync::Sync;
+use super::{card, config, door, output, pass_rule, person, record, snapshot};
 use crate::clock::Moment;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate::Gate;
+use crate::gate::settings::Settings;
 use crate::store::{Destination, OutboxId, PictureKind, RecordId, Store};
 use crate::text::Language;
 
@@ -30,9 +33,15 @@ pub fn duty(message: &str) -> Option<Duty> {
     let (lane, acts) = match message {
         "add_person" | "update_person" | "delete_person" | "clear_person" | "add_person_face"
         | "add_face" | "delete_face" => (Lane::People, true),
-        "config_system" => (Lane::Settings, true),
+        "config_system" | "config_device_pass_rule" | "online_open_door" | "online_openDoor" => {
+            (Lane::Settings, true)
+        }
         "get_configs" => (Lane::Settings, false),
         "open_door" | "record_clear" => (Lane::Free, true),
+        // Asked for again, a picture may be taken again: the answers would fill the memory for repetitions.
+        "snapshot_picture" => (Lane::Free, false),
+        "sync_person" | "swiping_card" => (Lane::Free, true),
+        "serial_output" | "weigand_output" => (Lane::Free, true),
         _ => return None,
     };
     Some(Duty { lane, acts })
@@ -47,19 +56,30 @@ pub struct Duties {
     fresh: Arc<Notify>,
     /// The loss of the line has been logged: once is enough for days offline.
     lost: AtomicBool,
+    /// Whether the gate is logged in.
+    line: watch::Sender<bool>,
+    sync: Arc<Sync>,
 }
 
 impl Duties {
     /// For one gate and one platform.
     pub fn new(gate: Gate, identity: Identity, language: Language) -> Self {
         Self {
+            sync: Arc::new(Sync::new(gate.clone())),
             gate,
             identity,
             language,
             base: Arc::default(),
             fresh: Arc::default(),
             lost: AtomicBool::new(false),
+            line: watch::Sender::new(false),
         }
+    }
+
+    /// Hands the people of the gate to the platform whenever it has asked for them. Never returns while the gate
+    /// lives.
+    pub async fn send_people(&self, requests: Requests) {
+        self.sync.run(requests, self.line.subscribe()).await;
     }
 
     /// Notifies the link whenever the gate has stored a record. Never returns while the gate lives.
@@ -96,7 +116,9 @@ async fn sequence_base(store: Store) -> Result<u32> {
 }
 
 /// Runs what reads the disk on a thread that may wait.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(Error::caused(Kind::Stopped, "the work was not finished", error)))
@@ -174,11 +196,34 @@ impl Handler for Duties {
                 Box::pin(async { answer })
             }
             "config_system" => Box::pin(async move {
-                let outcome = gate.change_settings(|settings| config::config_system(&data, settings)).await;
+                let present = gate.present();
+                let change = |settings: &mut Settings| {
+                    config::config_system(&data, settings)?;
+                    config::asks_for(&data, settings, &present)
+                };
+                let outcome = gate.change_settings(change).await;
                 config::config_system_answer(&data, outcome)
             }),
+            "online_open_door" | "online_openDoor" => {
+                Box::pin(async move { door::online_open_door(&gate, &data).await })
+            }
             "open_door" => Box::pin(async move { door::open_door(&gate).await }),
+            // Ordered here and now, too.
+            "serial_output" => output::serial_output(&gate, &data),
+            "weigand_output" => output::weigand_output(&gate, &data),
+            "config_device_pass_rule" => {
+                Box::pin(async move { pass_rule::config_device_pass_rule(&gate, &data).await })
+            }
             "record_clear" => Box::pin(async move { door::record_clear(&gate).await }),
+            "snapshot_picture" => Box::pin(async move { snapshot::snapshot_picture(&gate, &data).await }),
+            "sync_person" => {
+                let sync = Arc::clone(&self.sync);
+                Box::pin(async move { sync.begin().await })
+            }
+            "swiping_card" => {
+                let line = self.line.subscribe();
+                Box::pin(async move { card::swiping_card(&gate, &data, line).await })
+            }
             other => {
                 let answer = Answer::failure(code::NO_COMMAND, format!("there is no command {other}"));
                 Box::pin(async { answer })
@@ -207,8 +252,8 @@ impl Handler for Duties {
             {
                 gate.show(&text.chars().take(LONGEST_TEXT).collect::<String>());
             }
-            let Ok(Some(open)) = fields.int_within("opendoor", 0, 1) else { return };
-            if let Err(error) = gate.answer_record(record, open == 1).await {
+            let open = fields.int_within("opendoor", 0, 1).ok().flatten().map(|open| open == 1);
+            if let Err(error) = gate.answer_record(record, open).await {
                 tracing::warn!(record = record.0, %error, "the QYZN platform's answer to a record was not obeyed");
             }
         })
@@ -224,6 +269,11 @@ impl Handler for Duties {
     }
 
     fn report(&self, state: State) {
+        match state {
+            State::LoggedIn => drop(self.line.send_replace(true)),
+            State::Connected | State::Lost { .. } => drop(self.line.send_replace(false)),
+            _ => {}
+        }
         let mut event = json!({ "platform": "qyzn" });
         let fields = match state {
             State::Connected => json!({ "state": "connected" }),
@@ -234,9 +284,11 @@ impl Handler for Duties {
             State::LoggedIn => {
                 tracing::info!("logged in at the QYZN platform");
                 self.lost.store(false, Ordering::Relaxed);
+                self.gate.platform_reached(true);
                 json!({ "state": "logged_in" })
             }
             State::Lost { reason, retry_in } => {
+                self.gate.platform_reached(false);
                 let retry_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
                 if self.lost.swap(true, Ordering::Relaxed) {
                     tracing::debug!(reason, retry_ms, "still no line to the QYZN platform");
@@ -278,7 +330,7 @@ mod tests {
 
     #[test]
     fn everything_else_does_not_exist() {
-        for message in ["snapshot_picture", "device_restart", "", "ADD_PERSON"] {
+        for message in ["fly", "device_sync_person", "", "ADD_PERSON"] {
             assert_eq!(duty(message), None, "{message}");
         }
         assert_eq!(duty("open_door"), Some(Duty { lane: Lane::Free, acts: true }));

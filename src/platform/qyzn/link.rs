@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -22,9 +22,11 @@ use super::answered::{self, Answered, Key, ReplyTo};
 use super::code::Answer;
 use super::connection::{self, End};
 use super::records::{OutgoingRecord, Records};
+pub use super::requests::Requests;
+use super::requests::{Asked, not_connected};
 use crate::clock::Moment;
 use crate::config;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::platform::back_off::BackOff;
 pub(super) use crate::platform::back_off::random_u32;
 use crate::store::{OutboxId, RecordId};
@@ -196,38 +198,6 @@ pub trait Handler: Send + Sync + 'static {
     fn report(&self, state: State);
 }
 
-/// A request of another part of the gate to the platform.
-#[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) message: String,
-    pub(super) data: Value,
-    pub(super) version: u8,
-    pub(super) reply: oneshot::Sender<Result<Answer>>,
-}
-
-/// Where other parts of the gate ask the platform something. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Requests {
-    sender: mpsc::Sender<Asked>,
-}
-
-impl Requests {
-    /// Sends a request of `version` and waits for its answer, whatever its result. `Network` without a
-    /// platform or when the line is lost meanwhile; `Busy` when too many requests are under way.
-    pub async fn request(&self, message: &str, data: Value, version: u8) -> Result<Answer> {
-        let (reply, answer) = oneshot::channel();
-        let asked = Asked { message: message.to_owned(), data, version, reply };
-        self.sender
-            .try_send(asked)
-            .map_err(|_| Error::new(Kind::Busy, "too many requests to the QYZN platform are under way"))?;
-        answer.await.unwrap_or_else(|_| Err(not_connected()))
-    }
-}
-
-pub(super) fn not_connected() -> Error {
-    Error::new(Kind::Network, "the gate is not logged in at the QYZN platform")
-}
-
 /// Work that has been done beside the connection.
 #[derive(Debug)]
 pub(super) enum Done {
@@ -284,8 +254,14 @@ pub struct Link<H> {
 impl<H: Handler> Link<H> {
     /// A link that is not connected yet, and the way to send requests over it.
     pub fn new(handler: Arc<H>, options: Options) -> (Self, Requests) {
-        let (sender, asked) = mpsc::channel(64);
-        let link = Self {
+        let requests = Requests::default();
+        (Self::serving(handler, options, &requests), requests)
+    }
+
+    /// The same for requests of a handle that was made before: the gate's other parts hold it already, and keep
+    /// it when a link has failed and another takes its place.
+    pub fn serving(handler: Arc<H>, options: Options, requests: &Requests) -> Self {
+        Self {
             handler,
             options,
             account: None,
@@ -298,11 +274,10 @@ impl<H: Handler> Link<H> {
             settings_at_work: 0,
             free_at_work: 0,
             bytes_at_work: 0,
-            asked,
+            asked: requests.serve(),
             connections: 0,
             next_seq: random_u32(),
-        };
-        (link, Requests { sender })
+        }
     }
 
     /// Keeps the link up until `shutdown` turns true or is dropped.

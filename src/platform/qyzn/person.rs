@@ -17,7 +17,7 @@ use crate::gate::{Gate, NewPicture, PeopleChange, PersonPatch};
 use crate::store::FACES_PER_PERSON;
 
 /// Most bytes of an id or a number; the document has 8 to 32.
-const LONGEST_ID: usize = 64;
+pub(super) const LONGEST_ID: usize = 64;
 /// Most bytes of a name; the document has 24.
 const LONGEST_NAME: usize = 256;
 /// Most bytes of `passPeriod`; the document has 36, and ten periods in its newer rules.
@@ -25,7 +25,7 @@ const LONGEST_PERIODS: usize = 1024;
 /// Most people in one `delete_person`; the document has one.
 const MOST_DELETED: usize = 256;
 /// The days, Monday first.
-const DAYS: [&str; 7] = [
+pub(super) const DAYS: [&str; 7] = [
     "passMonday",
     "passTuesday",
     "passWednesday",

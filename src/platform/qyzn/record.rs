@@ -42,26 +42,28 @@ pub fn snapshot_face(
     language: Language,
 ) -> Vec<u8> {
     let facts = &record.facts;
-    let name = if facts.name.is_empty() && facts.person_kind == PersonKind::Stranger {
+    // Ids are given by the platform; somebody else's people have none there.
+    let ours = facts.known_to(Origin::Qyzn);
+    let name = if let Some(known) = ours.filter(|known| !known.name.is_empty()) {
+        known.name
+    } else if facts.name.is_empty() && facts.person_kind == PersonKind::Stranger {
         // Without a personId there must be a name.
         stranger(language)
     } else {
         &facts.name
     };
-    // Ids are given by the platform; somebody else's people have none there.
-    let ours = facts.person.as_ref().filter(|key| key.origin == Origin::Qyzn);
     let offset = Offset::from_seconds(facts.utc_offset_s).unwrap_or(Offset::UTC);
     let base64 = |picture: Option<&[u8]>| picture.map(|bytes| STANDARD.encode(bytes)).unwrap_or_default();
     request_body(
         "snapshot_face",
         SnapshotFace {
-            person_id: ours.map_or("", |key| &key.id),
-            face_id: ours.and(facts.face_id.as_deref()).unwrap_or_default(),
+            person_id: ours.map_or("", |known| known.id),
+            face_id: ours.and_then(|known| known.face_id).unwrap_or_default(),
             full_name: name,
             full_name_again: name,
-            r#type: facts.person_kind.number(),
-            id_num: facts.id_number.as_deref().unwrap_or_default(),
-            ic_num: facts.card.as_deref().unwrap_or_default(),
+            r#type: ours.map_or(facts.person_kind, |known| known.person_kind).number(),
+            id_num: ours.map_or(facts.id_number.as_deref(), |known| known.id_number).unwrap_or_default(),
+            ic_num: ours.map_or(facts.card.as_deref(), |known| known.card).unwrap_or_default(),
             compare_pic: base64(document),
             snap_pic: base64(snap),
             score: facts.score.map_or(0, |score| score.round().clamp(0.0, 100.0) as u8),
@@ -95,6 +97,7 @@ mod tests {
                 utc_offset_s: 28_800,
                 person: Some(PersonKey::new(Origin::Qyzn, "5907d9b6bede435faf0828177e5bce07")),
                 face_id: Some("cf78bfabb138474c8b2b3a0077c9bec1".into()),
+                also: Vec::new(),
                 name: "韩梅梅".into(),
                 person_kind: PersonKind::White,
                 id_number: Some("430726199801042312".into()),
@@ -106,6 +109,7 @@ mod tests {
                 opened: true,
                 latency_ms: 120,
                 body_temp: Some(36.5),
+                credentials: vec!["face".into()],
             },
             pictures: vec![PictureKind::Snap],
             undelivered: Vec::new(),

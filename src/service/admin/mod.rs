@@ -15,6 +15,7 @@ mod guard;
 mod live;
 mod page;
 mod people;
+mod present;
 mod records;
 mod status;
 
@@ -29,6 +30,7 @@ use tokio::sync::{Semaphore, watch};
 
 pub use enrol::NewPerson;
 pub use form::{mask, person as person_form, record as record_form};
+pub use present::Presentation;
 
 use crate::config::{Admin, Config};
 use crate::error::{Error, Kind, Result};
@@ -165,6 +167,7 @@ impl Server {
     /// | `GET /api/v1/records/{id}` | one record |
     /// | `GET /api/v1/records/{id}/picture` | its picture, `?kind=snap` or `document` |
     /// | `POST /api/v1/door/open` | opens the door once |
+    /// | `POST /api/v1/present` | presents a credential to a simulated reader ([`Presentation`]) |
     /// | `POST /api/v1/login`, `/api/v1/logout` | turns the token into a cookie and back |
     pub async fn run(&self, stopped: watch::Receiver<bool>) -> Result<()> {
         let shared = Shared { parts: Arc::clone(&self.parts), stopped: stopped.clone() };
@@ -188,6 +191,7 @@ fn router(shared: Shared) -> Router {
         .route("/api/v1/records/{id}", get(records::show))
         .route("/api/v1/records/{id}/picture", get(records::picture))
         .route("/api/v1/door/open", post(status::open_door))
+        .route("/api/v1/present", post(present::present))
         .route("/api/v1/login", post(guard::login))
         .route("/api/v1/logout", post(guard::logout))
         .fallback(answer::nothing_there)

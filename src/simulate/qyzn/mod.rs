@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 mod misbehave;
+mod people;
 pub mod script;
 mod session;
 pub mod wire;
@@ -28,6 +29,8 @@ pub use crate::simulate::{Entry, Journal};
 
 /// How long [`Platform::wait_for`] waits.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a terminal may take to begin TLS.
+const GREETING: Duration = Duration::from_secs(10);
 /// After this long without an answer a command is sent again (3.2, item 5).
 const REPEAT_AFTER: Duration = Duration::from_secs(20);
 /// How often a command is sent again.
@@ -121,10 +124,15 @@ pub struct Sent {
 impl Sent {
     /// Waits for the answer, the whole body. `Timeout` if none comes, `Network` if the line is lost.
     pub async fn answer(self) -> Result<Value> {
-        match tokio::time::timeout(PATIENCE, self.answer).await {
+        self.answer_within(PATIENCE).await
+    }
+
+    /// The same for an answer that may take longer.
+    pub async fn answer_within(self, patience: Duration) -> Result<Value> {
+        match tokio::time::timeout(patience, self.answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(Error::new(Kind::Network, "the line was lost before the answer came")),
-            Err(_) => Err(Error::new(Kind::Timeout, format!("no answer within {} s", PATIENCE.as_secs()))),
+            Err(_) => Err(Error::new(Kind::Timeout, format!("no answer within {} s", patience.as_secs()))),
         }
     }
 }
@@ -150,6 +158,15 @@ impl Platform {
 
     /// Accepts terminals on `address` (port 0 for any) until [`Platform::stop`]; answers with the address.
     pub async fn listen(&self, address: SocketAddr) -> Result<SocketAddr> {
+        self.listen_with(address, None).await
+    }
+
+    /// The same, with TLS (see [`crate::tls::server`]) where `secure` is there.
+    pub async fn listen_with(
+        &self,
+        address: SocketAddr,
+        secure: Option<Arc<rustls::ServerConfig>>,
+    ) -> Result<SocketAddr> {
         let listener = TcpListener::bind(address)
             .await
             .context(|| format!("the simulated QYZN platform cannot listen on {address}"))?;
@@ -160,7 +177,12 @@ impl Platform {
                 match listener.accept().await {
                     Ok((stream, _)) => {
                         let _ = stream.set_nodelay(true);
-                        platform.attach(stream);
+                        match &secure {
+                            None => platform.attach(stream),
+                            Some(secure) => {
+                                tokio::spawn(platform.clone().greet(Arc::clone(secure), stream));
+                            }
+                        }
                     }
                     Err(error) => {
                         tracing::warn!(%error, "the simulated QYZN platform could not accept a connection");
@@ -177,6 +199,17 @@ impl Platform {
     pub fn attach(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let number = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
         session::begin(&self.shared, number, stream);
+    }
+
+    /// Begins TLS with a terminal, then serves it.
+    async fn greet(self, secure: Arc<rustls::ServerConfig>, stream: tokio::net::TcpStream) {
+        let greeting = tokio_rustls::TlsAcceptor::from(secure).accept(stream);
+        let reason = match tokio::time::timeout(GREETING, greeting).await {
+            Ok(Ok(stream)) => return self.attach(stream),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no TLS within {} s", GREETING.as_secs()),
+        };
+        self.shared.journal.note(0, "", "tls_failed", json!({ "reason": reason }));
     }
 
     /// Stops listening and closes all connections.
