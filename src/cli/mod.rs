@@ -1,11 +1,13 @@
 //! The command line: which commands there are. What each does is in a file of its own.
 
 mod bench;
+mod call;
 mod check;
 mod config;
 mod doctor;
 mod enroll;
 mod eval;
+mod http_push;
 mod people;
 mod present;
 mod records;
@@ -47,6 +49,8 @@ enum Command {
     Present(present::Args),
     /// Lists and exports records
     Records(records::Args),
+    /// Calls a room with the intercom of the running gate
+    Call(call::Args),
     /// Plays the other end of a wire
     Simulate(simulate::Args),
     /// Measures how well this gate tells people apart, or heads from pictures of them
@@ -86,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::People(args) => people::run(&args),
         Command::Present(args) => present::run(&args),
         Command::Records(args) => records::run(&args),
+        Command::Call(args) => call::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -39,6 +39,10 @@ enum What {
     ///
     /// Exit codes: 0 the terminals kept to the document and the script was fulfilled, 1 not.
     TerminalWs(terminal_ws::TerminalWs),
+    /// A server that records are pushed to over HTTP: verifies signatures and fields, prints what came
+    ///
+    /// Exit codes: 0 all requests were as docs/platforms.md lays them down, 1 not.
+    HttpPush(super::http_push::Args),
 }
 
 /// What is the same for every platform.
@@ -93,6 +97,7 @@ sync [PREFIX]                 asks for the terminal's people, and gives them ids
 snapshot SECONDS [FILE]       asks for a picture of a face, and keeps it in FILE
 swipe SECONDS                 asks for the next card or document
 qr open|shut                  what qrcode_data is answered
+room NUMBER [USER:PHONE…]     makes a room of the intercom, or removes one
 misbehave NAMES               changes what goes wrong
 close                         closes all connections
 quit                          ends";
@@ -108,6 +113,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         match &args.what {
             What::Qyzn(args) => qyzn(args).await,
             What::TerminalWs(args) => terminal_ws::terminal_ws(args).await,
+            What::HttpPush(args) => super::http_push::run(args).await,
         }
     });
     // The standard input is read on a thread that only a line ends.
@@ -270,6 +276,19 @@ fn words(entry: &Entry) -> Option<String> {
         ),
         "qrcode_data" => format!("qrcode_data {:?}", entry.text("content")),
         "request" => format!("request {}", entry.text("message")),
+        "device_call_param" => {
+            format!(
+                "device_call_param room {} picture {} bytes",
+                entry.text("callNo"),
+                number("picture_bytes")
+            )
+        }
+        "device_call_result" => format!(
+            "device_call_result room {} {}{}",
+            entry.text("callNo"),
+            entry.fields.get("callRecords").unwrap_or(&Value::Null),
+            if entry.flag("resent") { " (sent again)" } else { "" },
+        ),
         "sent" => format!("sent {}", entry.text("message")),
         "script" => format!("script: {}", entry.text("text")),
         _ => return None,
@@ -395,6 +414,15 @@ async fn order(platform: &Platform, line: &str) -> Result<Order> {
                 _ => return Err(usage()),
             };
             platform.answer_with("qrcode_data", 0, json!({ "opendoor": open }), None);
+        }
+        "room" if !rest.is_empty() => {
+            let words: Vec<&str> = rest.split_whitespace().collect();
+            let calleds = words[1..].iter().map(|word| {
+                let (user, phone) = word.split_once(':').unwrap_or((word, ""));
+                json!({ "userId": user, "token": format!("token-of-{user}"), "phoneNo": phone })
+            });
+            let calleds: Vec<Value> = calleds.collect();
+            platform.room(words[0], (!calleds.is_empty()).then(|| json!(calleds)), 60);
         }
         "misbehave" => platform.misbehave(rest.parse()?),
         "close" => platform.disconnect(),

@@ -72,6 +72,8 @@ pub enum OrderedBy {
     Technician,
     /// The exit button.
     Button,
+    /// The called party of an intercom call.
+    Called,
 }
 
 /// A picture of what the camera sees now, for a page.
@@ -194,6 +196,7 @@ struct Inner {
     language: Language,
     destinations: Vec<Destination>,
     settings: ArcSwap<Settings>,
+    settings_changed: latest::Sender<()>,
     /// One change of settings at a time.
     changing: Mutex<()>,
     live: latest::Sender<Option<LiveFrame>>,
@@ -287,6 +290,7 @@ impl Gate {
             language: parts.language,
             destinations: parts.destinations,
             settings: ArcSwap::from_pointee(settings),
+            settings_changed: latest::channel(()).0,
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
@@ -340,6 +344,11 @@ impl Gate {
         self.inner.hardware.present
     }
 
+    /// Changes whenever settings have been changed, after they are in force.
+    pub fn settings_changes(&self) -> latest::Receiver<()> {
+        self.inner.settings_changed.subscribe()
+    }
+
     /// Changes settings: `change` edits a copy, which is checked, given to the devices that it concerns, stored
     /// and then put in force. Nothing changes on an error; one of a device that cannot do what it is asked is
     /// `Config` and names the key.
@@ -370,6 +379,7 @@ impl Gate {
             return Err(error);
         }
         inner.settings.store(Arc::new(new));
+        inner.settings_changed.send_replace(());
         Ok(())
     }
 

@@ -84,6 +84,7 @@ impl Bench {
             language: Language::English,
             destinations: vec![Destination::Qyzn],
             settings: ArcSwap::from_pointee(settings),
+            settings_changed: latest::channel(()).0,
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
@@ -125,6 +126,7 @@ impl Bench {
             language: Language::English,
             destinations: Vec::new(),
             settings: ArcSwap::new(self.inner.settings.load_full()),
+            settings_changed: latest::channel(()).0,
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
@@ -210,6 +212,24 @@ fn remote(mode: RemoteMode) -> Settings {
 }
 
 const STRANGER: Compared = Compared::Stranger { score: 31.0 };
+
+#[tokio::test]
+async fn a_record_is_for_http_push_only_if_push_is_on_when_it_is_made() {
+    let mut gate = Bench::new(Settings::default());
+    let one = gate.enrol(person("1")).await;
+    let two = gate.enrol(person("2")).await;
+    gate.see(0, &[(1, seen(one, 95.0))], &[]).await;
+    gate.event("record").await;
+    let mut on = Settings::clone(&gate.inner.settings.load());
+    on.push.enabled = true;
+    gate.inner.settings.store(Arc::new(on));
+    gate.see(9000, &[(2, seen(two, 95.0))], &[]).await;
+    gate.event("record").await;
+    let records = gate.inner.store.list_records(None, 10).unwrap();
+    let waiting: Vec<_> = records.iter().map(|record| record.undelivered.clone()).collect();
+    assert_eq!(waiting, [vec![Destination::Qyzn, Destination::HttpPush], vec![Destination::Qyzn]]);
+    assert_eq!(records[0].facts.credentials, ["face"]);
+}
 
 #[tokio::test]
 async fn a_known_face_opens_after_its_record_is_on_disk() {

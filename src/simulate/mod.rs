@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
+pub mod http_push;
 mod journal;
 pub mod qyzn;
 pub mod script;

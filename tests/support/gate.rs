@@ -39,23 +39,24 @@ pub struct Running {
 impl Running {
     /// At a QYZN platform.
     pub fn start(data_dir: &Path, server: std::net::SocketAddr) -> Self {
-        Self::start_with(data_dir, server, &config::Device::default())
+        Self::start_at(data_dir, config::Qyzn::new(server.to_string()), &config::Device::default())
     }
 
     /// With the devices of a `[device]` of its own; the relay is simulated in any case.
     pub fn start_with(data_dir: &Path, server: std::net::SocketAddr, device: &config::Device) -> Self {
-        let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
-        let config = config::Qyzn::new(server.to_string());
-        let requests = Requests::default();
-        let asked = requests.clone();
-        let mut running = Self::start_linked(data_dir, device, |gate, stopped| {
-            qyzn::run(gate, terminal, config, asked, stopped)
-        });
-        running.requests = requests;
-        running
+        Self::start_at(data_dir, config::Qyzn::new(server.to_string()), device)
     }
 
-    /// With the link that `link` is.
+    /// At a platform that is configured otherwise.
+    pub fn start_at(data_dir: &Path, config: config::Qyzn, device: &config::Device) -> Self {
+        let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
+        let requests = Requests::default();
+        let asked = requests.clone();
+        let link = |gate, stopped| qyzn::run(gate, terminal, config, asked, stopped);
+        Self { requests, ..Self::start_linked(data_dir, device, link) }
+    }
+
+    /// With the link that `link` is, to whichever platform.
     pub fn start_linked<F>(
         data_dir: &Path,
         device: &config::Device,
@@ -106,6 +107,11 @@ impl Running {
 
     /// As a passage does: a record on the disk, and the word of it.
     pub async fn record(&self, name: &str, picture: &[u8]) {
+        self.record_for(name, picture, &[Destination::Qyzn]).await;
+    }
+
+    /// The same, for whom it is named.
+    pub async fn record_for(&self, name: &str, picture: &[u8], destinations: &[Destination]) {
         let facts = RecordFacts {
             at: "2026-03-02T04:00:00Z".parse().unwrap(),
             utc_offset_s: 28_800,
@@ -128,7 +134,7 @@ impl Running {
         let record = NewRecord {
             facts,
             pictures: vec![(PictureKind::Snap, picture.to_vec())],
-            destinations: vec![Destination::Qyzn],
+            destinations: destinations.to_vec(),
             spend: false,
         };
         let id = self.store.append_record(record).await.unwrap();

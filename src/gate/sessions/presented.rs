@@ -7,7 +7,8 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::Sessions;
-use crate::access::{Credential, CredentialKind, DocumentCredential, Person, PersonKind, Reason, known_as};
+use super::announce;
+use crate::access::{Credential, CredentialKind, DocumentCredential, Person, PersonKind, known_as};
 use crate::config::OnStoreFailure;
 use crate::error::Result;
 use crate::gate::outputs::{OpenedBy, Opening};
@@ -113,7 +114,7 @@ async fn ask(gate: &Inner, qr: QrCode) {
                             }
                         }
                     }
-                    text::reason(Reason::Granted, gate.language)
+                    return announce::let_in(&gate);
                 }
                 Err(error) => {
                     tracing::error!(%error, "the door could not be opened for a QR code");
@@ -127,6 +128,5 @@ async fn ask(gate: &Inner, qr: QrCode) {
             text::platform_unreachable(gate.language)
         }
     };
-    gate.events.send("screen", json!({ "text": sentence }));
-    gate.events.send("voice", json!({ "text": sentence, "language": gate.language }));
+    announce::tell(&gate, sentence, sentence);
 }

@@ -62,6 +62,24 @@ impl Standing {
     }
 }
 
+/// HTTP push as a platform, where it is switched on.
+async fn push(shared: &Shared, standing: &Standing) -> Result<Option<Value>, Failure> {
+    let settings = shared.gate.settings().push.clone();
+    if !settings.enabled {
+        return Ok(None);
+    }
+    let outbox = shared.read(|store| store.outbox_len(Destination::HttpPush)).await?;
+    let link = |event: &&Event| {
+        event.fields.get("state").and_then(Value::as_str).is_some_and(|state| LINK_STATES.contains(&state))
+    };
+    let event = standing.all("platform", "platform", &"http_push".into()).find(link);
+    let mut platform = state(event, "connecting");
+    platform.insert("platform".into(), "http_push".into());
+    platform.entry("server").or_insert(settings.server.into());
+    platform.insert("outbox".into(), json!(outbox));
+    Ok(Some(Value::Object(platform)))
+}
+
 /// `GET /api/v1/status`.
 pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Failure> {
     let qyzn = shared.about.qyzn.is_some();
@@ -79,12 +97,12 @@ pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Fai
         .filter(|event| event.fields.get("state") == Some(&"ready".into()));
     let cameras: Vec<Value> =
         about.cameras.iter().enumerate().map(|(index, role)| camera(&standing, index, *role)).collect();
-    // Records go to QYZN alone: the other has no outbox.
+    // Records go to QYZN and to HTTP push: the terminal protocol has no message for them.
     let servers = [
         (Origin::Qyzn, &about.qyzn, outbox.map(Value::from)),
         (Origin::TerminalWs, &about.terminal_ws, None),
     ];
-    let platforms: Vec<Value> = servers
+    let mut platforms: Vec<Value> = servers
         .into_iter()
         .filter_map(|(origin, server, outbox)| {
             let link = |event: &Event| {
@@ -105,6 +123,7 @@ pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Fai
             Some(Value::Object(platform))
         })
         .collect();
+    platforms.extend(push(&shared, &standing).await?);
     let mut notices: Vec<Value> = failures(&standing, shared.gate.clock().now());
     notices.extend(stored_notices.iter().map(|notice| {
         json!({ "kind": notice.kind, "count": notice.count, "first": notice.first, "last": notice.last })
@@ -124,6 +143,7 @@ pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Fai
         "cameras": cameras,
         "platforms": platforms,
         "door": state(standing.last("relay"), "unknown"),
+        "call": shared.intercom.get().map(crate::intercom::Intercom::view),
         "store": counts,
         "outbox": outbox.unwrap_or(0),
         "last_verdict": standing.last("verdict"),

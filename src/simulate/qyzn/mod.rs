@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+mod calls;
 mod misbehave;
 mod people;
 pub mod script;
@@ -59,6 +60,8 @@ pub(crate) struct State {
     pub(crate) accounts: HashMap<String, Registered>,
     /// What requests of the terminals are answered, by message.
     pub(crate) answers: HashMap<String, Answering>,
+    /// Rooms and calls.
+    intercom: calls::Intercom,
     /// Live connections by number.
     pub(crate) sessions: HashMap<u64, Session>,
     /// Requests seen so far by serial number and sequence, with a hash of their bodies.
@@ -283,6 +286,12 @@ impl Platform {
     /// From now on answers requests called `message` with `result` and `data`: `times` times, or always.
     pub fn answer_with(&self, message: &str, result: i64, data: Value, times: Option<u32>) {
         self.shared.state().answers.insert(message.to_owned(), Answering { result, data, times });
+    }
+
+    /// From now on the room `number` is answered with these `calleds` (each `userId`, `token`, `phoneNo`) and this
+    /// longest talk; without any it does not exist (104). Room 304 with two users is there from the start.
+    pub fn room(&self, number: &str, calleds: Option<Value>, max_seconds: u32) {
+        self.shared.state().intercom.set_room(number, calleds, max_seconds);
     }
 
     /// Forgets all accounts, so that the next login is answered 100.

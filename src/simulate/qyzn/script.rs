@@ -5,6 +5,8 @@
 //!   version. An answer is its whole body, as in `{"expect":{"result":0}}`.
 //! - `{"answer":"snapshot_face","data":{"opendoor":1},"result":0,"times":1}` says what a request is answered
 //!   from now on.
+//! - `{"room":"305","calleds":[{"userId":"1003","token":"t","phoneNo":""}],"callMaxSeconds":60}` makes a room
+//!   that can be called; without `calleds` there is no such room any more.
 
 use std::path::Path;
 
@@ -44,6 +46,15 @@ pub enum Order {
         /// How often; for ever if `None`.
         times: Option<u32>,
     },
+    /// `room`.
+    Room {
+        /// Its number.
+        number: String,
+        /// Who is called there; no such room any more if `None`.
+        calleds: Option<Value>,
+        /// `callMaxSeconds`.
+        max_seconds: u32,
+    },
 }
 
 impl Simulated for Platform {
@@ -51,7 +62,7 @@ impl Simulated for Platform {
     type Sent = Sent;
     type Misbehave = Misbehave;
     const READY: &'static str = "logged_in";
-    const STEPS: &'static str = "send, answer";
+    const STEPS: &'static str = "send, answer, room";
 
     fn journal(&self) -> &Journal {
         Platform::journal(self)
@@ -65,6 +76,15 @@ impl Simulated for Platform {
             load_images(&mut data, folder)?;
             let version = number("version").and_then(|version| u8::try_from(version).ok());
             return Ok(Some(Order::Send { message, data, to: text("to"), version }));
+        }
+        if let Some(room) = text("room") {
+            let max_seconds =
+                number("callMaxSeconds").and_then(|most| u32::try_from(most).ok()).unwrap_or(60);
+            return Ok(Some(Order::Room {
+                number: room,
+                calleds: step.get("calleds").cloned(),
+                max_seconds,
+            }));
         }
         let Some(message) = text("answer") else { return Ok(None) };
         Ok(Some(Order::Answer {
@@ -84,6 +104,10 @@ impl Simulated for Platform {
             }
             Order::Answer { message, result, data, times } => {
                 self.answer_with(&message, result, data, times);
+                Ok(None)
+            }
+            Order::Room { number, calleds, max_seconds } => {
+                self.room(&number, calleds, max_seconds);
                 Ok(None)
             }
         }

@@ -122,10 +122,10 @@ fn frame(shared: &Shared, misbehave: &Misbehave, version: u8, kind: u8, seq: u32
     frame
 }
 
-struct Terminal {
-    shared: Arc<Shared>,
-    number: u64,
-    serial: String,
+pub(super) struct Terminal {
+    pub(super) shared: Arc<Shared>,
+    pub(super) number: u64,
+    pub(super) serial: String,
     logged_in: bool,
     orders: mpsc::UnboundedSender<Order>,
     frames: u64,
@@ -133,11 +133,11 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn note(&self, event: &'static str, fields: Value) {
+    pub(super) fn note(&self, event: &'static str, fields: Value) {
         self.shared.journal.note(self.number, &self.serial, event, fields);
     }
 
-    fn violation(&self, what: impl Into<String>) {
+    pub(super) fn violation(&self, what: impl Into<String>) {
         self.note("violation", json!({ "what": what.into() }));
     }
 
@@ -209,7 +209,7 @@ impl Terminal {
         }
     }
 
-    fn answer(&self, to: &Received, result: i64, desc: &str, data: Value) {
+    pub(super) fn answer(&self, to: &Received, result: i64, desc: &str, data: Value) {
         let misbehave = self.misbehave();
         if misbehave.silent || to.kind == NOTIFICATION {
             return;
@@ -259,8 +259,9 @@ impl Terminal {
             "snapshot_face" => self.on_snapshot_face(received, data, resent),
             "device_sync_person" => self.on_device_sync_person(received, data, resent),
             "qrcode_data" => self.on_qrcode_data(received, data, resent),
+            "device_call_param" | "device_call_result" => self.on_call(received, message, data, resent),
             _ => {
-                let known = ["logout", "device_call_param", "device_call_result"];
+                let known = ["logout"];
                 if !known.contains(&message) {
                     self.violation(format!("{message}: the document has no such message of a terminal"));
                 }
@@ -394,7 +395,7 @@ impl Terminal {
     }
 
     /// The answer that was ordered for a message, if any is left.
-    fn told(&self, message: &str) -> Option<Answering> {
+    pub(super) fn told(&self, message: &str) -> Option<Answering> {
         let mut state = self.shared.state();
         let answering = state.answers.get_mut(message)?;
         let told = answering.clone();
@@ -407,7 +408,7 @@ impl Terminal {
         Some(told)
     }
 
-    fn answer_as_told(&self, received: &Received, message: &str, otherwise: Value) {
+    pub(super) fn answer_as_told(&self, received: &Received, message: &str, otherwise: Value) {
         match self.told(message) {
             Some(told) => {
                 let desc = if told.result == 0 { "Success" } else { "as told" };
