@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Subcommand;
 use menshen::simulate::qyzn::script::image;
@@ -124,13 +125,19 @@ async fn qyzn(args: &Qyzn) -> Result<ExitCode> {
     let script = args.common.script.as_deref().map(Script::load).transpose()?;
     let platform = Platform::default();
     platform.misbehave(args.misbehave.parse()?);
-    let secure = match (&args.common.tls_certificate, &args.common.tls_key) {
-        (Some(certificate), Some(key)) => Some(menshen::tls::server(certificate, key)?),
-        _ => None,
-    };
-    let address = platform.listen_with(args.listen, secure).await?;
+    let address = platform.listen_with(args.listen, args.common.tls()?).await?;
     let listening = format!("the QYZN platform listens on {address}");
     play(&platform, (address, listening), script, &args.common, words, order).await
+}
+
+impl Common {
+    /// What TLS is spoken with, if it is.
+    fn tls(&self) -> Result<Option<Arc<rustls::ServerConfig>>> {
+        match (&self.tls_certificate, &self.tls_key) {
+            (Some(certificate), Some(key)) => Ok(Some(menshen::tls::server(certificate, key)?)),
+            _ => Ok(None),
+        }
+    }
 }
 
 /// Runs a platform that listens, until its script ends, somebody ends it, or a signal does.
