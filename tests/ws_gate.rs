@@ -21,6 +21,7 @@ use menshen::platform::{qyzn, terminal_ws};
 use menshen::simulate::Simulated as _;
 use menshen::simulate::terminal_ws::script::Script;
 use menshen::simulate::terminal_ws::{self as simulate, Platform};
+use menshen::update::Updates;
 use serde_json::{Value, json};
 use support::gate::{Running, base64};
 use support::vision::bytes;
@@ -184,6 +185,7 @@ async fn both_platforms_at_once_and_each_removes_its_own() {
         config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() },
         config::Qyzn::new(address.to_string()),
         Requests::default(),
+        Updates::new(&config::Update::default(), folder.path(), running.gate.events()),
         stopped,
     ));
     other.wait_until_logged_in().await.unwrap();

@@ -89,6 +89,7 @@ add ID NAME FILE [FILE…]      enrols a person with pictures
 delete ID                     removes a person
 clear                         removes everybody
 records clear                 removes all records
+upgrade URL MD5 [VERSION]     orders a new version
 get GROUP…                    asks for settings
 set GROUP JSON                changes settings
 send MESSAGE [JSON]           sends any command
@@ -356,6 +357,12 @@ async fn order(platform: &Platform, line: &str) -> Result<Order> {
         }
         "clear" => drop(platform.send(None, "clear_person", json!({}))?),
         "records" if rest == "clear" => drop(platform.send(None, "record_clear", json!({}))?),
+        "upgrade" => {
+            let (url, rest) = rest.split_once(char::is_whitespace).ok_or_else(usage)?;
+            let (check, version) = rest.trim().split_once(char::is_whitespace).unwrap_or((rest.trim(), ""));
+            let data = json!({ "url": url, "check": check, "version": version.trim() });
+            drop(platform.send(None, "device_upgrade", data)?);
+        }
         "get" if !rest.is_empty() => {
             let groups: Vec<&str> = rest.split_whitespace().collect();
             let answer = platform.request("get_configs", json!({ "groupKey": groups })).await?;

@@ -22,6 +22,7 @@ use menshen::platform::qyzn::{self, requests::Requests};
 use menshen::simulate::qyzn::Platform;
 use menshen::store::{Destination, NewRecord, Options, PictureKind, RecordFacts, RecordResult, Store};
 use menshen::text::Language;
+use menshen::update::Updates;
 use menshen::{config, vision};
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, watch};
@@ -104,7 +105,11 @@ impl Running {
         let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
         let requests = Requests::default();
         let asked = requests.clone();
-        let link = |gate, stopped| qyzn::run(gate, terminal, config, asked, stopped);
+        let link = |gate: Gate, stopped| {
+            let update = config::Update { installer: "sim".into(), ..config::Update::default() };
+            let updates = Updates::new(&update, data_dir, gate.events());
+            qyzn::run(gate, terminal, config, asked, updates, stopped)
+        };
         Self { requests, ..Self::assemble(data_dir, device, machine, change, link) }
     }
 
