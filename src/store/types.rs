@@ -106,7 +106,7 @@ pub enum RecordResult {
 }
 
 impl RecordResult {
-    /// The number in QYZN messages.
+    /// The number in QYZN messages and in the store.
     pub fn number(self) -> u8 {
         match self {
             RecordResult::NoMatch => 0,
@@ -237,6 +237,48 @@ pub struct OutboxEntry {
     pub id: OutboxId,
     /// The record.
     pub record: Record,
+}
+
+/// Which results of records are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Results {
+    /// All but [`RecordResult::Granted`].
+    Failed,
+    /// [`RecordResult::Granted`].
+    Granted,
+    /// All.
+    All,
+}
+
+impl Results {
+    /// Whether records that were granted, or those that were not, are meant.
+    pub(super) fn include(self, granted: bool) -> bool {
+        match self {
+            Results::Failed => !granted,
+            Results::Granted => granted,
+            Results::All => true,
+        }
+    }
+}
+
+/// Records by time and result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordRange {
+    /// From this instant, inclusive.
+    pub from: Timestamp,
+    /// To this instant, exclusive.
+    pub before: Timestamp,
+    /// With these results.
+    pub results: Results,
+}
+
+/// What became of a range that was asked for again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AskedAgain {
+    /// Records in the range.
+    pub found: u64,
+    /// Those of them that were waiting to be delivered already.
+    pub waiting: u64,
 }
 
 /// What a round of retention removed.

@@ -3,8 +3,8 @@
 //! From the wire inwards: [`codec`] makes frames of bytes; `connection` serves one connection with what
 //! `writer`, [`answered`] and [`records`] do for it; [`link`] dials again and keeps what must outlive a
 //! connection; [`duties`] is the table of messages and does what they order, one file for each family:
-//! [`person`] (4.3, 4.4), [`door`] (4.5.5, 4.5.6), [`config`](self::config) (4.5.10), [`record`] (4.6.1),
-//! [`time`] (4.6.2).
+//! [`person`] (4.3, 4.4), [`door`] (4.5.5, 4.5.6), [`config`](self::config) (4.5.10), [`resend`] (4.5.11),
+//! [`record`] (4.6.1), [`time`] (4.6.2).
 //!
 //! Sequences: records have the upper half of the numbers, by their place in the outbox, so that a record keeps
 //! its sequence for ever; all other requests count through the lower half from a random number on.
@@ -21,6 +21,7 @@ pub mod link;
 pub mod person;
 pub mod record;
 pub mod records;
+pub mod resend;
 pub mod time;
 mod writer;
 
