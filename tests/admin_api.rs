@@ -38,6 +38,7 @@ fn record(name: &str, reason: Reason, picture: Option<Vec<u8>>) -> NewRecord {
             opened: true,
             latency_ms: 87,
             body_temp: None,
+            document: None,
         },
         pictures: picture.map(|jpeg| (PictureKind::Snap, jpeg)).into_iter().collect(),
         destinations: vec![Destination::Qyzn],

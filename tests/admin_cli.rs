@@ -169,6 +169,7 @@ fn records_are_listed_and_exported() {
             opened: true,
             latency_ms: 87,
             body_temp: None,
+            document: None,
         };
         let pictures = vec![(PictureKind::Snap, jpeg.clone())];
         store

@@ -53,6 +53,7 @@ fn record(minute: i64, destinations: &[Destination]) -> NewRecord {
             opened: false,
             latency_ms: 0,
             body_temp: None,
+            document: None,
         },
         pictures: Vec::new(),
         destinations: destinations.to_vec(),

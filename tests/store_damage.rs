@@ -85,6 +85,7 @@ fn record(number: usize) -> NewRecord {
             opened: true,
             latency_ms: number as u64,
             body_temp: None,
+            document: None,
         },
         pictures: vec![(PictureKind::Snap, picture(number + 100))],
         destinations: vec![Destination::Qyzn],

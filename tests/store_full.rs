@@ -65,6 +65,7 @@ fn record(number: usize) -> NewRecord {
             opened: true,
             latency_ms: number as u64,
             body_temp: None,
+            document: None,
         },
         pictures: vec![(PictureKind::Snap, vec![number as u8; 50_000])],
         destinations: vec![Destination::Qyzn],

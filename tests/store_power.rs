@@ -72,6 +72,7 @@ fn record(mark: u64) -> NewRecord {
             opened: true,
             latency_ms: mark,
             body_temp: None,
+            document: None,
         },
         pictures: vec![(PictureKind::Snap, picture(mark))],
         destinations: vec![Destination::Qyzn],

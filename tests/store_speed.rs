@@ -103,6 +103,7 @@ fn measure() {
                 opened: true,
                 latency_ms: 150,
                 body_temp: None,
+                document: None,
             },
             pictures: vec![(PictureKind::Snap, vec![number as u8; 60_000])],
             destinations: vec![Destination::Qyzn],

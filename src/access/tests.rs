@@ -69,6 +69,7 @@ fn document(person: Option<&Arc<Person>>, same: Option<bool>) -> Credential {
         number: ID_NUMBER.into(),
         name: "张三".into(),
         expires: None,
+        printed: None,
         holder: same.map(|same| HolderMatch { score: if same { 90.0 } else { 20.0 }, same }),
         person: person.cloned(),
     })
@@ -579,6 +580,7 @@ impl Plan {
                 number: format!("11010{}", person.map_or(9, |index| index)),
                 name: String::new(),
                 expires: expired.then_some(date(2000, 1, 1)),
+                printed: None,
                 holder: same.map(|same| HolderMatch { score: 50.0, same }),
                 person: person.map(|index| people[index].clone()),
             }),

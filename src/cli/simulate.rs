@@ -63,6 +63,7 @@ add ID NAME FILE [FILE…]      enrols a person with pictures
 delete ID                     removes a person
 clear                         removes everybody
 records clear                 removes all records
+records again TYPE FROM TO    has records sent again: 0 failed, 1 passed, 2 all; 2026-01-31T08:30:20
 get GROUP…                    asks for settings
 set GROUP JSON                changes settings
 send MESSAGE [JSON]           sends any command
@@ -257,6 +258,15 @@ async fn order(platform: &Platform, line: &str) -> Result<Order> {
         }
         "clear" => drop(platform.send(None, "clear_person", json!({}))?),
         "records" if rest == "clear" => drop(platform.send(None, "record_clear", json!({}))?),
+        "records" => {
+            let again: Vec<&str> =
+                rest.strip_prefix("again ").ok_or_else(usage)?.split_whitespace().collect();
+            let [kind, from, to] = again[..] else { return Err(usage()) };
+            let kind: u8 = kind.parse().map_err(|_| usage())?;
+            let (from, to) = (from.replace('T', " "), to.replace('T', " "));
+            let data = json!({ "recordType": kind, "snapStartTime": from, "snapEndTime": to });
+            drop(platform.send(None, "reSend_record_set", data)?);
+        }
         "get" if !rest.is_empty() => {
             let groups: Vec<&str> = rest.split_whitespace().collect();
             let answer = platform.request("get_configs", json!({ "groupKey": groups })).await?;

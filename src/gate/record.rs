@@ -139,6 +139,7 @@ pub(super) fn compose(
         opened,
         latency_ms: crate::clock::millis_between(happened.captured.into_std(), std::time::Instant::now()),
         body_temp: None,
+        document: document.and_then(|document| document.printed.clone()),
     };
     NewRecord {
         facts,

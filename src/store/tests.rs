@@ -91,6 +91,7 @@ fn record(of: Option<&str>, opened: bool) -> NewRecord {
             opened,
             latency_ms: 180,
             body_temp: None,
+            document: None,
         },
         pictures: vec![
             (PictureKind::Snap, b"snap".repeat(500)),

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::access::{Person, PersonKey, PersonKind, Reason};
+use crate::access::{Person, PersonKey, PersonKind, PrintedFacts, Reason};
 
 /// Row of a person; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -201,6 +201,9 @@ pub struct RecordFacts {
     pub latency_ms: u64,
     /// Degrees Celsius, where a sensor measured it.
     pub body_temp: Option<f32>,
+    /// What was printed on the document that was read, if one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<PrintedFacts>,
 }
 
 /// A record to be stored.

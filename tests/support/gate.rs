@@ -99,6 +99,7 @@ impl Running {
             opened: true,
             latency_ms: 100,
             body_temp: None,
+            document: None,
         };
         let record = NewRecord {
             facts,

@@ -117,7 +117,8 @@ fn oldest(
     };
     let Some(entry) = entry else { return Ok(None) };
     let picture = |kind| -> Result<Option<Vec<u8>>> {
-        if with_picture && entry.record.pictures.contains(&kind) {
+        // The setting is about the visitor's picture; a document's is what was compared.
+        if (with_picture || kind == PictureKind::Document) && entry.record.pictures.contains(&kind) {
             store.record_picture(entry.record.id, kind)
         } else {
             Ok(None)

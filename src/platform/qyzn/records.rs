@@ -138,6 +138,8 @@ struct Line {
     ready: Option<Framed>,
     /// Sent and to be sent again, before `ready`.
     again: Option<Framed>,
+    /// Something may have come before `after`.
+    anew: bool,
     /// Until when this queue waits, after a refusal or because the store could not be read.
     hold: Option<Instant>,
 }
@@ -272,6 +274,8 @@ impl Records {
         for line in &mut self.lines {
             line.more = true;
         }
+        // What is asked again may be older than all that was asked so far; what is made never is.
+        self.line(Queue::Again).anew = true;
     }
 
     /// Begins every queue at its oldest again if something was set aside, to try that once more.
@@ -438,6 +442,9 @@ impl Records {
         let line = self.line(queue);
         line.fetching = false;
         let Some(framed) = framed else {
+            if std::mem::take(&mut line.anew) && line.after.take().is_some() {
+                line.more = true;
+            }
             if queue == Queue::New {
                 (self.split.since, self.split.mark) = (None, None);
             }
