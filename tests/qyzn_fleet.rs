@@ -11,7 +11,7 @@ use menshen::Result;
 use menshen::clock::Moment;
 use menshen::platform::qyzn::code::Answer;
 use menshen::platform::qyzn::link::{Account, Command, Duty, Handler, Identity, Link, Options, State, Work};
-use menshen::platform::qyzn::records::OutgoingRecord;
+use menshen::platform::qyzn::records::{Mark, OutgoingRecord, Queue, Wanted};
 use menshen::simulate::qyzn::Platform;
 use menshen::store::{OutboxId, RecordId};
 use serde_json::{Value, json};
@@ -48,8 +48,9 @@ impl Handler for Terminal {
     fn handle(&self, _: Command) -> Work<Answer> {
         Box::pin(async { Answer::success() })
     }
-    fn next_record(&self, after: Option<OutboxId>) -> Work<Result<Option<OutgoingRecord>>> {
-        let there = after.is_none() && !self.told.load(Ordering::Relaxed);
+    fn next_record(&self, wanted: Wanted) -> Work<Result<Option<OutgoingRecord>>> {
+        let there =
+            wanted.queue == Queue::Backlog && wanted.after.is_none() && !self.told.load(Ordering::Relaxed);
         let body = json!({"message": "snapshot_face", "data": {
             "personId": "1", "faceId": "f", "fullName": "张三", "fullname": "张三", "type": 1, "idNum": "",
             "icNum": "", "comparePic": "", "snapPic": "", "score": 92, "result": 1,
@@ -63,10 +64,14 @@ impl Handler for Terminal {
             }))
         })
     }
+    fn newest_record(&self) -> Work<Result<Option<OutboxId>>> {
+        let newest = (!self.told.load(Ordering::Relaxed)).then_some(OutboxId(1));
+        Box::pin(async move { Ok(newest) })
+    }
     fn obey(&self, _: RecordId, _: Value) -> Work<()> {
         Box::pin(async {})
     }
-    fn delivered(&self, _: OutboxId) -> Work<Result<()>> {
+    fn delivered(&self, _: Mark) -> Work<Result<()>> {
         self.told.store(true, Ordering::Relaxed);
         Box::pin(async { Ok(()) })
     }

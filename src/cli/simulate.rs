@@ -90,6 +90,7 @@ delete ID                     removes a person
 clear                         removes everybody
 records clear                 removes all records
 upgrade URL MD5 [VERSION]     orders a new version
+records again TYPE FROM TO    has records sent again: 0 failed, 1 passed, 2 all; 2026-01-31T08:30:20
 get GROUP…                    asks for settings
 set GROUP JSON                changes settings
 send MESSAGE [JSON]           sends any command
@@ -362,6 +363,15 @@ async fn order(platform: &Platform, line: &str) -> Result<Order> {
             let (check, version) = rest.trim().split_once(char::is_whitespace).unwrap_or((rest.trim(), ""));
             let data = json!({ "url": url, "check": check, "version": version.trim() });
             drop(platform.send(None, "device_upgrade", data)?);
+        }
+        "records" => {
+            let again: Vec<&str> =
+                rest.strip_prefix("again ").ok_or_else(usage)?.split_whitespace().collect();
+            let [kind, from, to] = again[..] else { return Err(usage()) };
+            let kind: u8 = kind.parse().map_err(|_| usage())?;
+            let (from, to) = (from.replace('T', " "), to.replace('T', " "));
+            let data = json!({ "recordType": kind, "snapStartTime": from, "snapEndTime": to });
+            drop(platform.send(None, "reSend_record_set", data)?);
         }
         "get" if !rest.is_empty() => {
             let groups: Vec<&str> = rest.split_whitespace().collect();

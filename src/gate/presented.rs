@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::sessions::Command;
 use super::{Gate, Inner};
+use crate::access::PrintedFacts;
 use crate::device::reader::Readers;
 use crate::device::wiegand;
 use crate::error::{Error, Kind, Result};
@@ -58,6 +59,19 @@ impl fmt::Debug for Document {
 }
 
 impl Document {
+    /// What is printed on it, as a record keeps it: dates as `yyyyMMdd`.
+    pub(super) fn printed(&self) -> PrintedFacts {
+        let day =
+            |date: Option<Date>| date.map(|date| date.strftime("%Y%m%d").to_string()).unwrap_or_default();
+        PrintedFacts {
+            gender: self.gender.clone(),
+            ethnic: self.ethnic.clone(),
+            birthday: day(self.birthday),
+            address: self.address.clone(),
+            expires: day(self.expires),
+        }
+    }
+
     fn check(&self) -> Result<()> {
         check("the number of the document", &self.number, NUMBER_BYTES)?;
         for (what, text) in [

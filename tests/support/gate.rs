@@ -203,6 +203,7 @@ impl Running {
             latency_ms: 100,
             body_temp: None,
             credentials: vec!["face".into()],
+            document: None,
         };
         let record = NewRecord {
             facts,

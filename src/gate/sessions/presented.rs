@@ -32,6 +32,7 @@ impl Sessions {
         let track = self.asked_for(CredentialKind::Document, person.iter().chain(&also));
         let now = self.gate.clock.now();
         let credential = Credential::Document(DocumentCredential {
+            printed: Some(read.printed()),
             number: read.number,
             name: read.name,
             expires: read.expires,
