@@ -14,7 +14,7 @@ use menshen::device::relay::SimulatedRelay;
 use menshen::event::{Event, Events};
 use menshen::gate::hardware::Templates;
 use menshen::gate::settings::Settings;
-use menshen::gate::{Gate, Parts};
+use menshen::gate::{Eyes, Gate, Parts};
 use menshen::platform::qyzn::{self, requests::Requests};
 use menshen::simulate::qyzn::Platform;
 use menshen::store::{Destination, NewRecord, Options, PictureKind, RecordFacts, RecordResult, Store};
@@ -32,6 +32,8 @@ pub struct Running {
     pub relay: SimulatedRelay,
     pub events: broadcast::Receiver<Arc<Event>>,
     pub requests: Requests,
+    /// Nobody looks through them, but the sessions end with them.
+    pub eyes: Eyes,
     pub stop: watch::Sender<bool>,
     pub link: tokio::task::JoinHandle<menshen::Result<()>>,
 }
@@ -49,7 +51,7 @@ impl Running {
         let store = Store::open(&options, Arc::clone(&clock)).unwrap();
         let relay = SimulatedRelay::default();
         let (_, heard) = events.subscribe(u64::MAX);
-        let (gate, _eyes, _ending) = Gate::start(Parts {
+        let (gate, eyes, _ending) = Gate::start(Parts {
             clock,
             events,
             store: store.clone(),
@@ -69,7 +71,7 @@ impl Running {
         let config = config::Qyzn::new(server.to_string());
         let requests = Requests::default();
         let link = tokio::spawn(qyzn::run(gate.clone(), terminal, config, requests.clone(), stopped));
-        Self { gate, store, relay, events: heard, requests, stop, link }
+        Self { gate, store, relay, events: heard, requests, eyes, stop, link }
     }
 
     /// The next event that `wanted` accepts.
@@ -121,7 +123,7 @@ impl Running {
         self.stop.send(true).unwrap();
         self.link.await.unwrap().unwrap();
         let store = self.store;
-        drop(self.gate);
+        drop((self.gate, self.eyes));
         tokio::task::spawn_blocking(move || store.close()).await.unwrap();
     }
 }
