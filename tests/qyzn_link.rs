@@ -215,7 +215,7 @@ async fn registers_once_then_logs_in_with_what_it_was_given() {
     assert_eq!(states.recv().await, Some(State::Connected));
     assert_eq!(states.recv().await, Some(State::Registered));
     assert_eq!(states.recv().await, Some(State::LoggedIn));
-    assert!(matches!(states.recv().await, Some(State::TimeOffset { milliseconds: -2000..=2000 })));
+    assert!(matches!(states.recv().await, Some(State::TimeOffset { milliseconds: -2000..=2000, .. })));
     let account = bench.account.lock().unwrap().clone().unwrap();
     assert_eq!((account.uuid.len(), account.passwd.len()), (32, 8));
     platform.wait_for(|entry| entry.event == "sync_time").await.unwrap();

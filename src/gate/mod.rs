@@ -11,12 +11,14 @@ mod passage;
 mod presented;
 mod record;
 mod reenrol;
+mod restart;
 mod serial;
 mod sessions;
 pub mod settings;
 mod sighting;
 mod snapshot;
 mod speaker;
+pub mod system;
 pub mod template;
 #[cfg(test)]
 mod tests;
@@ -36,8 +38,10 @@ use crate::clock::{Moment, SharedClock};
 use crate::config;
 use crate::device::Devices;
 use crate::device::reader::Readers;
+use crate::device::system::System;
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::Events;
+use crate::log::LogLevel;
 use crate::store::{Destination, FaceRow, PersonRow, RecordId, Store};
 use crate::text::Language;
 use crate::vision::Models;
@@ -52,6 +56,7 @@ use sessions::{Command, Sessions};
 use settings::Settings;
 use sighting::Sighting;
 pub use snapshot::Jpeg;
+use system::Machine;
 
 /// Row of the store that holds the groups a platform has set, as one JSON object.
 const SETTINGS_ROW: &str = "settings";
@@ -72,6 +77,10 @@ pub enum OrderedBy {
     Technician,
     /// The exit button.
     Button,
+    /// The called party of an intercom call.
+    Called,
+    /// The gate's own timer (QYZN `system_reboot`).
+    Timer,
 }
 
 /// A picture of what the camera sees now, for a page.
@@ -94,6 +103,8 @@ pub enum PeopleChange {
     Update(PersonKey, PersonPatch),
     /// A person with all their pictures, in place of what was there under the key.
     Put(Person, Vec<NewPicture>),
+    /// A person in place of what was there under the key; the pictures that were there stay.
+    PutFacts(Person),
     /// People and all that belongs to them, at once. `NotFound` if one of them is not there; the others go.
     Delete(Vec<PersonKey>),
     /// Everybody of one origin.
@@ -166,6 +177,10 @@ pub struct Parts {
     pub devices: Devices,
     /// What goes out on lines after a passage where the settings say `custom`.
     pub templates: Templates,
+    /// The machine under the gate.
+    pub system: Arc<dyn System>,
+    /// The level of the log.
+    pub log: LogLevel,
     /// The readers of what visitors present.
     pub readers: Readers,
     /// The models, verified.
@@ -192,12 +207,14 @@ struct Inner {
     language: Language,
     destinations: Vec<Destination>,
     settings: ArcSwap<Settings>,
+    settings_changed: latest::Sender<()>,
     /// One change of settings at a time.
     changing: Mutex<()>,
     live: latest::Sender<Option<LiveFrame>>,
     outputs: Outputs,
     hardware: Hardware,
     settled: Arc<watch::Settled>,
+    machine: Machine,
     /// Whether there is a line to the platform that may open the door.
     platform_reached: AtomicBool,
     snapshots: snapshot::Snapshots,
@@ -285,17 +302,23 @@ impl Gate {
             language: parts.language,
             destinations: parts.destinations,
             settings: ArcSwap::from_pointee(settings),
+            settings_changed: latest::channel(()).0,
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
             hardware,
             settled: Arc::default(),
+            machine: Machine::new(parts.system, parts.log),
             platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
             reading: Default::default(),
             questions: Default::default(),
             readers: parts.readers,
         });
+        inner.machine.log_at(inner.settings.load().restart.log_level);
+        let settling = Arc::clone(&inner);
+        tokio::spawn(async move { settling.settle_time().await });
+        tokio::spawn(restart::run_timer(Arc::downgrade(&inner)));
         let (sightings, seen) = mpsc::channel(WAITING_LOOKS);
         let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);
         let sessions = tokio::spawn(Sessions::run(Arc::clone(&inner), seen, ordered));
@@ -338,12 +361,27 @@ impl Gate {
         self.inner.hardware.present
     }
 
+    /// Changes whenever settings have been changed, after they are in force.
+    pub fn settings_changes(&self) -> latest::Receiver<()> {
+        self.inner.settings_changed.subscribe()
+    }
+
     /// Changes settings: `change` edits a copy, which is checked, given to the devices that it concerns, stored
     /// and then put in force. Nothing changes on an error; one of a device that cannot do what it is asked is
     /// `Config` and names the key.
     pub async fn change_settings(
         &self,
         change: impl FnOnce(&mut Settings) -> Result<()> + Send,
+    ) -> Result<()> {
+        self.change_settings_and_clock(change, None).await
+    }
+
+    /// The same, and sets the clock to `clock`, which is local time in the zone that is set then. `Config` when
+    /// the machine refuses; nothing has changed then.
+    pub async fn change_settings_and_clock(
+        &self,
+        change: impl FnOnce(&mut Settings) -> Result<()> + Send,
+        clock: Option<jiff::civil::DateTime>,
     ) -> Result<()> {
         let inner = &self.inner;
         let _one_at_a_time = inner.changing.lock().await;
@@ -361,13 +399,25 @@ impl Gate {
         }
         let text = serde_json::Value::Object(stored).to_string();
         inner.hardware.apply(&inner.outputs, &old, &new).await?;
-        if let Err(error) = inner.store.put_setting(SETTINGS_ROW, text).await {
+        let kept = match inner.apply_time(&old, &new, clock).await {
+            Ok(applied) => match inner.store.put_setting(SETTINGS_ROW, text).await {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    inner.undo_time(applied).await;
+                    Err(error)
+                }
+            },
+            Err(error) => Err(error),
+        };
+        if let Err(error) = kept {
             if let Err(error) = inner.hardware.apply(&inner.outputs, &new, &old).await {
                 tracing::error!(%error, "devices could not be put back after settings that were not stored");
             }
             return Err(error);
         }
+        inner.machine.log_at(new.restart.log_level);
         inner.settings.store(Arc::new(new));
+        inner.settings_changed.send_replace(());
         Ok(())
     }
 
@@ -439,7 +489,13 @@ impl Gate {
     /// the gallery. A caller may have many changes under way at once: they are examined side by side and
     /// committed in the order in which this function was called (not polled).
     pub fn change_people(&self, change: PeopleChange) -> impl Future<Output = Result<()>> + Send + 'static {
-        self.enrolment.change(change)
+        let change = self.enrolment.change(change);
+        let enrolling = self.enrolling();
+        async move {
+            let outcome = change.await;
+            drop(enrolling);
+            outcome
+        }
     }
 }
 

@@ -225,6 +225,9 @@ impl Sessions {
     }
 
     fn see(&mut self, sighting: &Sighting) {
+        if !sighting.faces.is_empty() {
+            self.gate.machine.activity.visitor();
+        }
         for face in &sighting.faces {
             self.look_at(face, sighting);
         }
@@ -477,8 +480,8 @@ impl Sessions {
                 self.answer(record, open);
             }
         }
-        if let Some(asked) = finished.asks {
-            self.ask_platform(asked);
+        if let Some(qr) = finished.qr {
+            self.ask_platform(qr);
         }
         if finished.saved {
             (self.saving, self.save_again) = (false, Instant::now());
@@ -523,7 +526,10 @@ impl Sessions {
                 }
                 self.go_without_answers(Instant::now());
             }
-            Command::Card { number, at } => self.card(number, at),
+            Command::Card { number, at } => {
+                self.gate.machine.activity.visitor();
+                self.card(number, at);
+            }
             Command::Document { document, at } => self.document(*document, at),
             Command::Qr { content, at } => self.qr(content, at),
         }

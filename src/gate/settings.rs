@@ -452,6 +452,11 @@ impl Settings {
                 format!("closeScreen must be 0, 1, 2, 5 or 10, not {}", self.light.screen_off_minutes),
             ));
         }
+        // It goes into a file of the machine's time service, where blanks and line ends have a meaning.
+        let host = |byte: u8| byte.is_ascii_alphanumeric() || b".-:_%".contains(&byte);
+        if !self.time.ntp_server.bytes().all(host) {
+            return Err(Error::new(Kind::Config, "ntpServer must be a host name or an address"));
+        }
         let lengths: [(&str, &str, usize); 7] = [
             ("ntpServer", &self.time.ntp_server, 64),
             ("UIName", &self.product.name, 100),

@@ -48,6 +48,12 @@ fn person(id: &str) -> Person {
     }
 }
 
+/// A machine that nothing is ordered of.
+fn machine() -> Machine {
+    let clock = crate::clock::AdjustedClock::new(Arc::new(crate::clock::SystemClock));
+    Machine::new(Arc::new(crate::device::system::Simulated::new(clock)), LogLevel::default())
+}
+
 /// Every device but a serial line and a thermometer.
 fn all_simulated(relay: &SimulatedRelay) -> Devices {
     let devices = Devices::open(&config::Device::default()).unwrap();
@@ -84,11 +90,13 @@ impl Bench {
             language: Language::English,
             destinations: vec![Destination::Qyzn],
             settings: ArcSwap::from_pointee(settings),
+            settings_changed: latest::channel(()).0,
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
             hardware,
             settled: Arc::default(),
+            machine: machine(),
             platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
             reading: Default::default(),
@@ -125,11 +133,13 @@ impl Bench {
             language: Language::English,
             destinations: Vec::new(),
             settings: ArcSwap::new(self.inner.settings.load_full()),
+            settings_changed: latest::channel(()).0,
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
             hardware,
             settled: Arc::default(),
+            machine: machine(),
             platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
             reading: Default::default(),
@@ -191,10 +201,10 @@ impl Bench {
     }
 
     /// The next text on the screen.
-    async fn shown(&mut self) -> Value {
+    async fn shown(&mut self) -> String {
         loop {
-            if let Some(text) = self.event("screen").await.fields.get("text") {
-                return text.clone();
+            if let Some(text) = self.event("screen").await.fields.get("text").and_then(Value::as_str) {
+                return text.to_owned();
             }
         }
     }
@@ -219,6 +229,24 @@ fn remote(mode: RemoteMode) -> Settings {
 }
 
 const STRANGER: Compared = Compared::Stranger { score: 31.0 };
+
+#[tokio::test]
+async fn a_record_is_for_http_push_only_if_push_is_on_when_it_is_made() {
+    let mut gate = Bench::new(Settings::default());
+    let one = gate.enrol(person("1")).await;
+    let two = gate.enrol(person("2")).await;
+    gate.see(0, &[(1, seen(one, 95.0))], &[]).await;
+    gate.event("record").await;
+    let mut on = Settings::clone(&gate.inner.settings.load());
+    on.push.enabled = true;
+    gate.inner.settings.store(Arc::new(on));
+    gate.see(9000, &[(2, seen(two, 95.0))], &[]).await;
+    gate.event("record").await;
+    let records = gate.inner.store.list_records(None, 10).unwrap();
+    let waiting: Vec<_> = records.iter().map(|record| record.undelivered.clone()).collect();
+    assert_eq!(waiting, [vec![Destination::Qyzn, Destination::HttpPush], vec![Destination::Qyzn]]);
+    assert_eq!(records[0].facts.credentials, ["face"]);
+}
 
 #[tokio::test]
 async fn a_known_face_opens_after_its_record_is_on_disk() {

@@ -12,7 +12,7 @@ use crate::access::{Credential, CredentialKind, DocumentCredential, Person, Pers
 use crate::config::OnStoreFailure;
 use crate::error::Result;
 use crate::gate::outputs::{OpenedBy, Opening};
-use crate::gate::passage::{Asked, Finished};
+use crate::gate::passage::{Finished, QrCode};
 use crate::gate::{Document, Inner};
 use crate::text;
 
@@ -67,10 +67,10 @@ impl Sessions {
     }
 
     /// Asks the platform beside the task, and does what it says.
-    pub(super) fn ask_platform(&mut self, asked: Asked) {
+    pub(super) fn ask_platform(&mut self, qr: QrCode) {
         let gate = Arc::clone(&self.gate);
         self.finishing.spawn(async move {
-            ask(&gate, asked).await;
+            ask(&gate, qr).await;
             Finished::default()
         });
     }
@@ -94,8 +94,8 @@ fn owners(found: Result<Vec<Person>>, what: &str) -> Option<(Option<Arc<Person>>
 
 /// Asks the platform about a QR code and opens if it says so. The record of it is on the disk already, or the
 /// store has refused it.
-async fn ask(gate: &Inner, asked: Asked) {
-    let Asked { content, record, person } = asked;
+async fn ask(gate: &Inner, qr: QrCode) {
+    let QrCode { content, record, person } = qr;
     let within = Duration::from_secs(gate.config.session_timeout_s);
     let sentence = match gate.questions.ask(content, within).await {
         Ok(true) if record.is_none() && gate.config.on_store_failure == OnStoreFailure::Refuse => {

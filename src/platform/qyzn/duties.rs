@@ -9,10 +9,11 @@ use tokio::sync::{Notify, OnceCell, watch};
 
 use super::code::{self, Answer};
 use super::json::Fields;
-use super::link::{Account, Command, Duty, Handler, Identity, Lane, Requests, State, Work, random_u32};
+use super::link::{Account, Command, Duty, Handler, Identity, Lane, State, Work, random_u32};
 use super::records::OutgoingRecord;
+use super::requests::Requests;
 use super::sync::Sync;
-use super::{card, config, door, output, pass_rule, person, record, snapshot};
+use super::{card, config, door, output, pass_rule, person, record, restart, snapshot};
 use crate::clock::Moment;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate::Gate;
@@ -37,10 +38,11 @@ pub fn duty(message: &str) -> Option<Duty> {
         }
         "get_configs" => (Lane::Settings, false),
         "open_door" | "record_clear" => (Lane::Free, true),
-        "serial_output" | "weigand_output" => (Lane::Free, true),
+        "device_restart" => (Lane::Free, true),
         // Asked for again, a picture may be taken again: the answers would fill the memory for repetitions.
         "snapshot_picture" => (Lane::Free, false),
         "sync_person" | "swiping_card" => (Lane::Free, true),
+        "serial_output" | "weigand_output" => (Lane::Free, true),
         _ => return None,
     };
     Some(Duty { lane, acts })
@@ -184,15 +186,21 @@ impl Handler for Duties {
     }
 
     fn handle(&self, command: Command) -> Work<Answer> {
-        let Command { message, data } = command;
+        let Command { message, data, key } = command;
         let gate = self.gate.clone();
         match message.as_str() {
             // Ordered here and now: the place among the changes is that of this call.
             "add_person" | "update_person" | "delete_person" | "clear_person" | "add_person_face"
             | "add_face" | "delete_face" => person::carry_out(&gate, &message, &data),
             "get_configs" => {
-                let answer = config::get_configs(&data, &gate.settings(), &self.identity);
-                Box::pin(async { answer })
+                let identity = self.identity.clone();
+                let now = self.now();
+                Box::pin(async move {
+                    let interfaces =
+                        if config::asks_for_network(&data) { gate.interfaces().await } else { Vec::new() };
+                    let about = config::About { identity: &identity, now, interfaces };
+                    config::get_configs(&data, &gate.settings(), &about)
+                })
             }
             "config_system" => Box::pin(async move {
                 let present = gate.present();
@@ -200,13 +208,17 @@ impl Handler for Duties {
                     config::config_system(&data, settings)?;
                     config::asks_for(&data, settings, &present)
                 };
-                let outcome = gate.change_settings(change).await;
+                let outcome = match config::ordered_clock(&data) {
+                    Ok(clock) => gate.change_settings_and_clock(change, clock).await,
+                    Err(error) => Err(error),
+                };
                 config::config_system_answer(&data, outcome)
             }),
             "online_open_door" | "online_openDoor" => {
                 Box::pin(async move { door::online_open_door(&gate, &data).await })
             }
             "open_door" => Box::pin(async move { door::open_door(&gate).await }),
+            "device_restart" => Box::pin(async move { restart::device_restart(&gate, key).await }),
             // Ordered here and now, too.
             "serial_output" => output::serial_output(&gate, &data),
             "weigand_output" => output::weigand_output(&gate, &data),
@@ -296,7 +308,8 @@ impl Handler for Duties {
                 }
                 json!({ "state": "lost", "reason": reason, "retry_ms": retry_ms })
             }
-            State::TimeOffset { milliseconds } => {
+            State::TimeOffset { milliseconds, round_trip } => {
+                self.gate.platform_clock(jiff::SignedDuration::from_millis(milliseconds), round_trip);
                 json!({ "state": "time_offset", "offset_ms": milliseconds })
             }
             State::RecordRefused { record, result, desc } => {

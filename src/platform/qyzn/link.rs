@@ -18,7 +18,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::answered::{Answered, Key, ReplyTo};
+use super::answered::{self, Answered, Key, ReplyTo};
 use super::code::Answer;
 use super::connection::{self, End};
 use super::records::{OutgoingRecord, Records};
@@ -27,6 +27,8 @@ use super::requests::{Asked, not_connected};
 use crate::clock::Moment;
 use crate::config;
 use crate::error::Result;
+use crate::platform::back_off::BackOff;
+pub(super) use crate::platform::back_off::random_u32;
 use crate::store::{OutboxId, RecordId};
 
 /// Times and bounds of a link.
@@ -113,6 +115,8 @@ pub struct Command {
     pub message: String,
     /// `data`; null where it was missing.
     pub data: Value,
+    /// What tells its repetition.
+    pub key: Key,
 }
 
 /// Which commands a command must not overtake.
@@ -155,6 +159,8 @@ pub enum State {
     TimeOffset {
         /// In milliseconds.
         milliseconds: i64,
+        /// How long the platform took to answer: the measurement may be off by half of it.
+        round_trip: Duration,
     },
     /// The platform refused a record again and again, and it was set aside.
     RecordRefused {
@@ -263,7 +269,7 @@ impl<H: Handler> Link<H> {
             handler,
             options,
             account: None,
-            answered: Answered::default(),
+            answered: answered::empty(),
             records: Records::default(),
             work: JoinSet::new(),
             people: VecDeque::new(),
@@ -276,6 +282,11 @@ impl<H: Handler> Link<H> {
             connections: 0,
             next_seq: random_u32(),
         }
+    }
+
+    /// Notes a command that was carried out before this link was made: for a while its repetition gets `answer`.
+    pub fn recall(&mut self, key: Key, answer: &Answer) {
+        self.answered.recall(key, Arc::from(answer.to_body()), Instant::now());
     }
 
     /// Keeps the link up until `shutdown` turns true or is dropped.
@@ -325,7 +336,8 @@ impl<H: Handler> Link<H> {
                     }
                 }
             };
-            let pause = self.pause(attempt);
+            let (first, longest) = self.options.back_off;
+            let pause = BackOff { first, longest }.pause(attempt);
             attempt = attempt.saturating_add(1);
             self.handler.report(State::Lost { reason, retry_in: pause });
             let until = Instant::now() + pause;
@@ -339,15 +351,6 @@ impl<H: Handler> Link<H> {
                 }
             }
         }
-    }
-
-    /// The pause after failed attempt number `attempt`, from 0: twice as long each time, between half of it
-    /// and all of it at random, so that a thousand gates do not come back at the same instant.
-    fn pause(&self, attempt: u32) -> Duration {
-        let (first, longest) = self.options.back_off;
-        let most = first.saturating_mul(2u32.saturating_pow(attempt.saturating_add(1).min(16))).min(longest);
-        let share = f64::from(random_u32()) / f64::from(u32::MAX);
-        most.mul_f64(0.5 + share / 2.0).max(first)
     }
 
     /// The next sequence of a request that is not a record: 1 to 2³¹-1. Records have the upper half.
@@ -395,14 +398,6 @@ impl<H: Handler> Link<H> {
 pub(super) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     // A dropped sender is the end of the program as well.
     let _ = shutdown.wait_for(|stop| *stop).await;
-}
-
-pub(super) fn random_u32() -> u32 {
-    getrandom::u32().unwrap_or_else(|_| {
-        // No entropy: the hasher's own keys are random enough for a first sequence and for jitter.
-        use std::hash::{BuildHasher, RandomState};
-        RandomState::new().hash_one(0) as u32
-    })
 }
 
 #[cfg(test)]

@@ -5,16 +5,31 @@ mod face;
 mod lines;
 mod passing;
 mod reports;
+mod system;
 mod visitors;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::code::{self, Answer};
 use super::json::Fields;
 use super::link::Identity;
+use crate::clock::Moment;
+use crate::device::system::Interface;
 use crate::error::{Error, Kind, Result};
 use crate::gate::hardware::Present;
 use crate::gate::settings::Settings;
+
+pub use system::ordered_clock;
+
+/// What some groups tell besides settings.
+pub struct About<'a> {
+    /// Who the terminal is.
+    pub identity: &'a Identity,
+    /// Its time.
+    pub now: Moment,
+    /// Its network cards; they are only read when [`asks_for_network`].
+    pub interfaces: Vec<Interface>,
+}
 
 /// One group of settings.
 struct Group {
@@ -23,14 +38,37 @@ struct Group {
     /// `RspMsg` of `config_system`.
     set_msg: &'static str,
     /// What `get_configs` answers, without `groupKey`.
-    get: fn(&Settings, &Identity) -> Value,
+    get: fn(&Settings, &About<'_>) -> Value,
     /// What `config_system` does; `None` for what can only be read.
     set: Option<fn(&Fields<'_>, &mut Settings) -> Result<()>>,
 }
 
 /// All groups.
 const GROUPS: &[Group] = &[
-    Group { key: "version", set_msg: "config_system", get: |_, identity| version(identity), set: None },
+    Group {
+        key: "version",
+        set_msg: "config_system",
+        get: |_, about| system::version(about.identity),
+        set: None,
+    },
+    Group {
+        key: "netinfo",
+        set_msg: "config_system",
+        get: |_, about| system::netinfo(&about.interfaces),
+        set: None,
+    },
+    Group {
+        key: "time",
+        set_msg: "set_time",
+        get: |settings, about| system::time(&settings.time, &about.now),
+        set: Some(|fields, settings| system::set_time(fields, &mut settings.time)),
+    },
+    Group {
+        key: "system_reboot",
+        set_msg: "set_system_reboot",
+        get: |settings, _| system::system_reboot(&settings.restart),
+        set: Some(|fields, settings| system::set_system_reboot(fields, &mut settings.restart)),
+    },
     Group {
         key: "vaparam",
         set_msg: "set_vaparam",
@@ -142,12 +180,17 @@ fn shortened(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
+/// Whether a `get_configs` asks for the network cards, which take a while to read.
+pub fn asks_for_network(data: &Value) -> bool {
+    read_groups(data).is_ok_and(|groups| groups.iter().any(|group| group.key == "netinfo"))
+}
+
 /// `get_configs`: all groups that are asked for, or 104 with the name of one that does not exist.
-pub fn get_configs(data: &Value, settings: &Settings, identity: &Identity) -> Answer {
+pub fn get_configs(data: &Value, settings: &Settings, about: &About<'_>) -> Answer {
     match read_groups(data) {
         Ok(groups) => {
             let values = groups.iter().map(|group| {
-                let mut value = (group.get)(settings, identity);
+                let mut value = (group.get)(settings, about);
                 if let Some(value) = value.as_object_mut() {
                     value.insert("groupKey".into(), group.key.into());
                 }
@@ -232,21 +275,10 @@ pub fn config_system_answer(data: &Value, outcome: Result<()>) -> Answer {
     Answer { rsp_msg: Some(rsp_msg.into()), ..answer }
 }
 
-/// 4.5.10.1.
-fn version(identity: &Identity) -> Value {
-    let system = rustix::system::uname();
-    let mut system = format!("{} {}", system.sysname().to_string_lossy(), system.release().to_string_lossy());
-    system.truncate(32);
-    json!({
-        "devType": identity.model,
-        "appVer": identity.version,
-        "sysVer": system,
-        "license": identity.serial,
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::gate::settings::FaceSettings;
 
@@ -260,7 +292,11 @@ mod tests {
     }
 
     fn get(data: Value) -> Answer {
-        get_configs(&data, &Settings::default(), &identity())
+        let identity = identity();
+        let now =
+            Moment { utc: "2026-03-02T04:00:00Z".parse().unwrap(), offset: jiff::tz::Offset::constant(8) };
+        let about = About { identity: &identity, now, interfaces: Vec::new() };
+        get_configs(&data, &Settings::default(), &about)
     }
 
     fn set(data: Value) -> (Answer, Settings) {
