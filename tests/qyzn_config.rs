@@ -581,7 +581,7 @@ async fn a_real_port_carries_the_bytes_and_refuses_what_it_cannot_do() {
     let gone = p.request("serial_output", json!({"index": 0, "content": "41"})).await.unwrap();
     assert_eq!(gone["result"], -1);
     assert!(gone["desc"].as_str().unwrap().contains(&port), "{gone}");
-    running.event(|event| event.kind == "rs485" && event.fields["state"] == "failed").await;
+    running.event(is("rs485", json!({"state": "failed"}))).await;
     assert_eq!(p.request("open_door", json!({})).await.unwrap()["result"], 0);
     running.event(is("relay", json!({"state": "on"}))).await;
     running.stop().await;

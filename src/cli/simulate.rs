@@ -93,6 +93,8 @@ upgrade URL MD5 [VERSION]     orders a new version
 records again TYPE FROM TO    has records sent again: 0 failed, 1 passed, 2 all; 2026-01-31T08:30:20
 get GROUP…                    asks for settings
 set GROUP JSON                changes settings
+serial HEX                    sends bytes on the RS485 line
+wiegand HEX                   sends data on the Wiegand line
 send MESSAGE [JSON]           sends any command
 answer open|shut|none [TEXT]  what snapshot_face is answered, and the text for the visitor
 sync [PREFIX]                 asks for the terminal's people, and gives them ids that begin with PREFIX
@@ -381,6 +383,12 @@ async fn order(platform: &Platform, line: &str) -> Result<Order> {
         "set" => {
             let (group, json) = rest.split_once(char::is_whitespace).ok_or_else(usage)?;
             drop(platform.send(None, "config_system", json!({ group: parse(json)? }))?);
+        }
+        "serial" if !rest.is_empty() => {
+            drop(platform.send(None, "serial_output", json!({ "index": 0, "content": rest }))?);
+        }
+        "wiegand" if !rest.is_empty() => {
+            drop(platform.send(None, "weigand_output", json!({ "content": rest }))?);
         }
         "send" if !rest.is_empty() => {
             let (message, json) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
