@@ -231,10 +231,7 @@ impl Handler for Duties {
                 let sync = Arc::clone(&self.sync);
                 Box::pin(async move { sync.begin().await })
             }
-            "swiping_card" => {
-                let line = self.line.subscribe();
-                Box::pin(async move { card::swiping_card(&gate, &data, line).await })
-            }
+            "swiping_card" => card::swiping_card(&gate, &data, self.line.subscribe()),
             other => {
                 let answer = Answer::failure(code::NO_COMMAND, format!("there is no command {other}"));
                 Box::pin(async { answer })
