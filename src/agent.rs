@@ -18,6 +18,7 @@ use crate::intercom::Intercom;
 use crate::log::LogLevel;
 use crate::platform::qyzn::requests::Requests;
 use crate::store::{self, Destination, Store};
+use crate::update::Updates;
 use crate::vision::Models;
 use crate::{device, platform, service};
 
@@ -105,13 +106,20 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
     drop(eyes);
     let mut parts = Vec::new();
     let requests = Requests::default();
+    let updates = Updates::new(&config.update, &config.terminal.data_dir, &events);
     if let Some(qyzn) = &config.platform.qyzn {
         let (gate, terminal, qyzn, requests, stopped) =
             (gate.clone(), config.terminal.clone(), qyzn.clone(), requests.clone(), stopped.clone());
         parts.push(supervise("platform.qyzn", events.clone(), stopped.clone(), move || {
-            let (gate, terminal, qyzn, requests, stopped) =
-                (gate.clone(), terminal.clone(), qyzn.clone(), requests.clone(), stopped.clone());
-            async move { platform::qyzn::run(gate, terminal, qyzn, requests, stopped).await }
+            let (gate, terminal, qyzn, requests, updates, stopped) = (
+                gate.clone(),
+                terminal.clone(),
+                qyzn.clone(),
+                requests.clone(),
+                updates.clone(),
+                stopped.clone(),
+            );
+            async move { platform::qyzn::run(gate, terminal, qyzn, requests, updates, stopped).await }
         }));
     }
     let intercom = intercom(&config, &gate, &requests)?;

@@ -21,6 +21,7 @@ pub mod simulate;
 pub mod store;
 pub mod text;
 pub mod tls;
+pub mod update;
 pub mod vision;
 
 pub use error::{Context, Error, Kind, Result};

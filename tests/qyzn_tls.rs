@@ -22,9 +22,9 @@ async fn a_pinned_platform_is_served_as_any_other() {
     let platform = Platform::default();
     let secure = menshen::tls::server(&pin, &key).unwrap();
     let address = platform.listen_with("127.0.0.1:0".parse().unwrap(), Some(secure)).await.unwrap();
-    let mut config = config::Qyzn::new(address.to_string());
-    (config.tls, config.pinned_certificate) = (true, pin.to_str().unwrap().into());
-    let running = Running::start_at(folder.path(), config, &config::Device::default());
+    let mut qyzn = config::Qyzn::new(address.to_string());
+    (qyzn.tls, qyzn.pinned_certificate) = (true, pin.to_str().unwrap().into());
+    let running = Running::start_at(folder.path(), qyzn, &config::Device::default());
     platform.wait_until_logged_in().await.unwrap();
     // More than a record of TLS, both ways.
     let picture = bytes("pictures/p01-1.jpg");
@@ -49,9 +49,9 @@ async fn a_platform_with_another_certificate_is_refused_and_tried_again() {
     let platform = Platform::default();
     let secure = menshen::tls::server(&shown, &key).unwrap();
     let address = platform.listen_with("127.0.0.1:0".parse().unwrap(), Some(secure)).await.unwrap();
-    let mut config = config::Qyzn::new(address.to_string());
-    (config.tls, config.pinned_certificate) = (true, pin.to_str().unwrap().into());
-    let mut running = Running::start_at(folder.path(), config, &config::Device::default());
+    let mut qyzn = config::Qyzn::new(address.to_string());
+    (qyzn.tls, qyzn.pinned_certificate) = (true, pin.to_str().unwrap().into());
+    let mut running = Running::start_at(folder.path(), qyzn, &config::Device::default());
     for _ in 0..2 {
         let lost = running.event(|event| event.kind == "platform" && event.fields["state"] == "lost").await;
         let reason = lost.fields["reason"].as_str().unwrap();
@@ -69,9 +69,9 @@ async fn a_platform_without_tls_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let (pin, _) = certificate(folder.path(), "platform.example");
     let (platform, address) = support::gate::platform().await;
-    let mut config = config::Qyzn::new(address.to_string());
-    (config.tls, config.pinned_certificate) = (true, pin.to_str().unwrap().into());
-    let mut running = Running::start_at(folder.path(), config, &config::Device::default());
+    let mut qyzn = config::Qyzn::new(address.to_string());
+    (qyzn.tls, qyzn.pinned_certificate) = (true, pin.to_str().unwrap().into());
+    let mut running = Running::start_at(folder.path(), qyzn, &config::Device::default());
     let lost = running.event(|event| event.kind == "platform" && event.fields["state"] == "lost").await;
     let reason = lost.fields["reason"].as_str().unwrap();
     assert!(reason.starts_with("no connection: no TLS with 127.0.0.1"), "{reason}");

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Subcommand;
 use menshen::simulate::qyzn::script::image;
@@ -88,6 +89,7 @@ add ID NAME FILE [FILE…]      enrols a person with pictures
 delete ID                     removes a person
 clear                         removes everybody
 records clear                 removes all records
+upgrade URL MD5 [VERSION]     orders a new version
 get GROUP…                    asks for settings
 set GROUP JSON                changes settings
 send MESSAGE [JSON]           sends any command
@@ -124,13 +126,19 @@ async fn qyzn(args: &Qyzn) -> Result<ExitCode> {
     let script = args.common.script.as_deref().map(Script::load).transpose()?;
     let platform = Platform::default();
     platform.misbehave(args.misbehave.parse()?);
-    let secure = match (&args.common.tls_certificate, &args.common.tls_key) {
-        (Some(certificate), Some(key)) => Some(menshen::tls::server(certificate, key)?),
-        _ => None,
-    };
-    let address = platform.listen_with(args.listen, secure).await?;
+    let address = platform.listen_with(args.listen, args.common.tls()?).await?;
     let listening = format!("the QYZN platform listens on {address}");
     play(&platform, (address, listening), script, &args.common, words, order).await
+}
+
+impl Common {
+    /// What TLS is spoken with, if it is.
+    fn tls(&self) -> Result<Option<Arc<rustls::ServerConfig>>> {
+        match (&self.tls_certificate, &self.tls_key) {
+            (Some(certificate), Some(key)) => Ok(Some(menshen::tls::server(certificate, key)?)),
+            _ => Ok(None),
+        }
+    }
 }
 
 /// Runs a platform that listens, until its script ends, somebody ends it, or a signal does.
@@ -349,6 +357,12 @@ async fn order(platform: &Platform, line: &str) -> Result<Order> {
         }
         "clear" => drop(platform.send(None, "clear_person", json!({}))?),
         "records" if rest == "clear" => drop(platform.send(None, "record_clear", json!({}))?),
+        "upgrade" => {
+            let (url, rest) = rest.split_once(char::is_whitespace).ok_or_else(usage)?;
+            let (check, version) = rest.trim().split_once(char::is_whitespace).unwrap_or((rest.trim(), ""));
+            let data = json!({ "url": url, "check": check, "version": version.trim() });
+            drop(platform.send(None, "device_upgrade", data)?);
+        }
         "get" if !rest.is_empty() => {
             let groups: Vec<&str> = rest.split_whitespace().collect();
             let answer = platform.request("get_configs", json!({ "groupKey": groups })).await?;

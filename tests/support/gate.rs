@@ -22,6 +22,7 @@ use menshen::platform::qyzn::{self, requests::Requests};
 use menshen::simulate::qyzn::Platform;
 use menshen::store::{Destination, NewRecord, Options, PictureKind, RecordFacts, RecordResult, Store};
 use menshen::text::Language;
+use menshen::update::Updates;
 use menshen::{config, vision};
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, watch};
@@ -56,8 +57,7 @@ impl Running {
 
     /// At a platform that is configured otherwise.
     pub fn start_at(data_dir: &Path, config: config::Qyzn, device: &config::Device) -> Self {
-        let (clock, system) = machine(device);
-        Self::at(data_dir, config, device, clock, system, |_| {})
+        Self::at(data_dir, config, device, Machine::of(device), |_| {})
     }
 
     /// The same with parts that `change` has seen to.
@@ -67,8 +67,7 @@ impl Running {
         device: &config::Device,
         change: impl FnOnce(&mut Parts),
     ) -> Self {
-        let (clock, system) = machine(device);
-        Self::at(data_dir, config, device, clock, system, change)
+        Self::at(data_dir, config, device, Machine::of(device), change)
     }
 
     /// On a machine of the test's own.
@@ -76,10 +75,12 @@ impl Running {
         data_dir: &Path,
         server: std::net::SocketAddr,
         device: &config::Device,
+        settings: Settings,
         clock: SharedClock,
         system: Arc<dyn System>,
     ) -> Self {
-        Self::at(data_dir, config::Qyzn::new(server.to_string()), device, clock, system, |_| {})
+        let machine = Machine { settings, clock, system };
+        Self::at(data_dir, config::Qyzn::new(server.to_string()), device, machine, |_| {})
     }
 
     /// With the link that `link` is, to whichever platform.
@@ -91,30 +92,31 @@ impl Running {
     where
         F: Future<Output = menshen::Result<()>> + Send + 'static,
     {
-        let (clock, system) = machine(device);
-        Self::assemble(data_dir, device, clock, system, |_| {}, link)
+        Self::assemble(data_dir, device, Machine::of(device), |_| {}, link)
     }
 
     fn at(
         data_dir: &Path,
         config: config::Qyzn,
         device: &config::Device,
-        clock: SharedClock,
-        system: Arc<dyn System>,
+        machine: Machine,
         change: impl FnOnce(&mut Parts),
     ) -> Self {
         let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
         let requests = Requests::default();
         let asked = requests.clone();
-        let link = |gate, stopped| qyzn::run(gate, terminal, config, asked, stopped);
-        Self { requests, ..Self::assemble(data_dir, device, clock, system, change, link) }
+        let link = |gate: Gate, stopped| {
+            let update = config::Update { installer: "sim".into(), ..config::Update::default() };
+            let updates = Updates::new(&update, data_dir, gate.events());
+            qyzn::run(gate, terminal, config, asked, updates, stopped)
+        };
+        Self { requests, ..Self::assemble(data_dir, device, machine, change, link) }
     }
 
     fn assemble<F>(
         data_dir: &Path,
         device: &config::Device,
-        clock: SharedClock,
-        system: Arc<dyn System>,
+        Machine { settings, clock, system }: Machine,
         change: impl FnOnce(&mut Parts),
         link: impl FnOnce(Gate, watch::Receiver<bool>) -> F,
     ) -> Self
@@ -132,7 +134,7 @@ impl Running {
             store: store.clone(),
             config: config::Gate::default(),
             vision: config::Vision { models_dir: models_dir(), ..config::Vision::default() },
-            settings: Settings::default(),
+            settings,
             language: Language::Chinese,
             destinations: vec![Destination::Qyzn],
             devices: Devices { relay: Some(Box::new(relay.clone())), ..Devices::open(device).unwrap() },
@@ -163,7 +165,7 @@ impl Running {
     }
 
     /// The next event that `wanted` accepts.
-    pub async fn event(&mut self, wanted: impl Fn(&Event) -> bool) -> Arc<Event> {
+    pub async fn event(&mut self, mut wanted: impl FnMut(&Event) -> bool) -> Arc<Event> {
         tokio::time::timeout(Duration::from_secs(60), async {
             loop {
                 let event = self.events.recv().await.unwrap();
@@ -230,11 +232,20 @@ impl Running {
     }
 }
 
-/// The clock and the machine that `device` names.
-fn machine(device: &config::Device) -> (SharedClock, Arc<dyn System>) {
-    let clock = AdjustedClock::new(Arc::new(SystemClock));
-    let system = system::open(&device.system, clock.clone()).unwrap();
-    (clock, system)
+/// What a gate stands on.
+struct Machine {
+    settings: Settings,
+    clock: SharedClock,
+    system: Arc<dyn System>,
+}
+
+impl Machine {
+    /// The one that `device` names.
+    fn of(device: &config::Device) -> Self {
+        let clock = AdjustedClock::new(Arc::new(SystemClock));
+        let system = system::open(&device.system, clock.clone()).unwrap();
+        Self { settings: Settings::default(), clock, system }
+    }
 }
 
 /// A platform that listens, and where.

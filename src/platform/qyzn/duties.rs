@@ -13,13 +13,14 @@ use super::link::{Account, Command, Duty, Handler, Identity, Lane, State, Work, 
 use super::records::OutgoingRecord;
 use super::requests::Requests;
 use super::sync::Sync;
-use super::{card, config, door, output, pass_rule, person, record, restart, snapshot};
+use super::{card, config, door, output, pass_rule, person, record, restart, snapshot, upgrade};
 use crate::clock::Moment;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate::Gate;
 use crate::gate::settings::Settings;
 use crate::store::{Destination, OutboxId, PictureKind, RecordId, Store};
 use crate::text::Language;
+use crate::update::Updates;
 
 /// Where the store keeps the account.
 const ACCOUNT: &str = "qyzn.account";
@@ -38,6 +39,7 @@ pub fn duty(message: &str) -> Option<Duty> {
         }
         "get_configs" => (Lane::Settings, false),
         "open_door" | "record_clear" => (Lane::Free, true),
+        "device_upgrade" => (Lane::Free, true),
         "device_restart" => (Lane::Free, true),
         // Asked for again, a picture may be taken again: the answers would fill the memory for repetitions.
         "snapshot_picture" => (Lane::Free, false),
@@ -53,6 +55,7 @@ pub struct Duties {
     gate: Gate,
     identity: Identity,
     language: Language,
+    updates: Updates,
     base: Arc<OnceCell<u32>>,
     fresh: Arc<Notify>,
     /// The loss of the line has been logged: once is enough for days offline.
@@ -64,12 +67,13 @@ pub struct Duties {
 
 impl Duties {
     /// For one gate and one platform.
-    pub fn new(gate: Gate, identity: Identity, language: Language) -> Self {
+    pub fn new(gate: Gate, identity: Identity, language: Language, updates: Updates) -> Self {
         Self {
             sync: Arc::new(Sync::new(gate.clone())),
             gate,
             identity,
             language,
+            updates,
             base: Arc::default(),
             fresh: Arc::default(),
             lost: AtomicBool::new(false),
@@ -226,6 +230,10 @@ impl Handler for Duties {
                 Box::pin(async move { pass_rule::config_device_pass_rule(&gate, &data).await })
             }
             "record_clear" => Box::pin(async move { door::record_clear(&gate).await }),
+            "device_upgrade" => {
+                let updates = self.updates.clone();
+                Box::pin(async move { upgrade::device_upgrade(&updates, &data).await })
+            }
             "snapshot_picture" => Box::pin(async move { snapshot::snapshot_picture(&gate, &data).await }),
             "sync_person" => {
                 let sync = Arc::clone(&self.sync);

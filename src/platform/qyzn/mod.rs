@@ -3,7 +3,8 @@
 //! From the wire inwards: [`codec`] makes frames of bytes; `connection` serves one connection with what
 //! `writer`, [`answered`] and [`records`] do for it; [`link`] dials again and keeps what must outlive a
 //! connection; [`duties`] is the table of messages and does what they order, one file for each family:
-//! [`person`] (4.3, 4.4), [`snapshot`] (4.3.5), [`sync`] (4.3.6, 4.3.7), [`restart`] (4.5.1), [`card`] (4.5.8),
+//! [`person`] (4.3, 4.4), [`snapshot`] (4.3.5), [`sync`] (4.3.6, 4.3.7), [`restart`] (4.5.1), [`upgrade`] (4.5.2),
+//! [`card`] (4.5.8),
 //! [`qr`] (4.6.3), [`door`] (4.5.5, 4.5.6), [`config`](self::config) (4.5.10), [`record`] (4.6.1), [`time`] (4.6.2),
 //! [`call`] (4.7).
 //!
@@ -32,6 +33,7 @@ pub mod restart;
 pub mod snapshot;
 pub mod sync;
 pub mod time;
+pub mod upgrade;
 mod writer;
 
 use std::io;
@@ -44,17 +46,19 @@ use tokio::sync::watch;
 use crate::error::Result;
 use crate::gate::Gate;
 use crate::tls::{self, Stream, Trust};
+use crate::update::Updates;
 use duties::Duties;
 use link::{Identity, Link, Options};
 use requests::Requests;
 
 /// Keeps the gate's link to its platform until `stopped` turns true. What others ask of the platform with
-/// `requests`, or with a clone of it, goes over this link while it is up.
+/// `requests`, or with a clone of it, goes over this link while it is up. Packages that it orders go to `updates`.
 pub async fn run(
     gate: Gate,
     terminal: crate::config::Terminal,
     config: crate::config::Qyzn,
     requests: Requests,
+    updates: Updates,
     stopped: watch::Receiver<bool>,
 ) -> Result<()> {
     let identity = Identity {
@@ -63,7 +67,7 @@ pub async fn run(
         model: terminal.model.clone(),
         version: format!("V{}", env!("CARGO_PKG_VERSION")),
     };
-    let duties = Arc::new(Duties::new(gate.clone(), identity, terminal.language));
+    let duties = Arc::new(Duties::new(gate.clone(), identity, terminal.language, updates));
     let wake = Arc::clone(&duties);
     let mut link = Link::serving(duties, Options::new(&config), &requests);
     let secure = match config.tls {
