@@ -245,15 +245,18 @@ impl Gate {
         self.command(Command::Qr { content, at: Instant::now() }).await
     }
 
-    /// The next card or document that is presented; it is no passage then. `Busy` while somebody else waits for
-    /// one, `Timeout` if none comes `within` the time.
-    pub async fn next_presented(&self, within: Duration) -> Result<Presented> {
-        let presented = self.inner.reading.ask()?;
-        match tokio::time::timeout(within, presented).await {
-            Ok(Ok(presented)) => Ok(presented),
-            Ok(Err(_)) => Err(Error::new(Kind::Stopped, "the gate is shutting down")),
-            Err(_) => {
-                Err(Error::new(Kind::Timeout, format!("no card was presented within {} s", within.as_secs())))
+    /// The next card or document that is presented from this call (not its first poll) on; it is no passage then.
+    /// `Busy` while somebody else waits for one, `Timeout` if none comes `within` the time.
+    pub fn next_presented(&self, within: Duration) -> impl Future<Output = Result<Presented>> + Send + use<> {
+        let presented = self.inner.reading.ask();
+        async move {
+            match tokio::time::timeout(within, presented?).await {
+                Ok(Ok(presented)) => Ok(presented),
+                Ok(Err(_)) => Err(Error::new(Kind::Stopped, "the gate is shutting down")),
+                Err(_) => Err(Error::new(
+                    Kind::Timeout,
+                    format!("no card was presented within {} s", within.as_secs()),
+                )),
             }
         }
     }

@@ -245,10 +245,7 @@ impl Handler for Duties {
                 let sync = Arc::clone(&self.sync);
                 Box::pin(async move { sync.begin().await })
             }
-            "swiping_card" => {
-                let line = self.line.subscribe();
-                Box::pin(async move { card::swiping_card(&gate, &data, line).await })
-            }
+            "swiping_card" => card::swiping_card(&gate, &data, self.line.subscribe()),
             "reSend_record_set" => {
                 let fresh = Arc::clone(&self.fresh);
                 Box::pin(async move { resend::resend_record_set(&gate, &data, &fresh).await })

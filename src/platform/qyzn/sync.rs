@@ -78,6 +78,9 @@ pub struct Sync {
     wake: Notify,
 }
 
+/// A person's key, their new one, and the ids of their faces.
+type Renamed = (PersonKey, PersonKey, Vec<(FaceRow, String)>);
+
 /// What became of one person.
 enum Outcome {
     /// The platform has them, under these ids.
@@ -309,7 +312,7 @@ impl Sync {
         begun: u64,
         row: i64,
         count: impl FnOnce(&mut Cursor),
-        ids: Option<(PersonKey, PersonKey, Vec<(FaceRow, String)>)>,
+        ids: Option<Renamed>,
     ) -> Result<()> {
         let (kept, told) = {
             let mut state = self.lock();
