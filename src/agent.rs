@@ -14,7 +14,9 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::event::Events;
 use crate::gate::hardware::Templates;
 use crate::gate::{Eyes, Gate, Parts};
+use crate::intercom::Intercom;
 use crate::log::LogLevel;
+use crate::platform::qyzn::requests::Requests;
 use crate::store::{self, Destination, Store};
 use crate::vision::Models;
 use crate::{device, platform, service};
@@ -102,7 +104,7 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
     // The sessions end when the last of these is gone.
     drop(eyes);
     let mut parts = Vec::new();
-    let requests = platform::qyzn::requests::Requests::default();
+    let requests = Requests::default();
     if let Some(qyzn) = &config.platform.qyzn {
         let (gate, terminal, qyzn, requests, stopped) =
             (gate.clone(), config.terminal.clone(), qyzn.clone(), requests.clone(), stopped.clone());
@@ -112,6 +114,14 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
             async move { platform::qyzn::run(gate, terminal, qyzn, requests, stopped).await }
         }));
     }
+    let intercom = intercom(&config, &gate, &requests)?;
+    if let Some(intercom) = &intercom {
+        let (intercom, stopped) = (intercom.clone(), stopped.clone());
+        parts.push(supervise("intercom", events.clone(), stopped.clone(), move || {
+            let (intercom, stopped) = (intercom.clone(), stopped.clone());
+            async move { intercom.run(stopped).await }
+        }));
+    }
     if let Some(terminal_ws) = &config.platform.terminal_ws {
         let (gate, terminal, terminal_ws, stopped) =
             (gate.clone(), config.terminal.clone(), terminal_ws.clone(), stopped.clone());
@@ -119,8 +129,10 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
             platform::terminal_ws::run(gate.clone(), terminal.clone(), terminal_ws.clone(), stopped.clone())
         }));
     }
+    parts.push(push(&gate, &config, &events, &stopped));
     if let Some(admin) = &config.service.admin {
         let server = service::admin::Server::bind(gate.clone(), &config, admin.clone()).await?;
+        let server = server.with_intercom(intercom.clone());
         let (server, stopped) = (Arc::new(server), stopped.clone());
         parts.push(supervise("service.admin", events.clone(), stopped.clone(), move || {
             let (server, stopped) = (Arc::clone(&server), stopped.clone());
@@ -157,12 +169,45 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
     if tokio::time::timeout(STOP_WITHIN, ending.wait()).await.is_err() {
         tracing::warn!("the gate did not come to rest in time");
     }
-    drop(gate);
+    drop((gate, intercom));
     // Writes that wait are finished; nothing new is taken.
     tokio::task::spawn_blocking(move || store.close())
         .await
         .map_err(|error| Error::caused(Kind::Store, "the store could not be closed", error))?;
     Ok(ended)
+}
+
+/// HTTP push, which waits for the settings to switch it on.
+fn push(
+    gate: &Gate,
+    config: &Config,
+    events: &Events,
+    stopped: &watch::Receiver<bool>,
+) -> tokio::task::JoinHandle<()> {
+    use platform::http_push;
+    let (gate, terminal, push, until) =
+        (gate.clone(), config.terminal.clone(), config.platform.http_push.clone(), stopped.clone());
+    supervise("platform.http_push", events.clone(), stopped.clone(), move || {
+        http_push::run(
+            gate.clone(),
+            terminal.clone(),
+            push.clone(),
+            http_push::Options::default(),
+            until.clone(),
+        )
+    })
+}
+
+/// The intercom, where there are a platform to ask and somebody to carry the call.
+fn intercom(config: &Config, gate: &Gate, requests: &Requests) -> Result<Option<Intercom>> {
+    let Some(qyzn) = &config.platform.qyzn else {
+        if config.intercom.media != "none" {
+            tracing::warn!("intercom.media has no effect without [platform.qyzn]");
+        }
+        return Ok(None);
+    };
+    let dial = Duration::from_secs(qyzn.request_timeout_s.max(1));
+    Intercom::new(gate.clone(), requests.clone(), &config.intercom, dial, config.terminal.language)
 }
 
 /// The clock that `terminal.clock` names.

@@ -35,6 +35,8 @@ pub struct Config {
     pub settings: Settings,
     /// Platforms.
     pub platform: Platform,
+    /// The video intercom.
+    pub intercom: Intercom,
     /// Services for local programs.
     pub service: Service,
     /// Packages of a new version.
@@ -142,7 +144,7 @@ pub struct Device {
     pub relay: String,
     /// Wiegand output.
     pub wiegand_out: String,
-    /// Wiegand input.
+    /// Wiegand input: the reader of cards.
     pub wiegand_in: String,
     /// RS485 line.
     pub rs485: String,
@@ -342,6 +344,22 @@ fn default_body_limit() -> u32 {
     16
 }
 
+/// `[intercom]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Intercom {
+    /// Who carries voice and picture: `none`, `sim` or `sim:STEPS` (see [`crate::intercom::simulated::Script`]).
+    pub media: String,
+    /// Seconds that one attempt rings, 5 to 120.
+    pub ring_s: u64,
+}
+
+impl Default for Intercom {
+    fn default() -> Self {
+        Self { media: "none".into(), ring_s: 30 }
+    }
+}
+
 /// `[platform.terminal_ws]`. Its `Debug` has no secrets.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -483,6 +501,11 @@ impl Config {
         if self.store.soft_limit_mib > self.store.hard_limit_mib {
             return fail("store.soft_limit_mib must not exceed store.hard_limit_mib".into());
         }
+        crate::intercom::media(&self.intercom.media)
+            .context_as(Kind::Config, || format!("intercom.media is {:?}", self.intercom.media))?;
+        if !(5..=120).contains(&self.intercom.ring_s) {
+            return fail(format!("intercom.ring_s must be 5 to 120, not {}", self.intercom.ring_s));
+        }
         if let Some(terminal_ws) = &self.platform.terminal_ws {
             terminal_ws.check(serial)?;
         }
@@ -591,6 +614,9 @@ mod tests {
         assert!(refused("[terminal]\nclock = \"sundial\"").contains("terminal.clock"));
         assert!(refused("[vision]\nsmallest_face = 5").contains("vision.smallest_face"));
         assert!(refused("[vison]").contains("vison"));
+        assert!(refused("[intercom]\nmedia = \"horn\"").contains("intercom.media"));
+        assert!(refused("[intercom]\nmedia = \"sim:ring,sing\"").contains("\"sing\" is no step"));
+        assert!(refused("[intercom]\nring_s = 4").contains("intercom.ring_s"));
         assert!(refused("[settings.face]\nsimilar_threshold = 101").contains("SimilarThres"));
         assert!(refused("[settings.rules]\nmoed = \"card\"").contains("moed"));
         assert!(

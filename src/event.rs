@@ -24,7 +24,7 @@ pub struct Event {
     /// When.
     pub time: Timestamp,
     /// One of `face`, `verdict`, `relay`, `wiegand`, `rs485`, `voice`, `screen`, `lamp`, `platform`, `record`,
-    /// `person`, `camera`, `task`, `store`, `system`.
+    /// `person`, `credential`, `camera`, `task`, `store`, `update`, `call`, `system`.
     pub kind: &'static str,
     /// The rest.
     #[serde(flatten)]
@@ -54,7 +54,7 @@ struct Recent {
 }
 
 /// States of the link to a platform; what else a `platform` event tells does not end them.
-pub const LINK_STATES: [&str; 4] = ["connected", "registered", "logged_in", "lost"];
+pub const LINK_STATES: [&str; 5] = ["connected", "registered", "logged_in", "reached", "lost"];
 
 /// What an event is about, where one kind tells of several things: a platform, a part of the agent, a camera.
 fn subject(kind: &str, fields: &Map<String, Value>) -> String {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{self, HeaderMap};
@@ -137,7 +137,7 @@ impl fmt::Display for Url {
 pub struct Within {
     /// Making a connection, TLS included.
     pub connect: Duration,
-    /// From the request to the head of its answer, and again to the end of a short answer.
+    /// From the request to the head of its answer, and again to the end of its body.
     pub answer: Duration,
 }
 
@@ -180,8 +180,10 @@ pub struct Ask<'a> {
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
-    /// The body.
-    pub body: Bytes,
+    /// `Retry-After`, where it is in seconds.
+    pub retry_after: Option<Duration>,
+    /// The body, or its beginning.
+    pub body: Vec<u8>,
 }
 
 /// A connection, which ends when this is dropped.
@@ -218,29 +220,33 @@ impl Client {
         Self { trust, secure: None, kept: None }
     }
 
-    /// Asks, and reads an answer of at most `limit` bytes. Does not follow redirects.
+    /// Asks, and reads what it is answered, of the body at most `limit` bytes: a body that is longer or breaks off
+    /// costs the connection, not the answer. Does not follow redirects.
     pub async fn ask(&mut self, ask: Ask<'_>, limit: usize, within: Within) -> Result<Answer, Failure> {
-        let origin = ask.url.origin();
-        let Opened { head, body, connection } = self.open(ask, within).await?;
-        let reading = tokio::time::timeout(within.answer, Limited::new(body, limit).collect()).await;
-        let failed = |error| Failure { stage: Stage::Asked, error };
-        let body = match reading {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                let text = format!("{origin} answered more than {limit} bytes");
-                return Err(failed(Error::new(Kind::Network, text)));
-            }
-            Ok(Err(error)) => {
-                let text = format!("the answer of {origin} broke off");
-                return Err(failed(Error::caused(Kind::Network, text, error)));
-            }
-            Err(_) => {
-                let text = format!("the answer of {origin} did not end within {} s", within.answer.as_secs());
-                return Err(failed(Error::new(Kind::Timeout, text)));
+        let mut opened = self.open(ask, within).await?;
+        let until = tokio::time::Instant::now() + within.answer;
+        let mut body = Vec::new();
+        let whole = loop {
+            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            match opened.chunk(left).await {
+                Ok(None) => break true,
+                Ok(Some(chunk)) if body.len() + chunk.len() <= limit => body.extend_from_slice(&chunk),
+                Ok(Some(chunk)) => {
+                    body.extend_from_slice(&chunk[..limit - body.len()]);
+                    break false;
+                }
+                Err(_) => break false,
             }
         };
-        self.kept = Some(connection);
-        Ok(Answer { status: head.status, body })
+        let retry_after = opened
+            .header(header::RETRY_AFTER)
+            .and_then(|seconds| seconds.trim().parse().ok())
+            .map(Duration::from_secs);
+        let Opened { head, connection, .. } = opened;
+        if whole {
+            self.kept = Some(connection);
+        }
+        Ok(Answer { status: head.status, retry_after, body })
     }
 
     /// Asks, and returns as soon as the head of the answer is there. Does not follow redirects.
@@ -468,23 +474,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_are_bounded_and_must_be_whole() {
+    async fn answers_are_bounded() {
         let (address, _server) = server(vec![
             vec!["HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\nhello world"],
-            vec!["HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\nhello"],
+            vec!["HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 11\r\n\r\nhello"],
             vec!["220 mail.example ESMTP\r\n"],
             vec!["HTTP/1.1 302 Found\r\nlocation: /other\r\ncontent-length: 0\r\n\r\n"],
         ])
         .await;
         let mut client = Client::new(Trust::System);
-        let mut refused = async |what: &str| {
-            let failure = client.ask(get(&address), 10, WITHIN).await.unwrap_err();
-            assert_eq!((failure.stage, failure.error.kind()), (Stage::Asked, Kind::Network));
-            assert!(failure.error.to_string().contains(what), "{}", failure.error);
-        };
-        refused("more than 10 bytes").await;
-        refused("broke off").await;
-        refused("gave no answer that is HTTP").await;
+        let long = client.ask(get(&address), 10, WITHIN).await.unwrap();
+        assert_eq!((long.status, &long.body[..]), (StatusCode::OK, &b"hello worl"[..]));
+        let broken = client.ask(get(&address), 10, WITHIN).await.unwrap();
+        assert_eq!((broken.status, &broken.body[..]), (StatusCode::SERVICE_UNAVAILABLE, &b"hello"[..]));
+        assert_eq!(broken.retry_after, Some(Duration::from_secs(7)));
+        let failure = client.ask(get(&address), 10, WITHIN).await.unwrap_err();
+        assert_eq!((failure.stage, failure.error.kind()), (Stage::Asked, Kind::Network));
+        assert!(failure.error.to_string().contains("gave no answer that is HTTP"), "{}", failure.error);
         // A redirect is an answer like any other.
         assert_eq!(client.ask(get(&address), 10, WITHIN).await.unwrap().status, StatusCode::FOUND);
         let nobody = url(&format!("http://{}/", {

@@ -13,6 +13,7 @@ pub mod event;
 pub mod frame;
 pub mod gate;
 pub mod http;
+pub mod intercom;
 pub mod log;
 pub mod platform;
 pub mod service;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use menshen::clock::{AdjustedClock, SystemClock};
 use menshen::config::{Camera, Config};
+use menshen::platform::terminal_ws::address::Address;
 use menshen::vision::Models;
 use menshen::{Error, Kind, Result, device};
 use serde::Serialize;
@@ -82,6 +83,14 @@ fn examine(config: &Config) -> Vec<Finding> {
     note("machine".into(), machine(&config.device.system));
     if let Some(qyzn) = &config.platform.qyzn {
         note("QYZN platform".into(), reach(&qyzn.server));
+    }
+    if let Some(terminal_ws) = &config.platform.terminal_ws {
+        let address = Address::parse(&terminal_ws.url, &config.terminal.serial);
+        let reached = address.and_then(|Address { host, port, .. }| match host.contains(':') {
+            true => reach(&format!("[{host}]:{port}")),
+            false => reach(&format!("{host}:{port}")),
+        });
+        note("WebSocket platform".into(), reached);
     }
     if let Some(admin) = &config.service.admin {
         note("page".into(), page(admin.listen));

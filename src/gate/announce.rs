@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::Inner;
 use super::record::Happened;
-use crate::access::{Credential, CredentialKind, Opens, Reason};
+use crate::access::{CredentialKind, Opens, Reason};
 use crate::store::RecordId;
 use crate::text::{self, Language};
 
@@ -41,16 +41,13 @@ pub(super) fn announce(gate: &Inner, happened: &Happened, record: Option<RecordI
         Some(person) if passes => format!("{} {sentence}", person.name),
         _ => sentence.to_owned(),
     };
-    gate.hardware.panel.show(shown);
-    if let Some(voice) = &gate.hardware.voice {
-        let sentences = gate.settings.load().sentences;
-        let spoken = match happened.opens {
-            Some(Opens::Gate) if opened => text::welcome(sentences.success, gate.language),
-            None if happened.reason == Reason::Stranger => text::turned_away(sentences.fail, gate.language),
-            _ => sentence,
-        };
-        voice.say(spoken, gate.language);
-    }
+    let sentences = gate.settings.load().sentences;
+    let spoken = match happened.opens {
+        Some(Opens::Gate) if opened => text::welcome(sentences.success, gate.language),
+        None if happened.reason == Reason::Stranger => text::turned_away(sentences.fail, gate.language),
+        _ => sentence,
+    };
+    tell(gate, &shown, spoken);
     tracing::info!(
         reason = happened.reason.as_str(),
         opened,
@@ -60,28 +57,37 @@ pub(super) fn announce(gate: &Inner, happened: &Happened, record: Option<RecordI
     );
 }
 
+/// Tells a visitor something, on the screen and by voice.
+pub(super) fn tell(gate: &Inner, shown: &str, spoken: &'static str) {
+    gate.hardware.panel.show(shown.to_owned());
+    if let Some(voice) = &gate.hardware.voice {
+        voice.say(spoken, gate.language);
+    }
+}
+
+/// The door has opened for somebody about whom there is no verdict of the gate's own.
+pub(super) fn let_in(gate: &Inner) {
+    let sentences = gate.settings.load().sentences;
+    tell(gate, text::reason(Reason::Granted, gate.language), text::welcome(sentences.success, gate.language));
+}
+
 /// A credential has been taken: the screen lights, and the gate beeps where its settings say so. `next` is asked for,
 /// if the session waits for another one.
-///
-/// A face alone does not beep: the verdict follows at once, with a sentence.
-pub(super) fn taken(gate: &Inner, presented: &[Credential], next: Option<CredentialKind>) {
+pub(super) fn taken(gate: &Inner, taken: Option<CredentialKind>, next: Option<CredentialKind>) {
     gate.hardware.panel.wake();
     let tips = gate.settings.load().tips;
-    let beeps = match presented.last().map(Credential::kind) {
+    let beeps = match taken {
         Some(CredentialKind::Card) => tips.card,
         Some(CredentialKind::Document) => tips.document,
-        Some(CredentialKind::Face) => tips.face && (presented.len() > 1 || next.is_some()),
+        Some(CredentialKind::Face) => tips.face,
+        // No setting is about them: their readers beep themselves.
         Some(CredentialKind::Qr) | None => false,
     };
-    let voice = gate.hardware.voice.as_ref();
-    if let Some(voice) = voice.filter(|_| beeps) {
+    if let Some(voice) = gate.hardware.voice.as_ref().filter(|_| beeps) {
         voice.beep();
     }
     if let Some(next) = next {
         let prompt = text::prompt(next, gate.language);
-        gate.hardware.panel.show(prompt.to_owned());
-        if let Some(voice) = voice {
-            voice.say(prompt, gate.language);
-        }
+        tell(gate, prompt, prompt);
     }
 }

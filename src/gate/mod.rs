@@ -77,6 +77,8 @@ pub enum OrderedBy {
     Technician,
     /// The exit button.
     Button,
+    /// The called party of an intercom call.
+    Called,
     /// The gate's own timer (QYZN `system_reboot`).
     Timer,
 }
@@ -205,6 +207,7 @@ struct Inner {
     language: Language,
     destinations: Vec<Destination>,
     settings: ArcSwap<Settings>,
+    settings_changed: latest::Sender<()>,
     /// One change of settings at a time.
     changing: Mutex<()>,
     live: latest::Sender<Option<LiveFrame>>,
@@ -299,6 +302,7 @@ impl Gate {
             language: parts.language,
             destinations: parts.destinations,
             settings: ArcSwap::from_pointee(settings),
+            settings_changed: latest::channel(()).0,
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
@@ -357,6 +361,11 @@ impl Gate {
         self.inner.hardware.present
     }
 
+    /// Changes whenever settings have been changed, after they are in force.
+    pub fn settings_changes(&self) -> latest::Receiver<()> {
+        self.inner.settings_changed.subscribe()
+    }
+
     /// Changes settings: `change` edits a copy, which is checked, given to the devices that it concerns, stored
     /// and then put in force. Nothing changes on an error; one of a device that cannot do what it is asked is
     /// `Config` and names the key.
@@ -408,6 +417,7 @@ impl Gate {
         }
         inner.machine.log_at(new.restart.log_level);
         inner.settings.store(Arc::new(new));
+        inner.settings_changed.send_replace(());
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use super::announce::announce;
 use super::outputs::{OpenedBy, Opening};
 use super::record::{self, Happened};
 use super::sighting::Snap;
-use crate::access::{Opens, Person, PersonKey, Reason, RemoteMode};
+use crate::access::{Opens, Person, PersonKey, RemoteMode};
 use crate::config::OnStoreFailure;
 use crate::error::Result;
 use crate::store::{NewRecord, RecordId};
@@ -30,11 +30,11 @@ pub(super) struct Finished {
     /// Should have passed, and the door did not open.
     pub(super) kept_out: bool,
     /// A QR code that the platform must weigh.
-    pub(super) asks: Option<Asked>,
+    pub(super) qr: Option<QrCode>,
 }
 
 /// A QR code that the platform must weigh.
-pub(super) struct Asked {
+pub(super) struct QrCode {
     /// What it says.
     pub(super) content: String,
     /// The record of its presentation; `None` if the store refused it.
@@ -81,8 +81,7 @@ pub(super) async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option
         match gate.store.append_record(new.clone()).await {
             Ok(id) => {
                 // A QR code is asked about by itself, not by its record.
-                let by_record =
-                    happened.opens == Some(Opens::Platform) && happened.reason != Reason::PlatformDecides;
+                let by_record = happened.opens == Some(Opens::Platform) && happened.qr_code().is_none();
                 let asks = by_record.then_some(match settings.rules.remote.mode {
                     RemoteMode::RemoteWhenOnline => WithoutAnswer::Open,
                     RemoteMode::Local | RemoteMode::Remote => WithoutAnswer::StayShut,
@@ -114,7 +113,7 @@ pub(super) async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option
     finished.kept_out = opens_now && !opened;
     let record = finished.record.as_ref().map(|stored| stored.record);
     announce(&gate, &happened, record, opened);
-    finished.asks = happened.qr_code().map(|content| Asked {
+    finished.qr = happened.qr_code().map(|content| QrCode {
         content: content.to_owned(),
         record,
         person: happened.person.clone(),

@@ -350,7 +350,7 @@ impl Sessions {
         match verdict {
             Verdict::Await { person, next } => {
                 let until = Instant::now() + patience;
-                let taken = presented.clone();
+                let taken = presented.last().map(Credential::kind);
                 match track.and_then(|track| self.visitors.get_mut(&track)) {
                     // What it was asked for before, it is still asked for: the same again says nothing.
                     Some(session) if matches!(session.state, State::Awaiting(kind, _) if kind == next) => {
@@ -363,7 +363,7 @@ impl Sessions {
                     }
                     None => self.loose = Some((until, presented)),
                 }
-                announce::taken(&self.gate, &taken, Some(next));
+                announce::taken(&self.gate, taken, Some(next));
                 self.gate.events.send(
                     "verdict",
                     json!({ "verdict": "await", "next": format!("{next:?}").to_lowercase(), "track": track,
@@ -372,7 +372,14 @@ impl Sessions {
             }
             verdict => {
                 self.loose = None;
-                announce::taken(&self.gate, &presented, None);
+                // A face alone has its verdict at once, with a sentence.
+                let alone = presented.len() == 1;
+                let taken = presented.last().map(Credential::kind);
+                announce::taken(
+                    &self.gate,
+                    taken.filter(|kind| !alone || *kind != CredentialKind::Face),
+                    None,
+                );
                 self.close(track, presented, verdict, captured, at, snap);
             }
         }
@@ -473,8 +480,8 @@ impl Sessions {
                 self.answer(record, open);
             }
         }
-        if let Some(asked) = finished.asks {
-            self.ask_platform(asked);
+        if let Some(qr) = finished.qr {
+            self.ask_platform(qr);
         }
         if finished.saved {
             (self.saving, self.save_again) = (false, Instant::now());
@@ -549,7 +556,7 @@ impl Sessions {
                 self.answer(record, Some(true));
             } else {
                 let sentence = text::no_answer(self.gate.language);
-                self.gate.events.send("screen", json!({ "text": sentence }));
+                announce::tell(&self.gate, sentence, sentence);
             }
         }
     }

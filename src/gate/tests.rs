@@ -90,6 +90,7 @@ impl Bench {
             language: Language::English,
             destinations: vec![Destination::Qyzn],
             settings: ArcSwap::from_pointee(settings),
+            settings_changed: latest::channel(()).0,
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
@@ -132,6 +133,7 @@ impl Bench {
             language: Language::English,
             destinations: Vec::new(),
             settings: ArcSwap::new(self.inner.settings.load_full()),
+            settings_changed: latest::channel(()).0,
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
@@ -198,6 +200,15 @@ impl Bench {
         .unwrap_or_else(|_| panic!("no {kind} event came"))
     }
 
+    /// The next text on the screen.
+    async fn shown(&mut self) -> String {
+        loop {
+            if let Some(text) = self.event("screen").await.fields.get("text").and_then(Value::as_str) {
+                return text.to_owned();
+            }
+        }
+    }
+
     /// The next verdict: its word, its reason, its name.
     async fn verdict(&mut self) -> (String, String, Option<String>) {
         let event = self.event("verdict").await;
@@ -218,6 +229,24 @@ fn remote(mode: RemoteMode) -> Settings {
 }
 
 const STRANGER: Compared = Compared::Stranger { score: 31.0 };
+
+#[tokio::test]
+async fn a_record_is_for_http_push_only_if_push_is_on_when_it_is_made() {
+    let mut gate = Bench::new(Settings::default());
+    let one = gate.enrol(person("1")).await;
+    let two = gate.enrol(person("2")).await;
+    gate.see(0, &[(1, seen(one, 95.0))], &[]).await;
+    gate.event("record").await;
+    let mut on = Settings::clone(&gate.inner.settings.load());
+    on.push.enabled = true;
+    gate.inner.settings.store(Arc::new(on));
+    gate.see(9000, &[(2, seen(two, 95.0))], &[]).await;
+    gate.event("record").await;
+    let records = gate.inner.store.list_records(None, 10).unwrap();
+    let waiting: Vec<_> = records.iter().map(|record| record.undelivered.clone()).collect();
+    assert_eq!(waiting, [vec![Destination::Qyzn, Destination::HttpPush], vec![Destination::Qyzn]]);
+    assert_eq!(records[0].facts.credentials, ["face"]);
+}
 
 #[tokio::test]
 async fn a_known_face_opens_after_its_record_is_on_disk() {
@@ -422,11 +451,8 @@ async fn a_platform_that_says_nothing_in_time_counts_as_gone() {
     let mut gate = Bench::with_config(remote(RemoteMode::Remote), at_once);
     let rows = gate.enrol(person("1")).await;
     gate.see(0, &[(1, seen(rows, 95.0))], &[]).await;
-    assert_eq!(gate.event("screen").await.fields["text"], "person 1 One moment, please");
-    assert_eq!(
-        gate.event("screen").await.fields["text"],
-        "The platform does not answer, please ask for help"
-    );
+    assert_eq!(gate.shown().await, "person 1 One moment, please");
+    assert_eq!(gate.shown().await, "The platform does not answer, please ask for help");
     assert!(!gate.relay.level());
 }
 

@@ -7,11 +7,12 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::Sessions;
-use crate::access::{Credential, CredentialKind, DocumentCredential, Person, PersonKind, Reason, known_as};
+use super::announce;
+use crate::access::{Credential, CredentialKind, DocumentCredential, Person, PersonKind, known_as};
 use crate::config::OnStoreFailure;
 use crate::error::Result;
 use crate::gate::outputs::{OpenedBy, Opening};
-use crate::gate::passage::{Asked, Finished};
+use crate::gate::passage::{Finished, QrCode};
 use crate::gate::{Document, Inner};
 use crate::text;
 
@@ -66,10 +67,10 @@ impl Sessions {
     }
 
     /// Asks the platform beside the task, and does what it says.
-    pub(super) fn ask_platform(&mut self, asked: Asked) {
+    pub(super) fn ask_platform(&mut self, qr: QrCode) {
         let gate = Arc::clone(&self.gate);
         self.finishing.spawn(async move {
-            ask(&gate, asked).await;
+            ask(&gate, qr).await;
             Finished::default()
         });
     }
@@ -93,8 +94,8 @@ fn owners(found: Result<Vec<Person>>, what: &str) -> Option<(Option<Arc<Person>>
 
 /// Asks the platform about a QR code and opens if it says so. The record of it is on the disk already, or the
 /// store has refused it.
-async fn ask(gate: &Inner, asked: Asked) {
-    let Asked { content, record, person } = asked;
+async fn ask(gate: &Inner, qr: QrCode) {
+    let QrCode { content, record, person } = qr;
     let within = Duration::from_secs(gate.config.session_timeout_s);
     let sentence = match gate.questions.ask(content, within).await {
         Ok(true) if record.is_none() && gate.config.on_store_failure == OnStoreFailure::Refuse => {
@@ -113,7 +114,7 @@ async fn ask(gate: &Inner, asked: Asked) {
                             }
                         }
                     }
-                    text::reason(Reason::Granted, gate.language)
+                    return announce::let_in(&gate);
                 }
                 Err(error) => {
                     tracing::error!(%error, "the door could not be opened for a QR code");
@@ -127,6 +128,5 @@ async fn ask(gate: &Inner, asked: Asked) {
             text::platform_unreachable(gate.language)
         }
     };
-    gate.events.send("screen", json!({ "text": sentence }));
-    gate.events.send("voice", json!({ "text": sentence, "language": gate.language }));
+    announce::tell(&gate, sentence, sentence);
 }

@@ -9,8 +9,9 @@ use tokio::sync::{Notify, OnceCell, watch};
 
 use super::code::{self, Answer};
 use super::json::Fields;
-use super::link::{Account, Command, Duty, Handler, Identity, Lane, Requests, State, Work, random_u32};
+use super::link::{Account, Command, Duty, Handler, Identity, Lane, State, Work, random_u32};
 use super::records::OutgoingRecord;
+use super::requests::Requests;
 use super::sync::Sync;
 use super::{card, config, door, output, pass_rule, person, record, restart, snapshot};
 use crate::clock::Moment;
@@ -38,10 +39,10 @@ pub fn duty(message: &str) -> Option<Duty> {
         "get_configs" => (Lane::Settings, false),
         "open_door" | "record_clear" => (Lane::Free, true),
         "device_restart" => (Lane::Free, true),
-        "serial_output" | "weigand_output" => (Lane::Free, true),
         // Asked for again, a picture may be taken again: the answers would fill the memory for repetitions.
         "snapshot_picture" => (Lane::Free, false),
         "sync_person" | "swiping_card" => (Lane::Free, true),
+        "serial_output" | "weigand_output" => (Lane::Free, true),
         _ => return None,
     };
     Some(Duty { lane, acts })

@@ -3,13 +3,15 @@
 //! From the wire inwards: [`codec`] makes frames of bytes; `connection` serves one connection with what
 //! `writer`, [`answered`] and [`records`] do for it; [`link`] dials again and keeps what must outlive a
 //! connection; [`duties`] is the table of messages and does what they order, one file for each family:
-//! [`person`] (4.3, 4.4), [`snapshot`] (4.3.5), [`sync`] (4.3.6, 4.3.7), [`card`] (4.5.8), [`qr`] (4.6.3), [`restart`] (4.5.1), [`door`] (4.5.5, 4.5.6), [`config`](self::config) (4.5.10), [`record`] (4.6.1),
-//! [`time`] (4.6.2).
+//! [`person`] (4.3, 4.4), [`snapshot`] (4.3.5), [`sync`] (4.3.6, 4.3.7), [`restart`] (4.5.1), [`card`] (4.5.8),
+//! [`qr`] (4.6.3), [`door`] (4.5.5, 4.5.6), [`config`](self::config) (4.5.10), [`record`] (4.6.1), [`time`] (4.6.2),
+//! [`call`] (4.7).
 //!
 //! Sequences: records have the upper half of the numbers, by their place in the outbox, so that a record keeps
 //! its sequence for ever; all other requests count through the lower half from a random number on.
 
 pub mod answered;
+pub mod call;
 pub mod card;
 pub mod code;
 pub mod codec;

@@ -5,7 +5,7 @@ use tokio::task::JoinSet;
 
 use super::code::{self, Answer};
 use super::json::Fields;
-use super::link::Requests;
+use super::requests::Requests;
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, QrQuestion};
 

@@ -15,7 +15,7 @@ use crate::text::Language;
 /// `fullname`: both are there.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct SnapshotFace<'a> {
+pub struct SnapshotFace<'a> {
     person_id: &'a str,
     face_id: &'a str,
     full_name: &'a str,
@@ -41,6 +41,16 @@ pub fn snapshot_face(
     document: Option<&[u8]>,
     language: Language,
 ) -> Vec<u8> {
+    request_body("snapshot_face", snapshot_data(record, snap, document, language))
+}
+
+/// The data of it, which HTTP push has as well.
+pub fn snapshot_data<'a>(
+    record: &'a Record,
+    snap: Option<&[u8]>,
+    document: Option<&[u8]>,
+    language: Language,
+) -> SnapshotFace<'a> {
     let facts = &record.facts;
     // Ids are given by the platform; somebody else's people have none there.
     let ours = facts.known_to(Origin::Qyzn);
@@ -54,24 +64,21 @@ pub fn snapshot_face(
     };
     let offset = Offset::from_seconds(facts.utc_offset_s).unwrap_or(Offset::UTC);
     let base64 = |picture: Option<&[u8]>| picture.map(|bytes| STANDARD.encode(bytes)).unwrap_or_default();
-    request_body(
-        "snapshot_face",
-        SnapshotFace {
-            person_id: ours.map_or("", |known| known.id),
-            face_id: ours.and_then(|known| known.face_id).unwrap_or_default(),
-            full_name: name,
-            full_name_again: name,
-            r#type: ours.map_or(facts.person_kind, |known| known.person_kind).number(),
-            id_num: ours.map_or(facts.id_number.as_deref(), |known| known.id_number).unwrap_or_default(),
-            ic_num: ours.map_or(facts.card.as_deref(), |known| known.card).unwrap_or_default(),
-            compare_pic: base64(document),
-            snap_pic: base64(snap),
-            score: facts.score.map_or(0, |score| score.round().clamp(0.0, 100.0) as u8),
-            result: facts.result.number(),
-            snap_time: format_civil(offset.to_datetime(facts.at)),
-            body_temp: facts.body_temp.unwrap_or(0.0),
-        },
-    )
+    SnapshotFace {
+        person_id: ours.map_or("", |known| known.id),
+        face_id: ours.and_then(|known| known.face_id).unwrap_or_default(),
+        full_name: name,
+        full_name_again: name,
+        r#type: ours.map_or(facts.person_kind, |known| known.person_kind).number(),
+        id_num: ours.map_or(facts.id_number.as_deref(), |known| known.id_number).unwrap_or_default(),
+        ic_num: ours.map_or(facts.card.as_deref(), |known| known.card).unwrap_or_default(),
+        compare_pic: base64(document),
+        snap_pic: base64(snap),
+        score: facts.score.map_or(0, |score| score.round().clamp(0.0, 100.0) as u8),
+        result: facts.result.number(),
+        snap_time: format_civil(offset.to_datetime(facts.at)),
+        body_temp: facts.body_temp.unwrap_or(0.0),
+    }
 }
 
 fn stranger(language: Language) -> &'static str {

@@ -20,8 +20,8 @@ use tokio::sync::{Notify, watch};
 use super::code::{self, Answer};
 use super::duties::blocking;
 use super::json::Fields;
-use super::link::Requests;
 use super::person::DAYS;
+use super::requests::Requests;
 use super::time::format_civil;
 use crate::access::{Bound, Origin, PassMode, Person, PersonKey};
 use crate::error::{Error, Kind, Result};
@@ -42,8 +42,9 @@ const DOCUMENT_ID: usize = 32;
 const SAVED_EVERY: u32 = 16;
 /// Refusals that are told one by one; a platform that refuses everybody would push out all other events.
 const TOLD_REFUSALS: u64 = 20;
-/// Before a person is tried again whom the line or the store has not taken.
+/// Before a person is tried again whom the line or the store has not taken; the longest such pause.
 const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_AT_LAST: Duration = Duration::from_secs(60);
 
 /// How far the gate has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +143,7 @@ impl Sync {
                 tracing::warn!(%error, "how far the people were sent to the QYZN platform cannot be read");
             }
         }
+        let mut pause = AGAIN;
         loop {
             let under_way = {
                 let state = self.lock();
@@ -154,9 +156,13 @@ impl Sync {
             if line.wait_for(|logged_in| *logged_in).await.is_err() {
                 return std::future::pending().await;
             }
-            if let Err(error) = self.send_page(begun, cursor, &requests, &mut line).await {
-                tracing::warn!(%error, "people cannot be sent to the QYZN platform for now");
-                tokio::time::sleep(AGAIN).await;
+            match self.send_page(begun, cursor, &requests, &mut line).await {
+                Ok(()) => pause = AGAIN,
+                Err(error) => {
+                    tracing::warn!(%error, "people cannot be sent to the QYZN platform for now");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(AGAIN_AT_LAST);
+                }
             }
         }
     }

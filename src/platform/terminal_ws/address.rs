@@ -32,12 +32,12 @@ impl Address {
         if url.contains(['#', ' ']) {
             return fail("has a # or a blank in it");
         }
-        let Ok(uri) = whole.parse::<Uri>() else { return fail("is no URL") };
-        let tls = match uri.scheme_str() {
-            Some("ws") => false,
-            Some("wss") => true,
+        let tls = match url.split_once("://") {
+            Some(("ws", _)) => false,
+            Some(("wss", _)) => true,
             _ => return fail("must begin with ws:// or wss://"),
         };
+        let Ok(uri) = whole.parse::<Uri>() else { return fail("is no URL") };
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             return fail("must not hold a user: there are username and password");
         }
