@@ -24,9 +24,7 @@ use menshen::gate::{Gate, Parts};
 use menshen::platform::qyzn::duties::Duties;
 use menshen::platform::qyzn::link::{Identity, Link, Options};
 use menshen::simulate::qyzn::{Misbehave, Platform};
-use menshen::store::{
-    self, Destination, NewRecord, OutboxId, PictureKind, RecordFacts, RecordResult, Store,
-};
+use menshen::store::{self, Destination, NewRecord, OutboxId, PictureKind, RecordFacts, RecordResult, Store};
 use menshen::text::Language;
 use menshen::{config, vision};
 use serde_json::json;
@@ -52,7 +50,12 @@ fn store_of(folder: &Path, clock: &Arc<ManualClock>) -> Store {
 }
 
 impl House {
-    fn start(store: Store, clock: &Arc<ManualClock>, back_off: (Duration, Duration), server: SocketAddr) -> Self {
+    fn start(
+        store: Store,
+        clock: &Arc<ManualClock>,
+        back_off: (Duration, Duration),
+        server: SocketAddr,
+    ) -> Self {
         let events = Events::new(clock.clone());
         let (_, heard) = events.subscribe(u64::MAX);
         let (gate, _eyes, _ending) = Gate::start(Parts {
@@ -155,7 +158,13 @@ fn record(name: &str, at: Timestamp, result: RecordResult, picture: &[u8]) -> Ne
 }
 
 /// `count` records, one every `step`, made while there was no line. Each fourth was refused.
-async fn offline(store: &Store, clock: &Arc<ManualClock>, count: usize, step: SignedDuration, picture: &[u8]) {
+async fn offline(
+    store: &Store,
+    clock: &Arc<ManualClock>,
+    count: usize,
+    step: SignedDuration,
+    picture: &[u8],
+) {
     let mut made = 0;
     while made < count {
         let orders: Vec<_> = (made..(made + 500).min(count))
@@ -236,8 +245,11 @@ async fn the_backlog_and_the_new_ones_share_a_line_that_is_dropped_again_and_aga
     }
     assert_eq!(order.len(), BACKLOG + NEW, "none is lost");
     for kind in ['b', 'n'] {
-        let numbers: Vec<usize> =
-            order.iter().filter(|name| name.starts_with(kind)).map(|name| name[1..].parse().unwrap()).collect();
+        let numbers: Vec<usize> = order
+            .iter()
+            .filter(|name| name.starts_with(kind))
+            .map(|name| name[1..].parse().unwrap())
+            .collect();
         assert!(numbers.is_sorted(), "oldest first: {kind}");
     }
     for number in 0..BACKLOG {
@@ -249,7 +261,8 @@ async fn the_backlog_and_the_new_ones_share_a_line_that_is_dropped_again_and_aga
     // The visitors did not wait for the backlog, nor the backlog for the visitors.
     let last_new = order.iter().position(|name| *name == format!("n{}", NEW - 1)).unwrap();
     assert!(last_new < order.len() - BACKLOG / 2, "the last visitor of {NEW} is number {last_new}");
-    let longest = order.chunk_by(|a, b| a.starts_with('n') && b.starts_with('n')).map(<[_]>::len).max().unwrap();
+    let longest =
+        order.chunk_by(|a, b| a.starts_with('n') && b.starts_with('n')).map(<[_]>::len).max().unwrap();
     assert!(longest <= 2, "{longest} new ones in a row beside a backlog");
     let connections = platform.journal().from(0).iter().filter(|entry| entry.event == "logged_in").count();
     assert!(connections > 10, "{connections} connections");
@@ -274,8 +287,10 @@ async fn a_range_is_sent_again_with_its_sequences_and_over_a_restart() {
         seen(&platform, 0).into_iter().map(|(name, seq, _)| (name, seq)).collect();
 
     // Records 10 to 19: minutes 11 to 20 after noon. Of them 11, 15 and 19 were refused.
-    let minutes = |kind: i64| json!({"recordType": kind, "snapStartTime": ["2026-03-02 12:11:00"],
-        "snapEndTime": "2026-03-02 12:20:00"});
+    let minutes = |kind: i64| {
+        json!({"recordType": kind, "snapStartTime": ["2026-03-02 12:11:00"],
+        "snapEndTime": "2026-03-02 12:20:00"})
+    };
     let from = platform.journal().len();
     let answer = platform.request("reSend_record_set", minutes(0)).await.unwrap();
     assert_eq!(answer, json!({"result": 0, "desc": "Success", "data": {}}));
@@ -349,7 +364,8 @@ async fn a_week_offline() {
     let picture = picture(4000);
     let store = store_of(folder.path(), &clock);
     let began = Instant::now();
-    offline(&store, &clock, BACKLOG, SignedDuration::from_millis(7 * 86_400_000 / BACKLOG as i64), &picture).await;
+    offline(&store, &clock, BACKLOG, SignedDuration::from_millis(7 * 86_400_000 / BACKLOG as i64), &picture)
+        .await;
     let megabytes = store.counts().unwrap().bytes as f64 / 1e6;
     eprintln!(
         "{BACKLOG} records of {} bytes of picture in {:.1} s; the store has {megabytes:.0} MB",

@@ -111,10 +111,7 @@ async fn a_range_is_found_once_and_keeps_its_numbers_over_a_restart() {
     store.delivered_again(OutboxId(1)).await.unwrap();
     store.close();
     let store = open(&options, at(30));
-    assert_eq!(
-        asked(&store),
-        [(3, 2), (4, 3), (6, 5), (9, 8), (10, 9), (11, 10), (12, 11), (14, 13)]
-    );
+    assert_eq!(asked(&store), [(3, 2), (4, 3), (6, 5), (9, 8), (10, 9), (11, 10), (12, 11), (14, 13)]);
     // Nothing there: nothing found.
     for (from, before) in [(20, 100), (5, 5), (6, 5)] {
         let none = store.ask_again(Destination::Qyzn, range(from, before, Results::All)).await.unwrap();
@@ -316,8 +313,12 @@ async fn check_restores_times_from_the_facts() {
     .unwrap_err();
     db.execute_batch("PRAGMA foreign_keys = OFF; INSERT INTO asked_again (outbox) VALUES (99)").unwrap();
     drop(db);
-    let rows: Vec<_> =
-        check(&options, false).unwrap().findings.into_iter().map(|finding| (finding.table, finding.row)).collect();
+    let rows: Vec<_> = check(&options, false)
+        .unwrap()
+        .findings
+        .into_iter()
+        .map(|finding| (finding.table, finding.row))
+        .collect();
     let times = |row| ("record_times".to_owned(), Some(row));
     assert_eq!(rows, [("asked_again".to_owned(), Some(99)), times(1), times(2), times(3)]);
     assert!(check(&options, true).unwrap().in_order());

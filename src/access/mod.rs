@@ -14,7 +14,9 @@ pub mod verdict;
 #[cfg(test)]
 mod tests;
 
-pub use credential::{Credential, CredentialKind, DocumentCredential, FaceCredential, FaceMatch, Liveness, PrintedFacts};
+pub use credential::{
+    Credential, CredentialKind, DocumentCredential, FaceCredential, FaceMatch, Liveness, PrintedFacts,
+};
 pub use decide::{LastPassage, decide, subject};
 pub use mode::{CredentialOrder, PassMode};
 pub use person::{Bound, Origin, Person, PersonKey, PersonKind};

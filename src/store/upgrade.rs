@@ -127,7 +127,10 @@ mod v1_to_v2 {
             }
         }
         if unreadable > 0 {
-            tracing::error!(unreadable, "records do not open; stop the agent and run `menshen check --repair`");
+            tracing::error!(
+                unreadable,
+                "records do not open; stop the agent and run `menshen check --repair`"
+            );
         }
         Ok(())
     }
@@ -225,7 +228,10 @@ mod tests {
         mark(&db, VERSION + 1).unwrap();
         let error = look(&db).unwrap_err();
         assert_eq!(error.kind(), Kind::Store);
-        assert!(error.to_string().contains(&format!("newer than the {VERSION} this program knows")), "{error}");
+        assert!(
+            error.to_string().contains(&format!("newer than the {VERSION} this program knows")),
+            "{error}"
+        );
 
         let db = Connection::open_in_memory().unwrap();
         db.execute_batch("CREATE TABLE other (a); PRAGMA user_version = 3").unwrap();

@@ -238,7 +238,10 @@ mod tests {
         assert_eq!(body(&record, None)["data"]["icNum"], "A".repeat(16));
         record.facts.id_number = Some("1".repeat(21));
         record.facts.card = Some("A".repeat(17));
-        assert_eq!((&body(&record, None)["data"]["idNum"], &body(&record, None)["data"]["icNum"]), (&json!(""), &json!("")));
+        assert_eq!(
+            (&body(&record, None)["data"]["idNum"], &body(&record, None)["data"]["icNum"]),
+            (&json!(""), &json!(""))
+        );
     }
 
     #[test]

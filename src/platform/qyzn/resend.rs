@@ -78,8 +78,7 @@ mod tests {
 
     #[test]
     fn the_documents_sample_in_beijing() {
-        let data =
-            json!({"recordType": 1, "snapStartTime": "2021-01-01 08:30:20", "snapEndTime": "2021-01-02 08:30:20"});
+        let data = json!({"recordType": 1, "snapStartTime": "2021-01-01 08:30:20", "snapEndTime": "2021-01-02 08:30:20"});
         let expected = RecordRange {
             from: "2021-01-01T00:30:20Z".parse().unwrap(),
             before: "2021-01-02T00:30:21Z".parse().unwrap(),

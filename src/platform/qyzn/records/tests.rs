@@ -94,7 +94,11 @@ impl House {
         self.sent.push((framed.id.0, answer.result == code::SUCCESS));
         match follow {
             Follow::Delivered(mark) => {
-                if mark.again { self.asked.remove(&mark.id.0) } else { self.owed.remove(&mark.id.0) };
+                if mark.again {
+                    self.asked.remove(&mark.id.0)
+                } else {
+                    self.owed.remove(&mark.id.0)
+                };
                 self.records.marked(mark);
             }
             Follow::SetAside => self.aside.push(framed.id.0),
