@@ -40,6 +40,7 @@ fn record(name: &str, reason: Reason, picture: Option<Vec<u8>>) -> NewRecord {
             latency_ms: 87,
             body_temp: None,
             credentials: vec!["face".into()],
+            document: None,
         },
         pictures: picture.map(|jpeg| (PictureKind::Snap, jpeg)).into_iter().collect(),
         destinations: vec![Destination::Qyzn],

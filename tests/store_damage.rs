@@ -87,6 +87,7 @@ fn record(number: usize) -> NewRecord {
             latency_ms: number as u64,
             body_temp: None,
             credentials: vec!["face".into()],
+            document: None,
         },
         pictures: vec![(PictureKind::Snap, picture(number + 100))],
         destinations: vec![Destination::Qyzn],

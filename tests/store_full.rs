@@ -67,6 +67,7 @@ fn record(number: usize) -> NewRecord {
             latency_ms: number as u64,
             body_temp: None,
             credentials: vec!["face".into()],
+            document: None,
         },
         pictures: vec![(PictureKind::Snap, vec![number as u8; 50_000])],
         destinations: vec![Destination::Qyzn],

@@ -74,6 +74,7 @@ fn record(mark: u64) -> NewRecord {
             latency_ms: mark,
             body_temp: None,
             credentials: vec!["face".into()],
+            document: None,
         },
         pictures: vec![(PictureKind::Snap, picture(mark))],
         destinations: vec![Destination::Qyzn],

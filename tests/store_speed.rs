@@ -105,6 +105,7 @@ fn measure() {
                 latency_ms: 150,
                 body_temp: None,
                 credentials: vec!["face".into()],
+                document: None,
             },
             pictures: vec![(PictureKind::Snap, vec![number as u8; 60_000])],
             destinations: vec![Destination::Qyzn],

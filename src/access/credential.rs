@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
 
 use super::person::{Origin, Person};
 
@@ -189,6 +190,8 @@ pub struct DocumentCredential {
     pub name: String,
     /// Last day on which it is valid; `None` where it says "long term" or nothing.
     pub expires: Option<Date>,
+    /// What else is printed on it, as far as the reader tells.
+    pub printed: Option<PrintedFacts>,
     /// Score 0 to 100 of the living face against the document's photo (1:1) and whether it reaches the
     /// threshold for such photos; `None` until both are there.
     pub holder: Option<HolderMatch>,
@@ -205,6 +208,29 @@ impl fmt::Debug for DocumentCredential {
             .field("holder", &self.holder)
             .field("person", &self.person)
             .finish_non_exhaustive()
+    }
+}
+
+/// What is printed on an identity document, in its own words. Empty texts stand for what this kind of document
+/// does not have or the reader does not tell. Its `Debug` says nothing of it.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PrintedFacts {
+    /// Gender.
+    pub gender: String,
+    /// Ethnic group.
+    pub ethnic: String,
+    /// Day of birth.
+    pub birthday: String,
+    /// Address.
+    pub address: String,
+    /// Last day on which it is valid, or words such as `长期`.
+    pub expires: String,
+}
+
+impl fmt::Debug for PrintedFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PrintedFacts").finish_non_exhaustive()
     }
 }
 

@@ -17,7 +17,7 @@ pub mod verdict;
 mod tests;
 
 pub use credential::{
-    Credential, CredentialKind, DocumentCredential, FaceCredential, FaceMatch, Known, Liveness,
+    Credential, CredentialKind, DocumentCredential, FaceCredential, FaceMatch, Known, Liveness, PrintedFacts,
 };
 pub use decide::{LastPassage, decide, subject};
 pub use known::{known_as, weigh};

@@ -11,6 +11,7 @@ mod http_push;
 mod people;
 mod present;
 mod records;
+mod restart;
 mod run;
 mod simulate;
 
@@ -51,6 +52,8 @@ enum Command {
     Records(records::Args),
     /// Calls a room with the intercom of the running gate
     Call(call::Args),
+    /// Restarts the machine under the gate
+    Restart(restart::Args),
     /// Plays the other end of a wire
     Simulate(simulate::Args),
     /// Measures how well this gate tells people apart, or heads from pictures of them
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Present(args) => present::run(&args),
         Command::Records(args) => records::run(&args),
         Command::Call(args) => call::run(&args),
+        Command::Restart(args) => restart::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Subcommand;
 use menshen::simulate::qyzn::script::image;
@@ -89,8 +90,11 @@ delete ID                     removes a person
 clear                         removes everybody
 records clear                 removes all records
 upgrade URL MD5 [VERSION]     orders a new version
+records again TYPE FROM TO    has records sent again: 0 failed, 1 passed, 2 all; 2026-01-31T08:30:20
 get GROUP…                    asks for settings
 set GROUP JSON                changes settings
+serial HEX                    sends bytes on the RS485 line
+wiegand HEX                   sends data on the Wiegand line
 send MESSAGE [JSON]           sends any command
 answer open|shut|none [TEXT]  what snapshot_face is answered, and the text for the visitor
 sync [PREFIX]                 asks for the terminal's people, and gives them ids that begin with PREFIX
@@ -125,13 +129,19 @@ async fn qyzn(args: &Qyzn) -> Result<ExitCode> {
     let script = args.common.script.as_deref().map(Script::load).transpose()?;
     let platform = Platform::default();
     platform.misbehave(args.misbehave.parse()?);
-    let secure = match (&args.common.tls_certificate, &args.common.tls_key) {
-        (Some(certificate), Some(key)) => Some(menshen::tls::server(certificate, key)?),
-        _ => None,
-    };
-    let address = platform.listen_with(args.listen, secure).await?;
+    let address = platform.listen_with(args.listen, args.common.tls()?).await?;
     let listening = format!("the QYZN platform listens on {address}");
     play(&platform, (address, listening), script, &args.common, words, order).await
+}
+
+impl Common {
+    /// What TLS is spoken with, if it is.
+    fn tls(&self) -> Result<Option<Arc<rustls::ServerConfig>>> {
+        match (&self.tls_certificate, &self.tls_key) {
+            (Some(certificate), Some(key)) => Ok(Some(menshen::tls::server(certificate, key)?)),
+            _ => Ok(None),
+        }
+    }
 }
 
 /// Runs a platform that listens, until its script ends, somebody ends it, or a signal does.
@@ -356,6 +366,15 @@ async fn order(platform: &Platform, line: &str) -> Result<Order> {
             let data = json!({ "url": url, "check": check, "version": version.trim() });
             drop(platform.send(None, "device_upgrade", data)?);
         }
+        "records" => {
+            let again: Vec<&str> =
+                rest.strip_prefix("again ").ok_or_else(usage)?.split_whitespace().collect();
+            let [kind, from, to] = again[..] else { return Err(usage()) };
+            let kind: u8 = kind.parse().map_err(|_| usage())?;
+            let (from, to) = (from.replace('T', " "), to.replace('T', " "));
+            let data = json!({ "recordType": kind, "snapStartTime": from, "snapEndTime": to });
+            drop(platform.send(None, "reSend_record_set", data)?);
+        }
         "get" if !rest.is_empty() => {
             let groups: Vec<&str> = rest.split_whitespace().collect();
             let answer = platform.request("get_configs", json!({ "groupKey": groups })).await?;
@@ -364,6 +383,12 @@ async fn order(platform: &Platform, line: &str) -> Result<Order> {
         "set" => {
             let (group, json) = rest.split_once(char::is_whitespace).ok_or_else(usage)?;
             drop(platform.send(None, "config_system", json!({ group: parse(json)? }))?);
+        }
+        "serial" if !rest.is_empty() => {
+            drop(platform.send(None, "serial_output", json!({ "index": 0, "content": rest }))?);
+        }
+        "wiegand" if !rest.is_empty() => {
+            drop(platform.send(None, "weigand_output", json!({ "content": rest }))?);
         }
         "send" if !rest.is_empty() => {
             let (message, json) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));

@@ -296,3 +296,102 @@ impl Hardware {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::{ManualClock, SharedClock};
+    use crate::device::rs485::SimulatedRs485;
+    use crate::device::voice::Voice;
+    use crate::text::Language;
+
+    /// A voice that knows one volume.
+    struct Stubborn;
+
+    impl Voice for Stubborn {
+        fn set_volume(&mut self, volume: u8) -> Result<()> {
+            if volume == 8 { Ok(()) } else { Err(Error::new(Kind::Device, "the mixer has no such volume")) }
+        }
+
+        fn say(&mut self, _text: &str, _language: Language) -> Result<()> {
+            Ok(())
+        }
+
+        fn beep(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_one_device_refuses_the_others_give_back() {
+        let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let bus = Events::new(clock);
+        let (_, mut events) = bus.subscribe(0);
+        let devices = Devices {
+            rs485: Some(Box::new(SimulatedRs485)),
+            voice: Some(Box::new(Stubborn)),
+            ..Devices::default()
+        };
+        let old = Settings::default();
+        let (hardware, lines, panel) = Hardware::start(devices, Templates::default(), &old, &bus).unwrap();
+        let (outputs, task) = Outputs::new(lines, bus);
+        tokio::spawn(panel.run());
+        tokio::spawn(task.run(RelaySettings::default()));
+        let mut new = old.clone();
+        (new.serial.baud, new.audio.volume) = (19_200, 9);
+        let error = hardware.apply(&outputs, &old, &new).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
+        assert_eq!(error.message(), "audioctl.level: the mixer has no such volume");
+        let mut lines = Vec::new();
+        while lines.len() < 3 {
+            let event: Arc<crate::event::Event> = events.recv().await.unwrap();
+            if event.kind == "rs485" {
+                lines.push(event.fields["line"].as_str().unwrap().to_owned());
+            }
+        }
+        assert_eq!(lines, ["9600 8N1", "19200 8N1", "9600 8N1"]);
+    }
+
+    #[tokio::test]
+    async fn only_what_asks_something_of_an_absent_device_is_refused() {
+        let nothing = Present::of(&Devices::default());
+        let old = Settings::default();
+        let refused = |change: fn(&mut Settings)| {
+            let mut new = old.clone();
+            change(&mut new);
+            nothing.changed(&old, &new).err().map(|error| error.message().to_owned()).unwrap_or_default()
+        };
+        for (change, key) in [
+            (
+                (|new| new.relay.pulse_ms = 500) as fn(&mut Settings),
+                "switchCtrl.switchOutput: this gate has no relay",
+            ),
+            (
+                |new| new.wiegand.payload = Payload::PersonId,
+                "weigand.putOutType: this gate has no Wiegand output",
+            ),
+            (|new| new.light.lamp = LampMode::On, "ledctl.mode: this gate has no lamp"),
+            (
+                |new| (new.light.lamp, new.light.screen_off_minutes) = (LampMode::Off, 5),
+                "ledctl.closeScreen: this gate has no screen",
+            ),
+            (|new| new.serial.baud = 1200, "serial: this gate has no RS485 line"),
+            (|new| new.audio.volume = 0, "audioctl.level: this gate has no voice"),
+            (|new| new.sentences.success = 2, "VoiceTips: this gate has no voice"),
+            (|new| new.product.name = "x".into(), "ProductNameSet.UIName: this gate has no screen"),
+        ] {
+            let message = refused(change);
+            assert!(message.starts_with(key), "{key}: {message}");
+        }
+        for change in [
+            (|new| new.relay.enabled = false) as fn(&mut Settings),
+            |new| new.wiegand.payload = Payload::Nothing,
+            |new| new.light.lamp = LampMode::Off,
+            |new| new.face.similar_threshold = 90,
+        ] {
+            assert_eq!(refused(change), "");
+        }
+    }
+}

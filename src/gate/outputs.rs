@@ -445,6 +445,10 @@ mod tests {
     use crate::access::{Origin, PersonKey, PersonKind, Schedule};
     use crate::clock::{ManualClock, SharedClock};
     use crate::device::relay::SimulatedRelay;
+    use crate::device::rs485::SimulatedRs485;
+    use crate::event::Event;
+    use crate::gate::settings::SerialSettings;
+    use std::sync::Arc;
 
     fn opening(record: i64, pulse_ms: u16, delay_ms: u16) -> Opening {
         Opening {
@@ -592,5 +596,98 @@ mod tests {
         assert_eq!(event.kind, "wiegand");
         assert_eq!(event.fields["bits"], format!("0{}10", "0".repeat(23)));
         assert_eq!(door.events.recv().await.unwrap().kind, "relay");
+    }
+
+    /// With a serial line; on the real clock, for the line has a thread.
+    fn with_serial(relay: Box<dyn Relay>) -> (Outputs, tokio::sync::broadcast::Receiver<Arc<Event>>) {
+        let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let bus = Events::new(clock);
+        let (_, events) = bus.subscribe(0);
+        let line = SerialSettings::default().line();
+        let serial = SerialOut::new(Box::new(SimulatedRs485), line, bus.clone());
+        let serial = Some(Worker::start(serial, bus.clone()).unwrap());
+        let (outputs, task) = Outputs::new(Lines { serial, ..lines(relay) }, bus);
+        tokio::spawn(task.run(RelaySettings::default()));
+        (outputs, events)
+    }
+
+    async fn sent(events: &mut tokio::sync::broadcast::Receiver<Arc<Event>>) -> String {
+        loop {
+            let event = events.recv().await.unwrap();
+            if let Some(bytes) = event.fields.get("bytes") {
+                assert_eq!((event.kind, &event.fields["line"]), ("rs485", &json!("9600 8N1")));
+                return bytes.as_str().unwrap().to_owned();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_serial_line_carries_what_the_settings_say() {
+        let (outputs, mut events) = with_serial(Box::new(SimulatedRelay::default()));
+        let send = |serial| Opening { serial, ..opening(1, 20, 0) };
+        outputs.open(send(SerialPayload::Nothing)).await.unwrap();
+        outputs.open(send(SerialPayload::PersonId)).await.unwrap();
+        assert_eq!(sent(&mut events).await, "313030303031");
+        outputs.open(send(SerialPayload::CardNumber)).await.unwrap();
+        assert_eq!(sent(&mut events).await, "31");
+        outputs.open(Opening { person: None, ..send(SerialPayload::Custom) }).await.unwrap();
+        outputs.open(send(SerialPayload::Custom)).await.unwrap();
+        // "100001,1\r\n"
+        assert_eq!(sent(&mut events).await, "3130303030312C310D0A");
+        // The platform's own bytes, in their place.
+        let first = outputs.serial(vec![0x12, 0x34, 0xef]);
+        let second = outputs.serial(b"A".to_vec());
+        second.await.unwrap();
+        first.await.unwrap();
+        assert_eq!(sent(&mut events).await, "1234EF");
+        assert_eq!(sent(&mut events).await, "41");
+    }
+
+    #[tokio::test]
+    async fn a_door_that_did_not_open_is_not_told_of() {
+        /// A relay that takes no order to open.
+        struct Stuck;
+        impl Relay for Stuck {
+            fn set_level(&mut self, high: bool) -> Result<()> {
+                if high { Err(Error::new(Kind::Device, "stuck")) } else { Ok(()) }
+            }
+        }
+        let (outputs, mut events) = with_serial(Box::new(Stuck));
+        let opening = Opening { serial: SerialPayload::PersonId, ..opening(1, 20, 0) };
+        assert_eq!(outputs.open(opening).await.unwrap_err().kind(), Kind::Device);
+        outputs.serial(b"A".to_vec()).await.unwrap();
+        assert_eq!(sent(&mut events).await, "41");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_relay_rests_where_it_is_told() {
+        let mut door = door();
+        door.relay().await;
+        let low = RelaySettings { active_low: true, ..RelaySettings::default() };
+        door.outputs.rest(low).await.unwrap();
+        assert!(door.relay.level());
+        door.relay().await;
+        // During a pulse it waits for its end.
+        door.outputs.open(Opening { relay: low, ..opening(1, 1000, 0) }).await.unwrap();
+        assert!(!door.relay.level());
+        door.outputs.rest(RelaySettings::default()).await.unwrap();
+        assert!(!door.relay.level());
+        for state in ["on", "off", "off"] {
+            assert_eq!(door.relay().await.0, state);
+        }
+        assert!(!door.relay.level(), "high while the old setting ended, low at rest");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_no_line_is_refused() {
+        let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let nothing = Lines { relay: None, wiegand: None, serial: None, templates: Templates::default() };
+        let (outputs, task) = Outputs::new(nothing, Events::new(clock));
+        tokio::spawn(task.run(RelaySettings::default()));
+        let error = outputs.serial(vec![1]).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Input);
+        assert!(error.message().contains("device.rs485"), "{error}");
+        let error = outputs.wiegand(wiegand::Format::W26, 1).await.unwrap_err();
+        assert!(error.message().contains("device.wiegand_out"), "{error}");
     }
 }

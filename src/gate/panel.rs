@@ -319,3 +319,185 @@ fn word(on: bool) -> &'static str {
 fn named(key: &str, error: &Error) -> Error {
     Error::new(Kind::Config, format!("{key}: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tokio::sync::broadcast;
+
+    use super::*;
+    use crate::clock::{ManualClock, SharedClock};
+    use crate::device::lamp::SimulatedLamp;
+    use crate::device::screen::SimulatedScreen;
+    use crate::event::Event;
+
+    /// A lamp and a screen that refuse while they are told to.
+    #[derive(Clone, Default)]
+    struct Faulty(Arc<AtomicBool>);
+
+    impl Faulty {
+        fn outcome(&self) -> Result<()> {
+            match self.0.load(Ordering::SeqCst) {
+                true => Err(Error::new(Kind::Device, "the wire is broken")),
+                false => Ok(()),
+            }
+        }
+    }
+
+    impl Lamp for Faulty {
+        fn switch(&mut self, _on: bool) -> Result<()> {
+            self.outcome()
+        }
+    }
+
+    impl Screen for Faulty {
+        fn switch(&mut self, _on: bool) -> Result<()> {
+            Ok(())
+        }
+
+        fn title(&mut self, _title: &str) -> Result<()> {
+            self.outcome()
+        }
+
+        fn show(&mut self, _text: &str) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Bench {
+        panel: Panel,
+        events: broadcast::Receiver<Arc<Event>>,
+        started: Instant,
+    }
+
+    impl Bench {
+        fn new(lamp: Box<dyn Lamp>, screen: Box<dyn Screen>, light: LightSettings) -> Self {
+            let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+            let bus = Events::new(clock);
+            let (_, events) = bus.subscribe(0);
+            let (panel, task) = Panel::new(Some(lamp), Some(screen), light, "Gate 5".into(), bus);
+            tokio::spawn(task.run());
+            Self { panel, events, started: Instant::now() }
+        }
+
+        fn simulated(lamp: LampMode, screen_off_minutes: u8) -> Self {
+            let light = LightSettings { lamp, screen_off_minutes };
+            Self::new(Box::new(SimulatedLamp), Box::new(SimulatedScreen), light)
+        }
+
+        /// The next event: its kind, what it says, and when, in seconds since the start.
+        async fn next(&mut self) -> (&'static str, String, u64) {
+            let event = self.events.recv().await.unwrap();
+            let said = ["state", "title", "text"].iter().find_map(|key| event.fields.get(*key)).unwrap();
+            (event.kind, said.as_str().unwrap().to_owned(), self.started.elapsed().as_secs())
+        }
+
+        async fn begun(&mut self, lamp: &str) {
+            assert_eq!(self.next().await, ("lamp", lamp.into(), 0));
+            assert_eq!(self.next().await, ("screen", "Gate 5".into(), 0));
+            assert_eq!(self.next().await, ("screen", "on".into(), 0));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lamp_on_auto_lights_whoever_stands_in_the_dark() {
+        let mut bench = Bench::simulated(LampMode::Auto, 0);
+        bench.begun("off").await;
+        // By day it stays off; it goes on in the dark, and the light it makes does not put it out.
+        bench.panel.see(BRIGHT);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        bench.panel.see(DARK - 1);
+        assert_eq!(bench.next().await, ("lamp", "on".into(), 1));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        bench.panel.see(BRIGHT);
+        // Five seconds after the last look nobody is there.
+        assert_eq!(bench.next().await, ("lamp", "off".into(), 8));
+        // The sun comes out while somebody is there.
+        bench.panel.see(0);
+        assert_eq!(bench.next().await, ("lamp", "on".into(), 8));
+        bench.panel.see(BRIGHT + 1);
+        assert_eq!(bench.next().await, ("lamp", "off".into(), 8));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn on_and_off_ask_nobody() {
+        let mut bench = Bench::simulated(LampMode::On, 0);
+        bench.begun("on").await;
+        bench.panel.see(255);
+        bench
+            .panel
+            .apply(LightSettings { lamp: LampMode::Off, screen_off_minutes: 0 }, "Gate 6".into())
+            .await
+            .unwrap();
+        assert_eq!(bench.next().await, ("lamp", "off".into(), 0));
+        assert_eq!(bench.next().await, ("screen", "Gate 6".into(), 0));
+        bench.panel.see(0);
+        bench.panel.show("text".into());
+        assert_eq!(bench.next().await, ("screen", "text".into(), 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_screen_goes_dark_without_visitors_and_wakes_with_the_next() {
+        let mut bench = Bench::simulated(LampMode::Off, 2);
+        bench.begun("off").await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        bench.panel.see(128);
+        assert_eq!(bench.next().await, ("screen", "off".into(), 180), "two minutes after the last face");
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        bench.panel.see(128);
+        assert_eq!(bench.next().await, ("screen", "on".into(), 200));
+        assert_eq!(bench.next().await, ("screen", "off".into(), 320));
+        // A text wakes it before it is shown.
+        bench.panel.show("请刷卡".into());
+        assert_eq!(bench.next().await, ("screen", "on".into(), 320));
+        assert_eq!(bench.next().await, ("screen", "请刷卡".into(), 320));
+        assert_eq!(bench.next().await, ("screen", "off".into(), 440));
+        bench.panel.wake();
+        assert_eq!(bench.next().await, ("screen", "on".into(), 440));
+        // Never from now on.
+        let never = LightSettings { lamp: LampMode::Off, screen_off_minutes: 0 };
+        bench.panel.apply(never, "Gate 5".into()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(86_400)).await;
+        bench.panel.show("later".into());
+        assert_eq!(bench.next().await.1, "later");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_driver_that_refuses_is_told_again_and_refuses_settings() {
+        let broken = Faulty::default();
+        broken.0.store(true, Ordering::SeqCst);
+        let light = LightSettings { lamp: LampMode::Off, screen_off_minutes: 0 };
+        let mut bench = Bench::new(Box::new(broken.clone()), Box::new(broken.clone()), light);
+        assert_eq!(bench.next().await, ("lamp", "failed".into(), 0));
+        broken.0.store(false, Ordering::SeqCst);
+        assert_eq!(bench.next().await, ("lamp", "off".into(), 5));
+        assert_eq!(bench.next().await, ("screen", "Gate 5".into(), 5));
+        assert_eq!(bench.next().await, ("screen", "on".into(), 5));
+
+        broken.0.store(true, Ordering::SeqCst);
+        let on = LightSettings { lamp: LampMode::On, ..light };
+        let error = bench.panel.apply(on, "Gate 5".into()).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
+        assert_eq!(error.message(), "ledctl.mode: the wire is broken");
+        let error = bench.panel.apply(light, "Gate 6".into()).await.unwrap_err();
+        assert_eq!(error.message(), "ProductNameSet.UIName: the wire is broken");
+        assert_eq!(bench.next().await.1, "failed");
+        broken.0.store(false, Ordering::SeqCst);
+        bench.panel.apply(light, "Gate 6".into()).await.unwrap();
+        loop {
+            if bench.next().await.1 == "Gate 6" {
+                break;
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_a_stop_the_lamp_goes_off() {
+        let mut bench = Bench::simulated(LampMode::On, 0);
+        bench.begun("on").await;
+        bench.panel.stop().await;
+        assert_eq!(bench.next().await, ("lamp", "off".into(), 0));
+    }
+}

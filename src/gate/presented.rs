@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::sessions::Command;
 use super::{Gate, Inner};
+use crate::access::PrintedFacts;
 use crate::device::reader::Readers;
 use crate::device::wiegand;
 use crate::error::{Error, Kind, Result};
@@ -58,6 +59,19 @@ impl fmt::Debug for Document {
 }
 
 impl Document {
+    /// What is printed on it, as a record keeps it: dates as `yyyyMMdd`.
+    pub(super) fn printed(&self) -> PrintedFacts {
+        let day =
+            |date: Option<Date>| date.map(|date| date.strftime("%Y%m%d").to_string()).unwrap_or_default();
+        PrintedFacts {
+            gender: self.gender.clone(),
+            ethnic: self.ethnic.clone(),
+            birthday: day(self.birthday),
+            address: self.address.clone(),
+            expires: day(self.expires),
+        }
+    }
+
     fn check(&self) -> Result<()> {
         check("the number of the document", &self.number, NUMBER_BYTES)?;
         for (what, text) in [
@@ -231,15 +245,18 @@ impl Gate {
         self.command(Command::Qr { content, at: Instant::now() }).await
     }
 
-    /// The next card or document that is presented; it is no passage then. `Busy` while somebody else waits for
-    /// one, `Timeout` if none comes `within` the time.
-    pub async fn next_presented(&self, within: Duration) -> Result<Presented> {
-        let presented = self.inner.reading.ask()?;
-        match tokio::time::timeout(within, presented).await {
-            Ok(Ok(presented)) => Ok(presented),
-            Ok(Err(_)) => Err(Error::new(Kind::Stopped, "the gate is shutting down")),
-            Err(_) => {
-                Err(Error::new(Kind::Timeout, format!("no card was presented within {} s", within.as_secs())))
+    /// The next card or document that is presented from this call (not its first poll) on; it is no passage then.
+    /// `Busy` while somebody else waits for one, `Timeout` if none comes `within` the time.
+    pub fn next_presented(&self, within: Duration) -> impl Future<Output = Result<Presented>> + Send + use<> {
+        let presented = self.inner.reading.ask();
+        async move {
+            match tokio::time::timeout(within, presented?).await {
+                Ok(Ok(presented)) => Ok(presented),
+                Ok(Err(_)) => Err(Error::new(Kind::Stopped, "the gate is shutting down")),
+                Err(_) => Err(Error::new(
+                    Kind::Timeout,
+                    format!("no card was presented within {} s", within.as_secs()),
+                )),
             }
         }
     }

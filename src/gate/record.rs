@@ -208,6 +208,7 @@ pub(super) fn compose(
         latency_ms: crate::clock::millis_between(happened.captured.into_std(), std::time::Instant::now()),
         body_temp: None,
         credentials: happened.credentials().into_iter().map(str::to_owned).collect(),
+        document: document.and_then(|document| document.printed.clone()),
     };
     NewRecord {
         facts,

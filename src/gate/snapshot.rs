@@ -14,8 +14,9 @@ use crate::frame::Frame;
 /// How long a camera may take to deliver its next frame.
 const NEXT_FRAME: Duration = Duration::from_secs(3);
 
-/// Those who wait at the same time; each is one request of a platform.
-const WAITING: usize = 64;
+/// Those who wait at the same time. Each is a request of a platform, which has room for 32 at once and needs some
+/// for the door.
+const WAITING: usize = 16;
 
 /// A JPEG.
 pub type Jpeg = Arc<[u8]>;

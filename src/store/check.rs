@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::seal::{KEY_CHECK, OVERHEAD, Place, Seal};
 use super::sqlite::{At, used_bytes};
-use super::types::{Destination, NoticeKind, PictureKind};
+use super::types::{Destination, NoticeKind, PictureKind, RecordFacts};
 use super::upgrade::Found;
 use super::{Counts, Options, key_opens, lock, people, records, retention, salvage, sqlite, upgrade};
 use crate::error::{Error, Kind, Result};
@@ -147,32 +147,30 @@ fn look_at_file(
     let mut found = |problem: String| {
         findings.push(Finding { table: "store.sqlite".into(), row: None, problem, done });
     };
-    let db = match opened {
+    let (db, version) = match opened {
         Ok((_, Found::Fresh)) => {
             return Err(Error::new(Kind::Store, "the store is empty: it has never been used"));
         }
-        Ok((db, Found::Version(version))) if version < upgrade::VERSION => {
-            if !repair {
-                return Err(Error::new(
-                    Kind::Store,
-                    format!(
-                        "the store has the old version {version}; start the agent, which upgrades it, then check"
-                    ),
-                ));
-            }
-            upgrade::upgrade(&db, seal, version)?;
-            db
+        Ok((_, Found::Version(version))) if version < upgrade::VERSION && !repair => {
+            return Err(Error::new(
+                Kind::Store,
+                format!(
+                    "the store has the old version {version}; start the agent, which upgrades it, then check"
+                ),
+            ));
         }
-        Ok((db, Found::Version(_))) => db,
+        Ok((db, Found::Version(version))) => (db, version),
         Err(error) if error.kind() == Kind::Store => {
             found(format!("the file cannot be opened as a store: {error}"));
             return Ok(FileState::Damaged(Some(error)));
         }
         Err(error) => return Err(error),
     };
+    // Damage before the upgrade: it would stop at a damaged page, and what is rebuilt is of our version.
+    let sound = || upgrade::upgrade(&db, seal, version).map(|()| FileState::Sound);
     let mut problems = integrity(&db);
     if problems.is_empty() {
-        return Ok(FileState::Sound);
+        return sound();
     }
     let only_indexes = problems.iter().all(|problem| {
         problem.contains("missing from index")
@@ -181,7 +179,7 @@ fn look_at_file(
     });
     problems.drain(..).for_each(&mut found);
     if only_indexes && repair && db.execute_batch("REINDEX").is_ok() && integrity(&db).is_empty() {
-        return Ok(FileState::Sound);
+        return sound();
     }
     Ok(FileState::Damaged(None))
 }
@@ -475,11 +473,37 @@ impl Rows<'_> {
                 .db
                 .prepare_cached("SELECT facts FROM records WHERE id = ?1")?
                 .query_row([record], |row| row.get(0))?;
-            if let Err(error) = records::open_facts(self.seal, record, &facts) {
-                let problem = format!("the record cannot be read: {error}");
-                self.found("records", record, problem, Done::Removed, "DELETE FROM records WHERE id = ?1")?;
+            match records::open_facts(self.seal, record, &facts) {
+                Ok(facts) => self.record_time(record, &facts)?,
+                Err(error) => {
+                    let problem = format!("the record cannot be read: {error}");
+                    let sql = "DELETE FROM records WHERE id = ?1";
+                    self.found("records", record, problem, Done::Removed, sql)?;
+                }
             }
         }
+        Ok(())
+    }
+
+    /// What stands in clear about a record must be what its facts say.
+    fn record_time(&mut self, record: i64, facts: &RecordFacts) -> Result<()> {
+        let noted: Option<(i64, i64)> = self
+            .db
+            .prepare_cached("SELECT at_ms, result FROM record_times WHERE record = ?1")?
+            .query_row([record], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        if noted == Some((facts.at.as_millisecond(), facts.result.number().into())) {
+            return Ok(());
+        }
+        if self.repair {
+            records::note_time(self.db, record, facts)?;
+        }
+        self.findings.push(Finding {
+            table: "record_times".into(),
+            row: Some(record),
+            problem: "the record could not be found by its time and result".into(),
+            done: if self.repair { Done::Repaired } else { Done::Nothing },
+        });
         Ok(())
     }
 

@@ -104,6 +104,8 @@ impl Store {
         self.order(Class::Plain, 256, move |desk| {
             note_floors(desk.db)?;
             // Each table whole, which SQLite does without looking at every row; the cascade would.
+            desk.db.execute("DELETE FROM asked_again", [])?;
+            desk.db.execute("DELETE FROM record_times", [])?;
             desk.db.execute("DELETE FROM outbox", [])?;
             desk.db.execute("DELETE FROM record_pictures", [])?;
             Ok(desk.db.execute("DELETE FROM records", [])? as u64)
@@ -141,6 +143,7 @@ fn append(desk: &Desk<'_>, record: &NewRecord) -> Result<RecordId> {
         desk.lived_s,
         facts
     ])?;
+    note_time(db, id, &record.facts)?;
     for (kind, picture) in &record.pictures {
         let sealed = desk.seal.seal(Place::RecordPicture { record: id, kind: *kind }, picture)?;
         db.prepare_cached("INSERT INTO record_pictures (record, kind, picture) VALUES (?1, ?2, ?3)")?
@@ -155,6 +158,13 @@ fn append(desk: &Desk<'_>, record: &NewRecord) -> Result<RecordId> {
     }
     note_passage(desk, &record.facts)?;
     Ok(RecordId(id))
+}
+
+/// Writes down, in clear, when a record was made and how it ended.
+pub(super) fn note_time(db: &Connection, record: i64, facts: &RecordFacts) -> Result<()> {
+    db.prepare_cached("INSERT OR REPLACE INTO record_times (record, at_ms, result) VALUES (?1, ?2, ?3)")?
+        .execute(params![record, facts.at.as_millisecond(), facts.result.number()])?;
+    Ok(())
 }
 
 /// Takes one passage from everybody named who has a count, never below 0.

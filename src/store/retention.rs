@@ -3,7 +3,11 @@
 //! 1. Delivered records (acknowledged by everybody who is told, or nobody is told) go when they are older than
 //!    `store.keep_days`.
 //! 2. Above `store.soft_limit_mib` the oldest delivered records go.
-//! 3. Above `store.hard_limit_mib` the oldest records go, delivered or not; the technician is told how many.
+//! 3. Above `store.hard_limit_mib` the oldest records go, delivered or not; the technician is told how many
+//!    were not.
+//!
+//! A record that is asked for again stays as one that is not delivered, except that it is not missed when it
+//! goes at the hard limit, and that it gives way to new ones on a full disk: it was delivered once.
 //!
 //! "Oldest" is always the order in which records were stored. The newest [`SPARED`] records never go for size:
 //! a store that is full of people must not eat each record as it comes. Enrolment stops at the hard limit.
@@ -196,8 +200,11 @@ pub(super) struct Round {
     delivered_to: i64,
 }
 
-/// Within `FROM records r`.
+/// Owed to nobody; within `FROM records r`.
 const DELIVERED: &str = "NOT EXISTS (SELECT 1 FROM outbox o WHERE o.record = r.id AND o.delivered = 0)";
+/// Not asked for again by anybody; the same.
+const AT_REST: &str = "NOT EXISTS (SELECT 1 FROM outbox o JOIN asked_again a ON a.outbox = o.id
+                                   WHERE o.record = r.id)";
 
 impl Round {
     /// A round for a full disk.
@@ -226,7 +233,8 @@ impl Round {
         let old = numbers(
             db,
             &format!(
-                "SELECT id FROM records r WHERE lived_s <= ?1 AND {DELIVERED} ORDER BY lived_s, id LIMIT ?2"
+                "SELECT id FROM records r WHERE lived_s <= ?1 AND {DELIVERED} AND {AT_REST}
+                 ORDER BY lived_s, id LIMIT ?2"
             ),
             params![horizon, STEP as i64],
         )?;
@@ -236,11 +244,14 @@ impl Round {
 
         let newest: Option<i64> = db.query_row("SELECT max(id) FROM records", [], |row| row.get(0))?;
         let spared_from = newest.unwrap_or(0) - spared;
+        // On a full disk what was delivered once gives way to what never was.
+        let and_at_rest = if self.to_size.is_some() { String::new() } else { format!("AND {AT_REST}") };
         while removed < STEP && used_bytes(db)? > soft {
             let oldest = numbers(
                 db,
                 &format!(
-                    "SELECT id FROM records r WHERE id > ?1 AND id <= ?2 AND {DELIVERED} ORDER BY id LIMIT ?3"
+                    "SELECT id FROM records r WHERE id > ?1 AND id <= ?2 AND {DELIVERED} {and_at_rest}
+                     ORDER BY id LIMIT ?3"
                 ),
                 params![self.delivered_to, spared_from, CHUNK as i64],
             )?;
@@ -258,12 +269,16 @@ impl Round {
                 "SELECT id FROM records WHERE id <= ?1 ORDER BY id LIMIT ?2",
                 params![spared_from, CHUNK as i64],
             )?;
-            if oldest.is_empty() {
-                break;
-            }
+            let Some(last) = oldest.last() else { break };
+            let delivered = numbers(
+                db,
+                &format!("SELECT id FROM records r WHERE id <= ?1 AND {DELIVERED}"),
+                params![last],
+            )?;
             remove_all(&oldest)?;
             removed += oldest.len();
-            undelivered += oldest.len() as u64;
+            undelivered += (oldest.len() - delivered.len()) as u64;
+            self.retained.by_size += delivered.len() as u64;
         }
         if undelivered > 0 {
             notice(db, NoticeKind::RecordsDropped, undelivered, desk.now_ms)?;

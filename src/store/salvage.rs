@@ -321,6 +321,18 @@ impl Pages {
         }
     }
 
+    /// The version of the store, where the first page can be read.
+    fn version(&self) -> Option<i64> {
+        let first = self.read(1).filter(|first| first.starts_with(b"SQLite format 3\0"))?;
+        let version = i64::from(be32(&first, 60));
+        (1..=upgrade::VERSION).contains(&version).then_some(version)
+    }
+
+    /// Whether the map does not speak against this page being a root.
+    fn may_be_root(&self, page: u32) -> bool {
+        self.map.get(page as usize).is_some_and(|(kind, _)| matches!(*kind, 0 | ROOT))
+    }
+
     /// The root of the tree that the map says a page belongs to.
     fn root_of(&self, page: u32) -> Option<u32> {
         let mut page = page;
@@ -562,6 +574,8 @@ struct Trees {
 impl Trees {
     /// From the damaged file's own schema, or, where its first page is gone, from the new one's: a store is
     /// made by one text in one go, so its trees begin at the same pages.
+    ///
+    /// A file of an older version has no trees for what was added since: their place may hold anything.
     fn find(pages: &Pages, new: &Connection, findings: &mut Vec<Finding>) -> Result<Self> {
         let mut wanted: BTreeMap<(String, String), u32> = BTreeMap::new();
         {
@@ -584,6 +598,14 @@ impl Trees {
                 }
             }
         }
+        let version = pages.version();
+        wanted.retain(|tree, fresh| {
+            let added = upgrade::ADDED.iter().find(|(name, _)| *name == tree.1);
+            found.contains_key(tree)
+                || added.is_none_or(|(_, since)| {
+                    version.is_none_or(|version| version >= *since) && pages.may_be_root(*fresh)
+                })
+        });
         if wanted.keys().any(|tree| !found.contains_key(tree)) {
             findings.push(Finding {
                 table: "sqlite_schema".into(),

@@ -1,9 +1,13 @@
--- The store of Menshen, version 1. A fresh store is made of this text; an older one is brought here by
+-- The store of Menshen, version 2. A fresh store is made of this text; an older one is brought here by
 -- upgrade.rs, and a test compares the two. Every version of this text is kept in tests/schema/.
 --
 -- "sealed" is a value encrypted with the device key (seal.rs): nonce (24 bytes), ciphertext, tag (16 bytes),
 -- bound to its table, column and row. Whoever holds the flash chip without the key learns from this file how
--- many people and records there are, the ids the platforms gave them and their time rules, and no more.
+-- many people and records there are, the ids the platforms gave them and their time rules, when somebody was at
+-- the gate and whether the door may have opened, and no more.
+--
+-- What a later version adds stands at the end, where an upgraded store has it too: salvage.rs seeks the tables
+-- of a file whose list of them is damaged where a fresh store has them.
 --
 -- Rows that others refer to are AUTOINCREMENT: the number of a deleted row never comes back, so that a
 -- gallery, a page or a platform that still holds it cannot take a new thing for the old one.
@@ -100,7 +104,8 @@ CREATE TABLE outbox (
     record INTEGER NOT NULL REFERENCES records (id) ON DELETE CASCADE,
     -- qyzn, http_push.
     destination TEXT NOT NULL,
-    -- 1 when they have acknowledged it.
+    -- 0 while they are owed it; 1 when they have acknowledged it, or when it was made before they were there
+    -- and they have asked for it since (asked_again).
     delivered INTEGER NOT NULL DEFAULT 0 CHECK (delivered IN (0, 1)),
     UNIQUE (record, destination)
 ) STRICT;
@@ -121,4 +126,20 @@ CREATE TABLE notices (
     -- First and last time, milliseconds since 1970 in UTC by the gate's clock.
     first_ms INTEGER NOT NULL,
     last_ms INTEGER NOT NULL
+) STRICT;
+
+-- Since version 2: what must be found about records without opening 100 000 sealed values.
+CREATE TABLE record_times (
+    record INTEGER PRIMARY KEY REFERENCES records (id) ON DELETE CASCADE,
+    -- When it happened, as in its facts: milliseconds since 1970 in UTC by the gate's clock.
+    at_ms INTEGER NOT NULL,
+    -- As in its facts, by QYZN's numbers: 0 no match, 1 granted, 2 expired, 3 outside the periods.
+    result INTEGER NOT NULL
+) STRICT;
+CREATE INDEX record_times_by_time ON record_times (at_ms, record);
+
+-- Since version 2: what somebody has had, or could never have had, and asks for again. A row goes when they
+-- have acknowledged it once more.
+CREATE TABLE asked_again (
+    outbox INTEGER PRIMARY KEY REFERENCES outbox (id) ON DELETE CASCADE
 ) STRICT;

@@ -93,6 +93,7 @@ fn record(of: Option<&str>, opened: bool) -> NewRecord {
             latency_ms: 180,
             body_temp: None,
             credentials: vec!["face".into()],
+            document: None,
         },
         pictures: vec![
             (PictureKind::Snap, b"snap".repeat(500)),
@@ -644,9 +645,9 @@ fn another_key_a_missing_key_and_a_newer_store_are_told_apart() {
     assert_eq!(house.open().person(&key("1")).unwrap(), Some(person("1")));
 
     let db = Connection::open(house.options.file()).unwrap();
-    db.pragma_update(None, "user_version", 2).unwrap();
+    db.pragma_update(None, "user_version", 3).unwrap();
     drop(db);
-    fails("newer than the 1 this program knows");
+    fails("newer than the 2 this program knows");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::access::{Origin, Person, PersonKey, PersonKind, Reason};
+use crate::access::{Origin, Person, PersonKey, PersonKind, PrintedFacts, Reason};
 
 /// Row of a person; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -106,7 +106,7 @@ pub enum RecordResult {
 }
 
 impl RecordResult {
-    /// The number in QYZN messages.
+    /// The number in QYZN messages and in the store.
     pub fn number(self) -> u8 {
         match self {
             RecordResult::NoMatch => 0,
@@ -204,6 +204,9 @@ pub struct RecordFacts {
     pub latency_ms: u64,
     /// Degrees Celsius, where a sensor measured it.
     pub body_temp: Option<f32>,
+    /// What was printed on the document that was read, if one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<PrintedFacts>,
     /// The kinds of credential that were presented, in their order: `face`, `card`, `document`, `qr`. Empty in
     /// records of versions that did not keep them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -309,6 +312,48 @@ pub struct OutboxEntry {
     pub id: OutboxId,
     /// The record.
     pub record: Record,
+}
+
+/// Which results of records are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Results {
+    /// All but [`RecordResult::Granted`].
+    Failed,
+    /// [`RecordResult::Granted`].
+    Granted,
+    /// All.
+    All,
+}
+
+impl Results {
+    /// Whether records that were granted, or those that were not, are meant.
+    pub(super) fn include(self, granted: bool) -> bool {
+        match self {
+            Results::Failed => !granted,
+            Results::Granted => granted,
+            Results::All => true,
+        }
+    }
+}
+
+/// Records by time and result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordRange {
+    /// From this instant, inclusive.
+    pub from: Timestamp,
+    /// To this instant, exclusive.
+    pub before: Timestamp,
+    /// With these results.
+    pub results: Results,
+}
+
+/// What became of a range that was asked for again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AskedAgain {
+    /// Records in the range.
+    pub found: u64,
+    /// Those of them that were waiting to be delivered already.
+    pub waiting: u64,
 }
 
 /// What a round of retention removed.

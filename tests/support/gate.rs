@@ -4,6 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -15,7 +16,7 @@ use menshen::device::system::{self, System};
 use menshen::event::{Event, Events};
 use menshen::gate::hardware::Templates;
 use menshen::gate::settings::Settings;
-use menshen::gate::{Gate, Parts};
+use menshen::gate::{Ending, Eyes, Gate, Parts};
 use menshen::log::LogLevel;
 use menshen::platform::qyzn::{self, requests::Requests};
 use menshen::simulate::qyzn::Platform;
@@ -37,6 +38,10 @@ pub struct Running {
     pub requests: Requests,
     pub stop: watch::Sender<bool>,
     pub link: tokio::task::JoinHandle<menshen::Result<()>>,
+    /// Held while the sessions are to live.
+    pub eyes: Arc<Eyes>,
+    ending: Ending,
+    watching: Vec<std::thread::JoinHandle<menshen::Result<()>>>,
 }
 
 impl Running {
@@ -52,8 +57,17 @@ impl Running {
 
     /// At a platform that is configured otherwise.
     pub fn start_at(data_dir: &Path, config: config::Qyzn, device: &config::Device) -> Self {
-        let (clock, system) = machine(device);
-        Self::at(data_dir, config, device, clock, system)
+        Self::at(data_dir, config, device, Machine::of(device), |_| {})
+    }
+
+    /// The same with parts that `change` has seen to.
+    pub fn start_changed(
+        data_dir: &Path,
+        config: config::Qyzn,
+        device: &config::Device,
+        change: impl FnOnce(&mut Parts),
+    ) -> Self {
+        Self::at(data_dir, config, device, Machine::of(device), change)
     }
 
     /// On a machine of the test's own.
@@ -61,10 +75,12 @@ impl Running {
         data_dir: &Path,
         server: std::net::SocketAddr,
         device: &config::Device,
+        settings: Settings,
         clock: SharedClock,
         system: Arc<dyn System>,
     ) -> Self {
-        Self::at(data_dir, config::Qyzn::new(server.to_string()), device, clock, system)
+        let machine = Machine { settings, clock, system };
+        Self::at(data_dir, config::Qyzn::new(server.to_string()), device, machine, |_| {})
     }
 
     /// With the link that `link` is, to whichever platform.
@@ -76,16 +92,15 @@ impl Running {
     where
         F: Future<Output = menshen::Result<()>> + Send + 'static,
     {
-        let (clock, system) = machine(device);
-        Self::assemble(data_dir, device, clock, system, link)
+        Self::assemble(data_dir, device, Machine::of(device), |_| {}, link)
     }
 
     fn at(
         data_dir: &Path,
         config: config::Qyzn,
         device: &config::Device,
-        clock: SharedClock,
-        system: Arc<dyn System>,
+        machine: Machine,
+        change: impl FnOnce(&mut Parts),
     ) -> Self {
         let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
         let requests = Requests::default();
@@ -95,14 +110,14 @@ impl Running {
             let updates = Updates::new(&update, data_dir, gate.events());
             qyzn::run(gate, terminal, config, asked, updates, stopped)
         };
-        Self { requests, ..Self::assemble(data_dir, device, clock, system, link) }
+        Self { requests, ..Self::assemble(data_dir, device, machine, change, link) }
     }
 
     fn assemble<F>(
         data_dir: &Path,
         device: &config::Device,
-        clock: SharedClock,
-        system: Arc<dyn System>,
+        Machine { settings, clock, system }: Machine,
+        change: impl FnOnce(&mut Parts),
         link: impl FnOnce(Gate, watch::Receiver<bool>) -> F,
     ) -> Self
     where
@@ -113,13 +128,13 @@ impl Running {
         let store = Store::open(&options, Arc::clone(&clock)).unwrap();
         let relay = SimulatedRelay::default();
         let (_, heard) = events.subscribe(u64::MAX);
-        let (gate, _eyes, _ending) = Gate::start(Parts {
+        let mut parts = Parts {
             clock,
             events,
             store: store.clone(),
             config: config::Gate::default(),
             vision: config::Vision { models_dir: models_dir(), ..config::Vision::default() },
-            settings: Settings::default(),
+            settings,
             language: Language::Chinese,
             destinations: vec![Destination::Qyzn],
             devices: Devices { relay: Some(Box::new(relay.clone())), ..Devices::open(device).unwrap() },
@@ -128,15 +143,29 @@ impl Running {
             system,
             log: LogLevel::default(),
             models: vision::Models::open(&models_dir(), "auto").unwrap(),
-        })
-        .unwrap();
+        };
+        change(&mut parts);
+        let (gate, eyes, ending) = Gate::start(parts).unwrap();
         let (stop, stopped) = watch::channel(false);
         let link = tokio::spawn(link(gate.clone(), stopped));
-        Self { gate, store, relay, events: heard, requests: Requests::default(), stop, link }
+        let (eyes, watching) = (Arc::new(eyes), Vec::new());
+        let requests = Requests::default();
+        Self { gate, store, relay, events: heard, requests, stop, link, eyes, ending, watching }
+    }
+
+    /// Watches a folder of pictures from now on.
+    pub fn watch(&mut self, folder: &Path) {
+        let camera = config::Camera {
+            role: config::CameraRole::Visible,
+            source: format!("files:{}", folder.display()),
+            fps: 15,
+        };
+        let eyes = Arc::clone(&self.eyes);
+        self.watching.push(std::thread::spawn(move || eyes.watch(0, &camera)));
     }
 
     /// The next event that `wanted` accepts.
-    pub async fn event(&mut self, wanted: impl Fn(&Event) -> bool) -> Arc<Event> {
+    pub async fn event(&mut self, mut wanted: impl FnMut(&Event) -> bool) -> Arc<Event> {
         tokio::time::timeout(Duration::from_secs(60), async {
             loop {
                 let event = self.events.recv().await.unwrap();
@@ -174,6 +203,7 @@ impl Running {
             latency_ms: 100,
             body_temp: None,
             credentials: vec!["face".into()],
+            document: None,
         };
         let record = NewRecord {
             facts,
@@ -188,17 +218,35 @@ impl Running {
     pub async fn stop(self) {
         self.stop.send(true).unwrap();
         self.link.await.unwrap().unwrap();
+        self.eyes.stopper().store(true, Ordering::Relaxed);
+        let watching = self.watching;
+        tokio::task::spawn_blocking(|| {
+            watching.into_iter().for_each(|thread| thread.join().unwrap().unwrap())
+        })
+        .await
+        .unwrap();
+        drop(self.eyes);
+        self.ending.wait().await;
         let store = self.store;
         drop(self.gate);
         tokio::task::spawn_blocking(move || store.close()).await.unwrap();
     }
 }
 
-/// The clock and the machine that `device` names.
-fn machine(device: &config::Device) -> (SharedClock, Arc<dyn System>) {
-    let clock = AdjustedClock::new(Arc::new(SystemClock));
-    let system = system::open(&device.system, clock.clone()).unwrap();
-    (clock, system)
+/// What a gate stands on.
+struct Machine {
+    settings: Settings,
+    clock: SharedClock,
+    system: Arc<dyn System>,
+}
+
+impl Machine {
+    /// The one that `device` names.
+    fn of(device: &config::Device) -> Self {
+        let clock = AdjustedClock::new(Arc::new(SystemClock));
+        let system = system::open(&device.system, clock.clone()).unwrap();
+        Self { settings: Settings::default(), clock, system }
+    }
 }
 
 /// A platform that listens, and where.

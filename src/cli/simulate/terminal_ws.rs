@@ -69,10 +69,9 @@ pub(super) async fn terminal_ws(args: &TerminalWs) -> Result<ExitCode> {
         heartbeat: Duration::from_secs(args.heartbeat.max(1)),
     });
     platform.misbehave(args.misbehave.parse()?);
-    let (scheme, address) = match (&args.common.tls_certificate, &args.common.tls_key) {
-        (Some(certificate), Some(key)) => ("wss", platform.listen_tls(args.listen, certificate, key).await?),
-        _ => ("ws", platform.listen(args.listen).await?),
-    };
+    let secure = args.common.tls()?;
+    let scheme = if secure.is_some() { "wss" } else { "ws" };
+    let address = platform.listen_with(args.listen, secure).await?;
     let listening = format!("the WebSocket platform listens on {scheme}://{address}{}", args.path);
     play(&platform, (address, listening), script, &args.common, words, order).await
 }

@@ -32,6 +32,7 @@ impl Sessions {
         let track = self.asked_for(CredentialKind::Document, person.iter().chain(&also));
         let now = self.gate.clock.now();
         let credential = Credential::Document(DocumentCredential {
+            printed: Some(read.printed()),
             number: read.number,
             name: read.name,
             expires: read.expires,
@@ -76,9 +77,12 @@ impl Sessions {
     }
 }
 
+/// One person, and the others who have the same number.
+type Owners = (Option<Arc<Person>>, Vec<Arc<Person>>);
+
 /// Whose a number is: one person, and the others who have it. A number that the black list names is the black list's,
 /// whoever else has it. `None` if it could not be looked up, which is logged.
-fn owners(found: Result<Vec<Person>>, what: &str) -> Option<(Option<Arc<Person>>, Vec<Arc<Person>>)> {
+fn owners(found: Result<Vec<Person>>, what: &str) -> Option<Owners> {
     match found {
         Ok(mut people) => {
             people.sort_by_key(|person| person.kind != PersonKind::Black);
@@ -114,7 +118,7 @@ async fn ask(gate: &Inner, qr: QrCode) {
                             }
                         }
                     }
-                    return announce::let_in(&gate);
+                    return announce::let_in(gate);
                 }
                 Err(error) => {
                     tracing::error!(%error, "the door could not be opened for a QR code");
@@ -128,5 +132,5 @@ async fn ask(gate: &Inner, qr: QrCode) {
             text::platform_unreachable(gate.language)
         }
     };
-    announce::tell(&gate, sentence, sentence);
+    announce::tell(gate, sentence, sentence);
 }

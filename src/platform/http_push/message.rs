@@ -120,6 +120,7 @@ mod tests {
                 opened: true,
                 latency_ms: 120,
                 body_temp: None,
+                document: None,
                 credentials: vec!["face".into(), "card".into()],
             },
             pictures: Vec::new(),

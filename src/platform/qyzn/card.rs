@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::code::{self, Answer};
 use super::json::Fields;
+use super::link::Work;
 use super::requests::not_connected;
 use super::snapshot::seconds;
 use crate::error::Result;
@@ -21,19 +22,23 @@ const IC_CARD: u8 = 3;
 
 /// Waits for a card or a document and answers what it says. 104 for a time out of range, 107 if none comes, 109
 /// while another such request waits. The wait ends with the line.
-pub async fn swiping_card(gate: &Gate, data: &Value, mut line: watch::Receiver<bool>) -> Answer {
-    let presented = async {
-        let within = seconds(&Fields::of(data), "timeOut", SECONDS)?;
-        tokio::select! {
-            presented = gate.next_presented(within) => presented,
-            _ = line.wait_for(|logged_in| !logged_in) => Err(not_connected()),
+///
+/// The wait begins with this call, not with the first poll: of two requests the first gets the card.
+pub fn swiping_card(gate: &Gate, data: &Value, mut line: watch::Receiver<bool>) -> Work<Answer> {
+    let asked = seconds(&Fields::of(data), "timeOut", SECONDS).map(|within| gate.next_presented(within));
+    Box::pin(async move {
+        let presented = async {
+            tokio::select! {
+                presented = asked? => presented,
+                _ = line.wait_for(|logged_in| !logged_in) => Err(not_connected()),
+            }
+        };
+        let presented: Result<Presented> = presented.await;
+        match presented {
+            Ok(presented) => Answer::with(written(&presented)),
+            Err(error) => Answer::of_error(&error, code::NO_OBJECT, code::FAILED),
         }
-    };
-    let presented: Result<Presented> = presented.await;
-    match presented {
-        Ok(presented) => Answer::with(written(&presented)),
-        Err(error) => Answer::of_error(&error, code::NO_OBJECT, code::FAILED),
-    }
+    })
 }
 
 /// The data of the answer: dates as the table has them (`yyyyMMdd`), not as the sample does.

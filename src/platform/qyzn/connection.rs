@@ -17,11 +17,10 @@ use super::code::{self, Answer};
 use super::codec::{Body, Decoder, Frame, MsgType, encode};
 use super::json::{self, Fields};
 use super::link::{Account, Command, Done, Duty, Handler, Lane, Link, State, Waiting, stopped};
-use super::records::{Follow, Framed};
+use super::records::{Fetch, Follow, Framed, Mark};
 use super::requests::{Asked, not_connected};
 use super::time::{SyncTime, offset_ms};
 use crate::error::Result;
-use crate::store::OutboxId;
 
 /// What the document's `sign` is made with (4.2.2).
 const SIGN_MAGIC: &str = "P3K0eikSRSJHliME";
@@ -55,6 +54,8 @@ pub(super) enum End {
         reason: String,
         /// It was of use, so that the next attempt can follow soon.
         progress: bool,
+        /// How long it lasted, if the terminal was logged in.
+        lasted: Duration,
     },
 }
 
@@ -197,12 +198,17 @@ pub(super) async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin>(
         review_due: now + link.options.review,
         link,
     };
-    match connection.run(shutdown).await {
+    let ended = connection.run(shutdown).await;
+    let logged_in = connection.phase == Phase::LoggedIn;
+    if logged_in {
+        connection.link.records.lost(Instant::now());
+    }
+    match ended {
         Ok(()) => End::Shutdown,
         Err(Broken(reason)) => End::Lost {
             reason,
-            progress: connection.progress
-                || connection.phase == Phase::LoggedIn && connection.began.elapsed() >= GOOD_AFTER,
+            progress: connection.progress || logged_in && connection.began.elapsed() >= GOOD_AFTER,
+            lasted: if logged_in { connection.began.elapsed() } else { Duration::ZERO },
         },
     }
 }
@@ -280,7 +286,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
             self.sync_due,
             self.writer.deadline(options.request_timeout),
             stall,
-            self.link.records.held_until(),
+            self.link.records.due().filter(|_| self.phase == Phase::LoggedIn),
             self.link.records.marks_due(),
             self.pending.iter().map(|pending| pending.due).min(),
         ]
@@ -312,15 +318,12 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
         }
         if self.review_due <= now {
             self.review_due = now + self.link.options.review;
-            if self.link.records.has_set_aside() && self.link.records.is_idle() {
-                self.link.records.restart();
-            } else {
-                // In case a notification was missed.
-                self.link.records.wake();
-            }
+            self.link.records.begin_review(now);
+            // In case a notification was missed.
+            self.link.records.wake();
         }
-        for id in self.link.records.marks_again(now) {
-            self.mark_delivered(id);
+        for mark in self.link.records.marks_again(now) {
+            self.mark_delivered(mark);
         }
         self.repeat_requests(now)
     }
@@ -428,24 +431,33 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
     }
 
     fn send_records(&mut self) {
-        let free = self.link.records.is_free(Instant::now());
-        if !free || self.phase != Phase::LoggedIn {
+        if self.phase != Phase::LoggedIn {
             return;
         }
-        if let Some(framed) = self.link.records.next_to_send() {
+        let now = Instant::now();
+        if let Some(framed) = self.link.records.next_to_send(now) {
             let (seq, frame) = (framed.seq, Arc::clone(&framed.frame));
             self.await_answer(seq, frame, About::Record);
         }
-        if let Some(after) = self.link.records.fetch_after() {
-            let epoch = self.link.records.epoch;
-            let fetch = self.link.handler.next_record(after);
-            self.link.work.spawn(async move { Done::Fetched { epoch, result: fetch.await } });
+        let link = &mut *self.link;
+        while let Some(fetch) = link.records.next_fetch(now) {
+            match fetch {
+                Fetch::Newest => {
+                    let newest = link.handler.newest_record();
+                    link.work.spawn(async move { Done::Newest(newest.await) });
+                }
+                Fetch::Record(wanted) => {
+                    let (queue, epoch) = (wanted.queue, link.records.epoch());
+                    let fetch = link.handler.next_record(wanted);
+                    link.work.spawn(async move { Done::Fetched { queue, epoch, result: fetch.await } });
+                }
+            }
         }
     }
 
-    fn mark_delivered(&mut self, id: OutboxId) {
-        let mark = self.link.handler.delivered(id);
-        self.link.work.spawn(async move { Done::Marked { id, result: mark.await } });
+    fn mark_delivered(&mut self, mark: Mark) {
+        let marked = self.link.handler.delivered(mark);
+        self.link.work.spawn(async move { Done::Marked { mark, result: marked.await } });
     }
 
     // What came.
@@ -622,7 +634,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
         self.phase = Phase::LoggedIn;
         self.heartbeat_due.get_or_insert(now + self.link.options.heartbeat);
         self.sync_due = Some(now);
-        self.link.records.restart();
+        self.link.records.logged_in(now);
         self.link.handler.report(State::LoggedIn);
         Ok(())
     }
@@ -645,14 +657,14 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
     fn on_record_answered(&mut self, answer: Answer) {
         let Some((framed, follow)) = self.link.records.answered(&answer, Instant::now()) else { return };
         match follow {
-            Follow::Delivered => {
+            Follow::Delivered(mark) => {
                 self.progress = true;
                 let obey = self.link.handler.obey(framed.record, answer.data);
                 self.link.work.spawn(async move {
                     obey.await;
                     Done::Nothing
                 });
-                self.mark_delivered(framed.id);
+                self.mark_delivered(mark);
             }
             Follow::Again => {}
             Follow::SetAside => self.link.handler.report(State::RecordRefused {
@@ -682,25 +694,30 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
                     self.link.records.forget();
                 }
             }
-            Done::Fetched { epoch, result: Ok(record) } => {
+            Done::Newest(Ok(newest)) => self.link.records.newest(newest, Instant::now()),
+            Done::Newest(Err(error)) => {
+                tracing::warn!(%error, "the records for the QYZN platform cannot be read");
+                self.link.records.newest_failed(Instant::now());
+            }
+            Done::Fetched { queue, epoch, result: Ok(record) } => {
                 let framed = record.map(|record| Framed {
                     id: record.id,
                     record: record.record,
                     seq: record.seq,
                     frame: self.frame(MsgType::Request, VERSION, record.seq, &record.body),
                 });
-                if let Some(unmarked) = self.link.records.fetched(epoch, framed) {
-                    self.mark_delivered(unmarked.id);
+                if let Some(unmarked) = self.link.records.fetched(queue, epoch, framed, Instant::now()) {
+                    self.mark_delivered(unmarked);
                 }
             }
-            Done::Fetched { result: Err(error), .. } => {
+            Done::Fetched { queue, epoch, result: Err(error) } => {
                 tracing::warn!(%error, "the next record for the QYZN platform cannot be read");
-                self.link.records.fetch_failed(Instant::now());
+                self.link.records.fetch_failed(queue, epoch, Instant::now());
             }
-            Done::Marked { id, result: Ok(()) } => self.link.records.marked(id),
-            Done::Marked { id, result: Err(error) } => {
+            Done::Marked { mark, result: Ok(()) } => self.link.records.marked(mark),
+            Done::Marked { mark, result: Err(error) } => {
                 // It stays acknowledged in memory; after a restart it goes out again with its sequence.
-                if self.link.records.mark_failed(id, Instant::now()) {
+                if self.link.records.mark_failed(mark, Instant::now()) {
                     tracing::warn!(%error, "delivered records cannot be marked; trying again every five seconds");
                 }
             }

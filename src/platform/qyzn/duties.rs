@@ -10,10 +10,10 @@ use tokio::sync::{Notify, OnceCell, watch};
 use super::code::{self, Answer};
 use super::json::Fields;
 use super::link::{Account, Command, Duty, Handler, Identity, Lane, State, Work, random_u32};
-use super::records::OutgoingRecord;
+use super::records::{Mark, OutgoingRecord, Queue, Wanted};
 use super::requests::Requests;
 use super::sync::Sync;
-use super::{card, config, door, output, pass_rule, person, record, restart, snapshot, upgrade};
+use super::{card, config, door, output, pass_rule, person, record, resend, restart, snapshot, upgrade};
 use crate::clock::Moment;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate::Gate;
@@ -45,6 +45,7 @@ pub fn duty(message: &str) -> Option<Duty> {
         "snapshot_picture" => (Lane::Free, false),
         "sync_person" | "swiping_card" => (Lane::Free, true),
         "serial_output" | "weigand_output" => (Lane::Free, true),
+        "reSend_record_set" => (Lane::Free, true),
         _ => return None,
     };
     Some(Duty { lane, acts })
@@ -129,17 +130,22 @@ pub(super) async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|error| Err(Error::caused(Kind::Stopped, "the work was not finished", error)))
 }
 
-/// The oldest record that is not delivered, after `after`, with its pictures.
+/// The oldest record that is wanted, with its pictures.
 fn oldest(
     store: &Store,
-    after: Option<OutboxId>,
+    wanted: Wanted,
     base: u32,
     with_picture: bool,
     language: Language,
 ) -> Result<Option<OutgoingRecord>> {
-    let Some(entry) = store.outbox(Destination::Qyzn, after, 1)?.pop() else { return Ok(None) };
+    let entry = match wanted.queue {
+        Queue::New | Queue::Backlog => store.next_waiting(Destination::Qyzn, wanted.after, wanted.upto)?,
+        Queue::Again => store.next_asked_again(Destination::Qyzn, wanted.after)?,
+    };
+    let Some(entry) = entry else { return Ok(None) };
     let picture = |kind| -> Result<Option<Vec<u8>>> {
-        if with_picture && entry.record.pictures.contains(&kind) {
+        // The setting is about the visitor's picture; a document's is what was compared.
+        if (with_picture || kind == PictureKind::Document) && entry.record.pictures.contains(&kind) {
             store.record_picture(entry.record.id, kind)
         } else {
             Ok(None)
@@ -239,9 +245,10 @@ impl Handler for Duties {
                 let sync = Arc::clone(&self.sync);
                 Box::pin(async move { sync.begin().await })
             }
-            "swiping_card" => {
-                let line = self.line.subscribe();
-                Box::pin(async move { card::swiping_card(&gate, &data, line).await })
+            "swiping_card" => card::swiping_card(&gate, &data, self.line.subscribe()),
+            "reSend_record_set" => {
+                let fresh = Arc::clone(&self.fresh);
+                Box::pin(async move { resend::resend_record_set(&gate, &data, &fresh).await })
             }
             other => {
                 let answer = Answer::failure(code::NO_COMMAND, format!("there is no command {other}"));
@@ -250,7 +257,7 @@ impl Handler for Duties {
         }
     }
 
-    fn next_record(&self, after: Option<OutboxId>) -> Work<Result<Option<OutgoingRecord>>> {
+    fn next_record(&self, wanted: Wanted) -> Work<Result<Option<OutgoingRecord>>> {
         let (store, base, language) = (self.gate.store().clone(), Arc::clone(&self.base), self.language);
         let with_picture = self.gate.settings().report.with_picture;
         Box::pin(async move {
@@ -258,8 +265,13 @@ impl Handler for Duties {
                 .get_or_try_init(|| sequence_base(store.clone()))
                 .await
                 .context(|| "the sequence of records cannot be kept")?;
-            blocking(move || oldest(&store, after, base, with_picture, language)).await
+            blocking(move || oldest(&store, wanted, base, with_picture, language)).await
         })
+    }
+
+    fn newest_record(&self) -> Work<Result<Option<OutboxId>>> {
+        let store = self.gate.store().clone();
+        Box::pin(blocking(move || store.newest_waiting(Destination::Qyzn)))
     }
 
     fn obey(&self, record: RecordId, data: Value) -> Work<()> {
@@ -278,9 +290,10 @@ impl Handler for Duties {
         })
     }
 
-    fn delivered(&self, id: OutboxId) -> Work<Result<()>> {
-        let mark = self.gate.store().delivered(id);
-        Box::pin(mark.into_future())
+    fn delivered(&self, mark: Mark) -> Work<Result<()>> {
+        let store = self.gate.store();
+        let marked = if mark.again { store.delivered_again(mark.id) } else { store.delivered(mark.id) };
+        Box::pin(marked.into_future())
     }
 
     fn new_records(&self) -> Arc<Notify> {

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::answered::{self, Answered, Key, ReplyTo};
 use super::code::Answer;
 use super::connection::{self, End};
-use super::records::{OutgoingRecord, Records};
+use super::records::{Mark, OutgoingRecord, Queue, Records, Wanted};
 pub use super::requests::Requests;
 use super::requests::{Asked, not_connected};
 use crate::clock::Moment;
@@ -44,6 +44,10 @@ pub struct Options {
     pub body_limit: usize,
     /// The first and the longest pause between two attempts to connect.
     pub back_off: (Duration, Duration),
+    /// A line that lasted this long is settled: when it is lost, so are probably those of all terminals.
+    pub settled: Duration,
+    /// The longest pause after a settled line was lost: terminals come back spread over this time.
+    pub spread: Duration,
     /// How long making a connection may take.
     pub dial_timeout: Duration,
     /// Between two `sync_time` (4.6.2).
@@ -69,6 +73,8 @@ impl Options {
             resends: 3,
             body_limit: config.body_limit_mib.clamp(1, 1024) as usize * 1024 * 1024,
             back_off: (Duration::from_secs(1), Duration::from_secs(60)),
+            settled: Duration::from_secs(60),
+            spread: Duration::from_secs(10),
             dial_timeout: Duration::from_secs(10),
             sync_time: Duration::from_secs(300),
             stall: Duration::from_secs(1),
@@ -190,13 +196,15 @@ pub trait Handler: Send + Sync + 'static {
     fn duty(&self, message: &str) -> Option<Duty>;
     /// Carries out a command. Called in the order of arrival within a lane.
     fn handle(&self, command: Command) -> Work<Answer>;
-    /// The oldest record that is not delivered, after `after`.
-    fn next_record(&self, after: Option<OutboxId>) -> Work<Result<Option<OutgoingRecord>>>;
+    /// The oldest record that is not delivered, or is asked for again, within `wanted`.
+    fn next_record(&self, wanted: Wanted) -> Work<Result<Option<OutgoingRecord>>>;
+    /// The newest record that is not delivered.
+    fn newest_record(&self) -> Work<Result<Option<OutboxId>>>;
     /// Does what the platform's answer to a record asks for (`opendoor`, `screenDisp`).
     fn obey(&self, record: RecordId, data: Value) -> Work<()>;
     /// Marks a record as delivered; ready when the mark is on the disk.
-    fn delivered(&self, id: OutboxId) -> Work<Result<()>>;
-    /// Notified when there may be a new record.
+    fn delivered(&self, mark: Mark) -> Work<Result<()>>;
+    /// Notified when there may be a new record, or one that is asked for again.
     fn new_records(&self) -> Arc<Notify>;
     /// Told of what happens on the link.
     fn report(&self, state: State);
@@ -215,10 +223,12 @@ pub(super) enum Done {
         /// `None` after a panic.
         answer: Option<Answer>,
     },
-    /// The next record.
-    Fetched { epoch: u64, result: Result<Option<OutgoingRecord>> },
+    /// The newest record.
+    Newest(Result<Option<OutboxId>>),
+    /// The next record of a queue.
+    Fetched { queue: Queue, epoch: u64, result: Result<Option<OutgoingRecord>> },
     /// The mark of a delivered record.
-    Marked { id: OutboxId, result: Result<()> },
+    Marked { mark: Mark, result: Result<()> },
     /// The account has been kept, or not.
     Kept(Result<()>),
     /// Nothing that anybody waits for.
@@ -319,6 +329,7 @@ impl<H: Handler> Link<H> {
                 dialled = tokio::time::timeout(self.options.dial_timeout, dial()) => dialled,
                 () = stopped(&mut shutdown) => return,
             };
+            let mut settled = false;
             let reason = match dialled {
                 Err(_) => "no connection within the time for it".to_owned(),
                 Ok(Err(error)) => format!("no connection: {error}"),
@@ -327,17 +338,22 @@ impl<H: Handler> Link<H> {
                     self.handler.report(State::Connected);
                     match connection::serve(&mut self, stream, &mut shutdown).await {
                         End::Shutdown => return,
-                        End::Lost { reason, progress } => {
+                        End::Lost { reason, progress, lasted } => {
                             if progress {
                                 attempt = 0;
                             }
+                            settled = lasted >= self.options.settled;
                             reason
                         }
                     }
                 }
             };
-            let (first, longest) = self.options.back_off;
-            let pause = BackOff { first, longest }.pause(attempt);
+            let pause = if settled {
+                self.spread()
+            } else {
+                let (first, longest) = self.options.back_off;
+                BackOff { first, longest }.pause(attempt)
+            };
             attempt = attempt.saturating_add(1);
             self.handler.report(State::Lost { reason, retry_in: pause });
             let until = Instant::now() + pause;
@@ -351,6 +367,14 @@ impl<H: Handler> Link<H> {
                 }
             }
         }
+    }
+
+    /// The pause after a settled line was lost: anything from the first pause to the whole spread. A platform
+    /// that restarts cuts all lines at one instant, and they must not come back at one.
+    fn spread(&self) -> Duration {
+        let first = self.options.back_off.0;
+        let share = f64::from(random_u32()) / f64::from(u32::MAX);
+        first + self.options.spread.saturating_sub(first).mul_f64(share)
     }
 
     /// The next sequence of a request that is not a record: 1 to 2³¹-1. Records have the upper half.

@@ -4,8 +4,8 @@
 //! `writer`, [`answered`] and [`records`] do for it; [`link`] dials again and keeps what must outlive a
 //! connection; [`duties`] is the table of messages and does what they order, one file for each family:
 //! [`person`] (4.3, 4.4), [`snapshot`] (4.3.5), [`sync`] (4.3.6, 4.3.7), [`restart`] (4.5.1), [`upgrade`] (4.5.2),
-//! [`card`] (4.5.8),
-//! [`qr`] (4.6.3), [`door`] (4.5.5, 4.5.6), [`config`](self::config) (4.5.10), [`record`] (4.6.1), [`time`] (4.6.2),
+//! [`output`] (4.5.3, 4.5.4), [`door`] (4.5.5 to 4.5.7), [`card`] (4.5.8), [`pass_rule`] (4.5.9),
+//! [`config`](self::config) (4.5.10), [`resend`] (4.5.11), [`record`] (4.6.1), [`time`] (4.6.2), [`qr`] (4.6.3),
 //! [`call`] (4.7).
 //!
 //! Sequences: records have the upper half of the numbers, by their place in the outbox, so that a record keeps
@@ -29,6 +29,7 @@ pub mod qr;
 pub mod record;
 pub mod records;
 pub mod requests;
+pub mod resend;
 pub mod restart;
 pub mod snapshot;
 pub mod sync;

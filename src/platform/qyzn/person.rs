@@ -80,6 +80,9 @@ pub fn read(message: &str, data: &Value) -> Result<PeopleChange> {
         "delete_face" if by_face_id(data) => {
             PeopleChange::DeleteFace(Origin::Qyzn, fields.required_text("faceId", LONGEST_ID)?)
         }
+        "delete_face" if fields.get("personId").is_none() => {
+            return Err(fields.wrong("faceId", "is missing, and so is personId"));
+        }
         "delete_face" => PeopleChange::DeleteFaces(key(&fields)?),
         other => return Err(Error::new(Kind::Input, format!("{other} is no message about people"))),
     })
@@ -425,7 +428,10 @@ mod tests {
             let PeopleChange::DeleteFace(origin, id) = read("delete_face", &data).unwrap() else { panic!() };
             assert_eq!((origin, id.as_str()), (Origin::Qyzn, "3000004"));
         }
-        assert!(read("delete_face", &json!({})).is_err());
+        let neither = read("delete_face", &json!({"faceid": null})).unwrap_err();
+        assert_eq!(neither.message(), "faceId: is missing, and so is personId");
+        let empty = read("delete_face", &json!({"faceId": "", "personId": ""})).unwrap_err();
+        assert_eq!(empty.message(), "personId: must not be empty");
         assert!(matches!(read("clear_person", &json!(null)).unwrap(), PeopleChange::Clear(Origin::Qyzn)));
     }
 

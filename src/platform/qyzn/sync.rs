@@ -42,8 +42,9 @@ const DOCUMENT_ID: usize = 32;
 const SAVED_EVERY: u32 = 16;
 /// Refusals that are told one by one; a platform that refuses everybody would push out all other events.
 const TOLD_REFUSALS: u64 = 20;
-/// Before a person is tried again whom the line or the store has not taken.
+/// Before a person is tried again whom the line or the store has not taken; the longest such pause.
 const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_AT_LAST: Duration = Duration::from_secs(60);
 
 /// How far the gate has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +77,9 @@ pub struct Sync {
     state: Mutex<State>,
     wake: Notify,
 }
+
+/// A person's key, their new one, and the ids of their faces.
+type Renamed = (PersonKey, PersonKey, Vec<(FaceRow, String)>);
 
 /// What became of one person.
 enum Outcome {
@@ -142,6 +146,7 @@ impl Sync {
                 tracing::warn!(%error, "how far the people were sent to the QYZN platform cannot be read");
             }
         }
+        let mut pause = AGAIN;
         loop {
             let under_way = {
                 let state = self.lock();
@@ -154,9 +159,13 @@ impl Sync {
             if line.wait_for(|logged_in| *logged_in).await.is_err() {
                 return std::future::pending().await;
             }
-            if let Err(error) = self.send_page(begun, cursor, &requests, &mut line).await {
-                tracing::warn!(%error, "people cannot be sent to the QYZN platform for now");
-                tokio::time::sleep(AGAIN).await;
+            match self.send_page(begun, cursor, &requests, &mut line).await {
+                Ok(()) => pause = AGAIN,
+                Err(error) => {
+                    tracing::warn!(%error, "people cannot be sent to the QYZN platform for now");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(AGAIN_AT_LAST);
+                }
             }
         }
     }
@@ -303,7 +312,7 @@ impl Sync {
         begun: u64,
         row: i64,
         count: impl FnOnce(&mut Cursor),
-        ids: Option<(PersonKey, PersonKey, Vec<(FaceRow, String)>)>,
+        ids: Option<Renamed>,
     ) -> Result<()> {
         let (kept, told) = {
             let mut state = self.lock();

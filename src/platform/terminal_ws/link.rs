@@ -246,7 +246,11 @@ impl Link {
         };
         if let Some((code, reason)) = farewell {
             let frame = CloseFrame { code, reason: reason.into() };
-            let close = writer.sink.send(Message::Close(Some(frame)));
+            let close = async {
+                // Refused where the platform has said farewell first: then what is left to send is the answer to it.
+                let _ = writer.sink.send(Message::Close(Some(frame))).await;
+                let _ = writer.sink.flush().await;
+            };
             // A line that takes nothing any more must not hold anybody up.
             let _ = tokio::time::timeout(FAREWELL, close).await;
         }
@@ -324,7 +328,7 @@ impl Link {
                     format!(" ({} {reason})", u16::from(frame.code))
                 });
                 let reason = format!("the platform closed the connection{}", why.unwrap_or_default());
-                return Some(End::Lost(reason, None));
+                return Some(End::Lost(reason, Some(CloseCode::Normal)));
             }
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
         }

@@ -52,6 +52,10 @@ pub fn record(record: &Record) -> Value {
     if let Some(number) = &record.facts.id_number {
         value["id_number"] = mask(number).into();
     }
+    // An address and a birthday are the platform's business, not the technician's.
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("document");
+    }
     value
 }
 

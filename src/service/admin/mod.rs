@@ -185,6 +185,7 @@ impl Server {
     /// | `GET /api/v1/call` | the call that is on, or the last one |
     /// | `POST /api/v1/call` | calls a room: `{"room": "304"}` |
     /// | `DELETE /api/v1/call` | hangs up |
+    /// | `POST /api/v1/restart` | restarts the machine |
     /// | `POST /api/v1/login`, `/api/v1/logout` | turns the token into a cookie and back |
     pub async fn run(&self, stopped: watch::Receiver<bool>) -> Result<()> {
         let shared = Shared { parts: Arc::clone(&self.parts), stopped: stopped.clone() };
@@ -210,6 +211,7 @@ fn router(shared: Shared) -> Router {
         .route("/api/v1/door/open", post(status::open_door))
         .route("/api/v1/present", post(present::present))
         .route("/api/v1/call", get(call::show).post(call::dial).delete(call::hang_up))
+        .route("/api/v1/restart", post(status::restart))
         .route("/api/v1/login", post(guard::login))
         .route("/api/v1/logout", post(guard::logout))
         .fallback(answer::nothing_there)

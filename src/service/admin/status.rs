@@ -199,6 +199,12 @@ fn failures(standing: &Standing, now: jiff::Timestamp) -> Vec<Value> {
         .collect()
 }
 
+/// `POST /api/v1/restart`.
+pub(super) async fn restart(State(shared): State<Shared>) -> Result<Response, Failure> {
+    shared.gate.restart(OrderedBy::Technician).await?;
+    Ok(json(&json!({ "ordered": true })))
+}
+
 /// `POST /api/v1/door/open`.
 pub(super) async fn open_door(State(shared): State<Shared>) -> Result<Response, Failure> {
     shared.gate.open_door(OrderedBy::Technician).await?;

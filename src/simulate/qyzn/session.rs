@@ -456,7 +456,8 @@ impl Terminal {
             ("score", Type::Int(0, 100), true),
             ("result", Type::Int(0, 3), true),
             ("snaptime", Type::Civil, true),
-            ("bodyTemp", Type::Float, true),
+            // The table wants it of every gate; most have no sensor.
+            ("bodyTemp", Type::Float, false),
         ];
         self.check("snapshot_face", data, &table);
         let text = |name: &str| data.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -465,6 +466,11 @@ impl Terminal {
         }
         if received.version < 2 {
             self.violation("snapshot_face: version below 2");
+        }
+        let document = ["gender", "ethnic", "birthday", "address", "expiredate"];
+        let there = document.iter().filter(|name| data.get(**name).is_some()).count();
+        if there != 0 && there != document.len() {
+            self.violation("snapshot_face: only a part of the fields of a document is there");
         }
         let picture = wire::jpeg(text("snapPic")).unwrap_or_default();
         self.note(
@@ -481,6 +487,9 @@ impl Terminal {
                 "snaptime": text("snaptime"),
                 "snapPic_bytes": picture.len(),
                 "snapPic_md5": if picture.is_empty() { String::new() } else { format!("{:x}", md5::compute(&picture)) },
+                "idNum": data.get("idNum"),
+                "gender": data.get("gender"),
+                "bodyTemp": data.get("bodyTemp"),
                 "comparePic_bytes": wire::jpeg(text("comparePic")).unwrap_or_default().len(),
             }),
         );

@@ -25,7 +25,6 @@ pub use misbehave::Misbehave;
 
 use super::{Entry, Journal, Simulated};
 use crate::error::{Context, Error, Kind, Result};
-use crate::tls;
 
 /// How long [`Platform::wait_for`] waits.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -155,25 +154,16 @@ impl Platform {
 
     /// Accepts terminals on `address` (port 0 for any) until [`Simulated::stop`]; answers with the address.
     pub async fn listen(&self, address: SocketAddr) -> Result<SocketAddr> {
-        self.accept(address, None).await
+        self.listen_with(address, None).await
     }
 
-    /// The same over TLS, with a certificate and its key in PEM files.
-    pub async fn listen_tls(
+    /// The same over TLS where `secure` is given: see [`tls::server`](crate::tls::server).
+    pub async fn listen_with(
         &self,
         address: SocketAddr,
-        certificate: &Path,
-        key: &Path,
+        secure: Option<Arc<rustls::ServerConfig>>,
     ) -> Result<SocketAddr> {
-        let acceptor = tokio_rustls::TlsAcceptor::from(tls::server(certificate, key)?);
-        self.accept(address, Some(acceptor)).await
-    }
-
-    async fn accept(
-        &self,
-        address: SocketAddr,
-        tls: Option<tokio_rustls::TlsAcceptor>,
-    ) -> Result<SocketAddr> {
+        let tls = secure.map(tokio_rustls::TlsAcceptor::from);
         let listener = TcpListener::bind(address)
             .await
             .context(|| format!("the simulated WebSocket platform cannot listen on {address}"))?;
