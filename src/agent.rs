@@ -1,5 +1,6 @@
 //! The composition root: reads the configuration, builds the parts, runs and stops them.
 
+use std::os::unix::process::CommandExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -7,12 +8,17 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::clock::{OffsetClock, SharedClock, SystemClock};
+use crate::clock::{AdjustedClock, OffsetClock, SharedClock, SystemClock};
 use crate::config::{CameraRole, Config};
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::Events;
+use crate::gate::hardware::Templates;
 use crate::gate::{Eyes, Gate, Parts};
+use crate::intercom::Intercom;
+use crate::log::LogLevel;
+use crate::platform::qyzn::requests::Requests;
 use crate::store::{self, Destination, Store};
+use crate::update::Updates;
 use crate::vision::Models;
 use crate::{device, platform, service};
 
@@ -28,25 +34,49 @@ const STOP_NOTICED: Duration = Duration::from_millis(100);
 /// How long the parts may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// Runs the agent until SIGTERM or SIGINT.
-pub fn run(config: Config) -> Result<()> {
+/// Why the agent has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// It is to begin anew: the restart of a simulated machine.
+    Anew,
+}
+
+/// Runs the agent until SIGTERM or SIGINT. `log` is the level of the log that was started.
+///
+/// When a simulated machine restarts, this function does not return: the process stops in order and begins anew
+/// in place, with the same program, arguments and process id.
+pub fn run(config: Config, log: LogLevel) -> Result<()> {
+    // Asked now: after an upgrade the path would name a file that is gone.
+    let program = std::env::current_exe().context(|| "the path of this program is unknown")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("menshen")
         .enable_all()
         .build()
         .context(|| "the runtime cannot be started")?;
-    let result = runtime.block_on(run_parts(config));
+    let ended = runtime.block_on(run_parts(config, log));
     runtime.shutdown_timeout(STOP_WITHIN);
-    result
+    match ended? {
+        Ended::Stopped => Ok(()),
+        Ended::Anew => {
+            tracing::info!("beginning anew");
+            let arguments = std::env::args_os().skip(1);
+            // Only returns when it fails.
+            let error = std::process::Command::new(&program).args(arguments).exec();
+            Err(error).context(|| format!("the agent stopped and cannot begin anew as {}", program.display()))
+        }
+    }
 }
 
-async fn run_parts(config: Config) -> Result<()> {
+async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
     let started = Instant::now();
     // Taken first, so that a signal during a long start is not lost.
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .context(|| "the signal SIGTERM cannot be listened to")?;
-    let clock = clock(&config.terminal.clock);
+    let adjusted = AdjustedClock::new(clock(&config.terminal.clock));
+    let clock: SharedClock = adjusted.clone();
     let events = Events::new(Arc::clone(&clock));
     let models = Models::open(&config.vision.models_dir, &config.vision.onnxruntime)?;
     let options = store::Options { data_dir: config.terminal.data_dir.clone(), config: config.store.clone() };
@@ -60,8 +90,11 @@ async fn run_parts(config: Config) -> Result<()> {
         settings: config.settings.clone(),
         language: config.terminal.language,
         destinations: config.platform.qyzn.iter().map(|_| Destination::Qyzn).collect(),
-        relay: device::relay::open(&config.device.relay)?,
-        wiegand: device::wiegand::open(&config.device.wiegand_out)?,
+        devices: device::Devices::open(&config.device)?,
+        templates: Templates::new(&config.device),
+        system: device::system::open(&config.device.system, adjusted)?,
+        log,
+        readers: device::reader::Readers::open(&config.device)?,
         models,
     })?;
 
@@ -72,17 +105,42 @@ async fn run_parts(config: Config) -> Result<()> {
     // The sessions end when the last of these is gone.
     drop(eyes);
     let mut parts = Vec::new();
+    let requests = Requests::default();
+    let updates = Updates::new(&config.update, &config.terminal.data_dir, &events);
     if let Some(qyzn) = &config.platform.qyzn {
-        let (gate, terminal, qyzn, stopped) =
-            (gate.clone(), config.terminal.clone(), qyzn.clone(), stopped.clone());
+        let (gate, terminal, qyzn, requests, stopped) =
+            (gate.clone(), config.terminal.clone(), qyzn.clone(), requests.clone(), stopped.clone());
         parts.push(supervise("platform.qyzn", events.clone(), stopped.clone(), move || {
-            let (gate, terminal, qyzn, stopped) =
-                (gate.clone(), terminal.clone(), qyzn.clone(), stopped.clone());
-            async move { platform::qyzn::run(gate, terminal, qyzn, stopped).await }
+            let (gate, terminal, qyzn, requests, updates, stopped) = (
+                gate.clone(),
+                terminal.clone(),
+                qyzn.clone(),
+                requests.clone(),
+                updates.clone(),
+                stopped.clone(),
+            );
+            async move { platform::qyzn::run(gate, terminal, qyzn, requests, updates, stopped).await }
         }));
     }
+    let intercom = intercom(&config, &gate, &requests)?;
+    if let Some(intercom) = &intercom {
+        let (intercom, stopped) = (intercom.clone(), stopped.clone());
+        parts.push(supervise("intercom", events.clone(), stopped.clone(), move || {
+            let (intercom, stopped) = (intercom.clone(), stopped.clone());
+            async move { intercom.run(stopped).await }
+        }));
+    }
+    if let Some(terminal_ws) = &config.platform.terminal_ws {
+        let (gate, terminal, terminal_ws, stopped) =
+            (gate.clone(), config.terminal.clone(), terminal_ws.clone(), stopped.clone());
+        parts.push(supervise("platform.terminal_ws", events.clone(), stopped.clone(), move || {
+            platform::terminal_ws::run(gate.clone(), terminal.clone(), terminal_ws.clone(), stopped.clone())
+        }));
+    }
+    parts.push(push(&gate, &config, &events, &stopped));
     if let Some(admin) = &config.service.admin {
         let server = service::admin::Server::bind(gate.clone(), &config, admin.clone()).await?;
+        let server = server.with_intercom(intercom.clone());
         let (server, stopped) = (Arc::new(server), stopped.clone());
         parts.push(supervise("service.admin", events.clone(), stopped.clone(), move || {
             let (server, stopped) = (Arc::clone(&server), stopped.clone());
@@ -94,10 +152,14 @@ async fn run_parts(config: Config) -> Result<()> {
     tracing::info!(ready_ms, serial = config.terminal.serial, "ready");
     events.send("task", json!({ "task": "agent", "state": "ready", "ready_ms": ready_ms }));
 
-    tokio::select! {
-        _ = terminate.recv() => {}
-        result = tokio::signal::ctrl_c() => result.context(|| "the signal SIGINT cannot be listened to")?,
-    }
+    let ended = tokio::select! {
+        _ = terminate.recv() => Ended::Stopped,
+        result = tokio::signal::ctrl_c() => {
+            result.context(|| "the signal SIGINT cannot be listened to")?;
+            Ended::Stopped
+        }
+        () = gate.anew() => Ended::Anew,
+    };
     tracing::info!("stopping");
     stop.send_replace(true);
     stop_eyes.store(true, Ordering::Relaxed);
@@ -115,12 +177,45 @@ async fn run_parts(config: Config) -> Result<()> {
     if tokio::time::timeout(STOP_WITHIN, ending.wait()).await.is_err() {
         tracing::warn!("the gate did not come to rest in time");
     }
-    drop(gate);
+    drop((gate, intercom));
     // Writes that wait are finished; nothing new is taken.
     tokio::task::spawn_blocking(move || store.close())
         .await
         .map_err(|error| Error::caused(Kind::Store, "the store could not be closed", error))?;
-    Ok(())
+    Ok(ended)
+}
+
+/// HTTP push, which waits for the settings to switch it on.
+fn push(
+    gate: &Gate,
+    config: &Config,
+    events: &Events,
+    stopped: &watch::Receiver<bool>,
+) -> tokio::task::JoinHandle<()> {
+    use platform::http_push;
+    let (gate, terminal, push, until) =
+        (gate.clone(), config.terminal.clone(), config.platform.http_push.clone(), stopped.clone());
+    supervise("platform.http_push", events.clone(), stopped.clone(), move || {
+        http_push::run(
+            gate.clone(),
+            terminal.clone(),
+            push.clone(),
+            http_push::Options::default(),
+            until.clone(),
+        )
+    })
+}
+
+/// The intercom, where there are a platform to ask and somebody to carry the call.
+fn intercom(config: &Config, gate: &Gate, requests: &Requests) -> Result<Option<Intercom>> {
+    let Some(qyzn) = &config.platform.qyzn else {
+        if config.intercom.media != "none" {
+            tracing::warn!("intercom.media has no effect without [platform.qyzn]");
+        }
+        return Ok(None);
+    };
+    let dial = Duration::from_secs(qyzn.request_timeout_s.max(1));
+    Intercom::new(gate.clone(), requests.clone(), &config.intercom, dial, config.terminal.language)
 }
 
 /// The clock that `terminal.clock` names.

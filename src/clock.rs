@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
 use jiff::tz::Offset;
-use jiff::{Timestamp, civil};
+use jiff::{SignedDuration, Timestamp, civil};
 
 /// Wall time of the gate. Durations are never taken from it: they come from [`Instant`], which does not jump.
 pub trait Clock: Send + Sync + 'static {
@@ -51,6 +52,35 @@ impl Clock for OffsetClock {
     }
 }
 
+/// A clock that can be set without touching the machine's: another one, and what was set since it was made.
+pub struct AdjustedClock {
+    inner: SharedClock,
+    /// Microseconds ahead of `inner`.
+    ahead: AtomicI64,
+}
+
+impl AdjustedClock {
+    /// A clock that shows what `inner` shows until it is set.
+    pub fn new(inner: SharedClock) -> Arc<Self> {
+        Arc::new(Self { inner, ahead: AtomicI64::new(0) })
+    }
+
+    /// Sets it; from here it runs on as `inner` does.
+    pub fn set(&self, now: Timestamp) {
+        // Both are within -9999 to 9999, whose microseconds fit.
+        let ahead = now.as_microsecond() - self.inner.now().as_microsecond();
+        self.ahead.store(ahead, Ordering::SeqCst);
+    }
+}
+
+impl Clock for AdjustedClock {
+    fn now(&self) -> Timestamp {
+        let now = self.inner.now();
+        let ahead = SignedDuration::from_micros(self.ahead.load(Ordering::SeqCst));
+        now.checked_add(ahead).unwrap_or(now)
+    }
+}
+
 /// A clock that stands where it is put.
 #[derive(Debug)]
 pub struct ManualClock(std::sync::Mutex<Timestamp>);
@@ -92,4 +122,21 @@ impl Moment {
 /// Milliseconds between two monotonic instants, 0 when the order is reversed.
 pub fn millis_between(earlier: Instant, later: Instant) -> u64 {
     u64::try_from(later.saturating_duration_since(earlier).as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_runs_on() {
+        let machine = ManualClock::new("2026-03-02T04:00:00Z".parse().unwrap());
+        let clock = AdjustedClock::new(machine.clone());
+        assert_eq!(clock.now(), machine.now());
+        clock.set("1999-12-31T23:59:59.5Z".parse().unwrap());
+        machine.set("2026-03-02T04:00:01Z".parse().unwrap());
+        assert_eq!(clock.now(), "2000-01-01T00:00:00.5Z".parse().unwrap());
+        clock.set("2030-01-01T00:00:00Z".parse().unwrap());
+        assert_eq!(clock.now(), "2030-01-01T00:00:00Z".parse().unwrap());
+    }
 }

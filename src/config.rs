@@ -1,5 +1,6 @@
 //! The configuration: one typed tree, no unknown keys, a default and an example for every key.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate::settings::Settings;
+use crate::gate::template::Template;
+use crate::platform::terminal_ws::address::Address;
 use crate::text::Language;
 
 /// The commented example, which is also the documentation of every key.
@@ -32,8 +35,12 @@ pub struct Config {
     pub settings: Settings,
     /// Platforms.
     pub platform: Platform,
+    /// The video intercom.
+    pub intercom: Intercom,
     /// Services for local programs.
     pub service: Service,
+    /// Packages of a new version.
+    pub update: Update,
     /// Logs.
     pub log: Log,
 }
@@ -137,10 +144,24 @@ pub struct Device {
     pub relay: String,
     /// Wiegand output.
     pub wiegand_out: String,
-    /// Wiegand input.
+    /// Wiegand input: the reader of cards.
     pub wiegand_in: String,
     /// RS485 line.
     pub rs485: String,
+    /// Lamp that lights visitors.
+    pub lamp: String,
+    /// Screen towards the visitor.
+    pub screen: String,
+    /// Loudspeaker.
+    pub voice: String,
+    /// Sensor of a visitor's temperature.
+    pub thermometer: String,
+    /// What goes out on the RS485 line after a passage, where its payload is `custom`.
+    pub rs485_template: Template,
+    /// The number that goes out on the Wiegand line after a passage, where its payload is `custom`.
+    pub wiegand_template: Template,
+    /// The machine under the gate: who sets its clock and restarts it.
+    pub system: String,
     /// Reader of identity documents.
     pub id_reader: String,
     /// Reader of QR codes.
@@ -154,6 +175,13 @@ impl Default for Device {
             wiegand_out: "sim".into(),
             wiegand_in: "none".into(),
             rs485: "none".into(),
+            lamp: "sim".into(),
+            screen: "sim".into(),
+            voice: "sim".into(),
+            thermometer: "none".into(),
+            rs485_template: Template::parse("{person_id},{card}\r\n").expect("its placeholders are known"),
+            wiegand_template: Template::parse("{card}").expect("its placeholders are known"),
+            system: "sim".into(),
             id_reader: "none".into(),
             qr_reader: "none".into(),
         }
@@ -182,6 +210,8 @@ pub struct Gate {
     pub liveness_within_ms: u64,
     /// Seconds between two passages of one person.
     pub min_interval_s: u64,
+    /// Seconds in which a platform that opens by its answer must take a record; then it counts as gone.
+    pub platform_timeout_s: u64,
     /// What to do when a record cannot be stored.
     pub on_store_failure: OnStoreFailure,
 }
@@ -193,6 +223,7 @@ impl Default for Gate {
             stranger_after_ms: 1000,
             liveness_within_ms: 3000,
             min_interval_s: 3,
+            platform_timeout_s: 5,
             on_store_failure: OnStoreFailure::Open,
         }
     }
@@ -225,6 +256,43 @@ impl Default for Store {
 pub struct Platform {
     /// QYZN over TCP; absent: not used.
     pub qyzn: Option<Qyzn>,
+    /// The terminal WebSocket protocol; absent: not used.
+    pub terminal_ws: Option<TerminalWs>,
+    /// HTTP push, which `settings.push` switches on.
+    pub http_push: HttpPush,
+}
+
+/// `[platform.http_push]`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HttpPush {
+    /// With `settings.push.tls`: PEM file whose certificates alone are accepted; empty for the system's.
+    pub pinned_certificate: String,
+}
+
+/// `[update]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Update {
+    /// What installs packages: `none` or `sim`.
+    pub installer: String,
+    /// Largest package, in MiB.
+    pub max_mib: u64,
+    /// Whether a package without a valid signature may be installed.
+    pub allow_unsigned: bool,
+    /// For `https`: PEM file whose certificates alone are accepted; empty for the system's.
+    pub pinned_certificate: String,
+}
+
+impl Default for Update {
+    fn default() -> Self {
+        Self {
+            installer: "none".into(),
+            max_mib: 512,
+            allow_unsigned: false,
+            pinned_certificate: String::new(),
+        }
+    }
 }
 
 /// `[platform.qyzn]`
@@ -242,6 +310,26 @@ pub struct Qyzn {
     /// Longest body accepted, in MiB.
     #[serde(default = "default_body_limit")]
     pub body_limit_mib: u32,
+    /// Whether the line is TLS.
+    #[serde(default)]
+    pub tls: bool,
+    /// With `tls`: PEM file whose certificates alone are accepted; empty for the system's.
+    #[serde(default)]
+    pub pinned_certificate: String,
+}
+
+impl Qyzn {
+    /// A platform at `server`, all else by default.
+    pub fn new(server: impl Into<String>) -> Self {
+        Self {
+            server: server.into(),
+            heartbeat_s: default_heartbeat(),
+            request_timeout_s: default_request_timeout(),
+            body_limit_mib: default_body_limit(),
+            tls: false,
+            pinned_certificate: String::new(),
+        }
+    }
 }
 
 fn default_heartbeat() -> u64 {
@@ -254,6 +342,77 @@ fn default_request_timeout() -> u64 {
 
 fn default_body_limit() -> u32 {
     16
+}
+
+/// `[intercom]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Intercom {
+    /// Who carries voice and picture: `none`, `sim` or `sim:STEPS` (see [`crate::intercom::simulated::Script`]).
+    pub media: String,
+    /// Seconds that one attempt rings, 5 to 120.
+    pub ring_s: u64,
+}
+
+impl Default for Intercom {
+    fn default() -> Self {
+        Self { media: "none".into(), ring_s: 30 }
+    }
+}
+
+/// `[platform.terminal_ws]`. Its `Debug` has no secrets.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TerminalWs {
+    /// `ws://IP:PORT/devs/` or `wss://…`; the serial number is put behind it.
+    pub url: String,
+    /// Name of the Basic authorization.
+    pub username: String,
+    /// Its password.
+    pub password: String,
+    /// `key` that messages about people must have; empty: any.
+    #[serde(default)]
+    pub key: String,
+    /// Seconds between pings.
+    #[serde(default = "default_heartbeat")]
+    pub heartbeat_s: u64,
+    /// PEM file with the platform's certificate or authority for `wss`; empty: the system's authorities.
+    #[serde(default)]
+    pub pinned_certificate: String,
+    /// Longest message accepted, in MiB.
+    #[serde(default = "default_body_limit")]
+    pub message_limit_mib: u32,
+}
+
+impl fmt::Debug for TerminalWs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TerminalWs")
+            .field("url", &self.url)
+            .field("username", &self.username)
+            .field("heartbeat_s", &self.heartbeat_s)
+            .field("pinned_certificate", &self.pinned_certificate)
+            .field("message_limit_mib", &self.message_limit_mib)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TerminalWs {
+    /// What the types cannot say.
+    fn check(&self, serial: &str) -> Result<()> {
+        Address::parse(&self.url, serial)?;
+        let fail = |message: &str| Err(Error::new(Kind::Config, format!("platform.terminal_ws.{message}")));
+        // RFC 7617: a colon ends the name.
+        if self.username.contains(':') {
+            return fail("username must not have a colon in it");
+        }
+        if !(1..=3600).contains(&self.heartbeat_s) {
+            return fail("heartbeat_s must be 1 to 3600");
+        }
+        if !(1..=1024).contains(&self.message_limit_mib) {
+            return fail("message_limit_mib must be 1 to 1024");
+        }
+        Ok(())
+    }
 }
 
 /// `[service]`
@@ -342,6 +501,14 @@ impl Config {
         if self.store.soft_limit_mib > self.store.hard_limit_mib {
             return fail("store.soft_limit_mib must not exceed store.hard_limit_mib".into());
         }
+        crate::intercom::media(&self.intercom.media)
+            .context_as(Kind::Config, || format!("intercom.media is {:?}", self.intercom.media))?;
+        if !(5..=120).contains(&self.intercom.ring_s) {
+            return fail(format!("intercom.ring_s must be 5 to 120, not {}", self.intercom.ring_s));
+        }
+        if let Some(terminal_ws) = &self.platform.terminal_ws {
+            terminal_ws.check(serial)?;
+        }
         if let Some(admin) = &self.service.admin
             && !admin.listen.ip().is_loopback()
             && admin.token_file.is_none()
@@ -350,6 +517,20 @@ impl Config {
                 "service.admin listens on {}, which others can reach: name a token_file, or listen on 127.0.0.1",
                 admin.listen
             ));
+        }
+        if let Some(qyzn) = &self.platform.qyzn
+            && !qyzn.tls
+            && !qyzn.pinned_certificate.is_empty()
+        {
+            return fail(
+                "platform.qyzn.pinned_certificate has no effect without platform.qyzn.tls = true".into(),
+            );
+        }
+        if !["none", "sim"].contains(&self.update.installer.as_str()) {
+            return fail(format!("update.installer must be none or sim, not {:?}", self.update.installer));
+        }
+        if !(1..=65_536).contains(&self.update.max_mib) {
+            return fail("update.max_mib must be 1 to 65536".into());
         }
         self.settings.check()
     }
@@ -394,7 +575,19 @@ mod tests {
                     heartbeat_s: 25,
                     request_timeout_s: 20,
                     body_limit_mib: 16,
+                    tls: false,
+                    pinned_certificate: String::new(),
                 }),
+                terminal_ws: Some(TerminalWs {
+                    url: "ws://127.0.0.1:8088/devs/".into(),
+                    username: "dev".into(),
+                    password: "123".into(),
+                    key: String::new(),
+                    heartbeat_s: 25,
+                    pinned_certificate: String::new(),
+                    message_limit_mib: 16,
+                }),
+                ..Platform::default()
             },
             service: Service {
                 admin: Some(Admin {
@@ -421,6 +614,9 @@ mod tests {
         assert!(refused("[terminal]\nclock = \"sundial\"").contains("terminal.clock"));
         assert!(refused("[vision]\nsmallest_face = 5").contains("vision.smallest_face"));
         assert!(refused("[vison]").contains("vison"));
+        assert!(refused("[intercom]\nmedia = \"horn\"").contains("intercom.media"));
+        assert!(refused("[intercom]\nmedia = \"sim:ring,sing\"").contains("\"sing\" is no step"));
+        assert!(refused("[intercom]\nring_s = 4").contains("intercom.ring_s"));
         assert!(refused("[settings.face]\nsimilar_threshold = 101").contains("SimilarThres"));
         assert!(refused("[settings.rules]\nmoed = \"card\"").contains("moed"));
         assert!(
@@ -428,6 +624,28 @@ mod tests {
         );
         let open = refused("[service]\nadmin = { listen = \"0.0.0.0:8080\" }");
         assert!(open.contains("token_file"), "{open}");
+        let pin = "[platform.qyzn]\nserver = \"a:1\"\npinned_certificate = \"a.pem\"";
+        assert!(refused(pin).contains("platform.qyzn.tls = true"));
+        assert!(refused("[update]\ninstaller = \"rauc\"").contains("update.installer"));
+        assert!(refused("[update]\nmax_mib = 0").contains("update.max_mib"));
+        let ws = |rest: &str| {
+            refused(&format!("[platform.terminal_ws]\nusername = \"dev\"\npassword = \"123\"\n{rest}"))
+        };
+        assert!(ws("url = \"10.0.0.5:8088\"").contains("platform.terminal_ws.url"));
+        assert!(ws("url = \"ws://h/devs/\"\nheartbeat_s = 0").contains("platform.terminal_ws.heartbeat_s"));
+        assert!(ws("").contains("url"), "a missing address is named");
         assert!(refused("[store]\nsoft_limit_mib = 10\nhard_limit_mib = 5").contains("soft_limit_mib"));
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let config = Config::parse(
+            "[platform.terminal_ws]\nurl = \"ws://h/devs/\"\nusername = \"dev\"\n\
+             password = \"hush-hush\"\nkey = \"sesame\"",
+        )
+        .unwrap();
+        let printed = format!("{config:?}");
+        assert!(printed.contains("ws://h/devs/") && printed.contains("dev"));
+        assert!(!printed.contains("hush-hush") && !printed.contains("sesame"), "{printed}");
     }
 }

@@ -23,8 +23,8 @@ pub struct Event {
     pub id: u64,
     /// When.
     pub time: Timestamp,
-    /// One of `face`, `verdict`, `relay`, `wiegand`, `rs485`, `voice`, `screen`, `platform`, `record`,
-    /// `person`, `camera`, `task`, `store`.
+    /// One of `face`, `verdict`, `relay`, `wiegand`, `rs485`, `voice`, `screen`, `lamp`, `platform`, `record`,
+    /// `person`, `credential`, `camera`, `task`, `store`, `update`, `call`, `system`.
     pub kind: &'static str,
     /// The rest.
     #[serde(flatten)]
@@ -54,13 +54,14 @@ struct Recent {
 }
 
 /// States of the link to a platform; what else a `platform` event tells does not end them.
-pub const LINK_STATES: [&str; 4] = ["connected", "registered", "logged_in", "lost"];
+pub const LINK_STATES: [&str; 5] = ["connected", "registered", "logged_in", "reached", "lost"];
 
 /// What an event is about, where one kind tells of several things: a platform, a part of the agent, a camera.
 fn subject(kind: &str, fields: &Map<String, Value>) -> String {
     let name = || fields.get(kind).map(Value::to_string).unwrap_or_default();
     match kind {
         "task" | "camera" => name(),
+        "system" => fields.get("order").map(Value::to_string).unwrap_or_default(),
         "platform" => match fields.get("state").and_then(Value::as_str) {
             Some(state) if !LINK_STATES.contains(&state) => format!("{} {state}", name()),
             _ => name(),

@@ -12,11 +12,16 @@ pub mod eval;
 pub mod event;
 pub mod frame;
 pub mod gate;
+pub mod http;
+pub mod intercom;
+pub mod log;
 pub mod platform;
 pub mod service;
 pub mod simulate;
 pub mod store;
 pub mod text;
+pub mod tls;
+pub mod update;
 pub mod vision;
 
 pub use error::{Context, Error, Kind, Result};

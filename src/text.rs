@@ -5,6 +5,7 @@ pub mod page;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{CredentialKind, Reason};
+use crate::intercom::{Outcome, State};
 use crate::vision::enrolment::PictureFault;
 use crate::vision::quality::QualityFault;
 
@@ -67,6 +68,34 @@ fn in_language(chinese: &'static str, english: &'static str, language: Language)
     }
 }
 
+/// What a visitor is told when the platform that would open does not answer.
+pub fn no_answer(language: Language) -> &'static str {
+    in_language("平台无应答，请联系管理员", "The platform does not answer, please ask for help", language)
+}
+
+/// What is said to a visitor who is let in: QYZN `SuccessTips`, 1 to 8; any other number is 1.
+pub fn welcome(number: u8, language: Language) -> &'static str {
+    let (chinese, english) = match number {
+        2 => ("请通行", "Please pass"),
+        3 => ("验证通过", "Verified"),
+        4 => ("欢迎光临", "Welcome"),
+        5 => ("欢迎回家", "Welcome home"),
+        6 => ("请慢走", "Take care"),
+        7 => ("一路平安", "Have a safe journey"),
+        8 => ("请戴安全帽", "Please wear your safety helmet"),
+        _ => ("识别成功", "Recognised"),
+    };
+    in_language(chinese, english, language)
+}
+
+/// What is said to a visitor nobody knows: QYZN `FailTips`, 1 or 2; any other number is 2.
+pub fn turned_away(number: u8, language: Language) -> &'static str {
+    match number {
+        1 => in_language("未授权", "Not authorised", language),
+        _ => in_language("陌生人", "Stranger", language),
+    }
+}
+
 /// What a visitor is told who may pass as soon as the platform opens.
 pub fn one_moment(language: Language) -> &'static str {
     in_language("请稍候", "One moment, please", language)
@@ -75,6 +104,48 @@ pub fn one_moment(language: Language) -> &'static str {
 /// What a visitor is told who may pass before a door that does not open.
 pub fn door_failed(language: Language) -> &'static str {
     in_language("门未能打开，请联系管理员", "The door could not be opened, please ask for help", language)
+}
+
+/// What a visitor is told while a call goes on.
+pub fn call_state(state: State, language: Language) -> &'static str {
+    let (chinese, english) = match state {
+        State::Idle => ("未呼叫", "No call"),
+        State::Dialling => ("正在呼叫，请稍候", "Calling, one moment please"),
+        State::Ringing => ("正在振铃，请等待接听", "Ringing, please wait for an answer"),
+        State::Talking => ("通话中，请讲话", "Connected, please speak"),
+        State::Ended => ("通话结束", "The call is over"),
+    };
+    in_language(chinese, english, language)
+}
+
+/// What a visitor is told when a call has ended.
+pub fn call_result(result: Outcome, language: Language) -> &'static str {
+    let (chinese, english) = match result {
+        Outcome::Answered => ("通话已结束", "The call has ended"),
+        Outcome::HungUp => ("已挂断", "Hung up"),
+        Outcome::NoSuchRoom => ("房号不正确", "There is no such room"),
+        Outcome::NoPlatform => ("平台未连接，无法呼叫", "No platform: nobody can be called"),
+        Outcome::PlatformTimeout => {
+            ("平台无响应，请稍后重试", "The platform does not answer, please try again")
+        }
+        Outcome::PlatformRefused => ("平台拒绝了呼叫", "The platform refused the call"),
+        Outcome::Offline => ("对方不在线", "The called party is offline"),
+        Outcome::Unanswered => ("无人接听", "Nobody answers"),
+        Outcome::Rejected => ("对方已拒接", "The call was declined"),
+        Outcome::Failed => ("呼叫失败，请稍后重试", "The call failed, please try again"),
+        Outcome::Unknown => ("呼叫中断", "The call broke off"),
+    };
+    in_language(chinese, english, language)
+}
+
+/// What a visitor is told whose QR code no platform can weigh.
+pub fn platform_unreachable(language: Language) -> &'static str {
+    in_language("平台无法连接，请稍后再试", "The platform cannot be reached, please try again", language)
+}
+
+/// What a visitor is told whose QR code the platform does not let in.
+pub fn platform_refused(language: Language) -> &'static str {
+    in_language("二维码无效，禁止通行", "This QR code does not open the door", language)
 }
 
 /// What is wrong with a picture that should enrol somebody.
@@ -106,9 +177,14 @@ mod tests {
     fn everything_is_said_in_both_languages() {
         const KINDS: [CredentialKind; 4] =
             [CredentialKind::Face, CredentialKind::Card, CredentialKind::Document, CredentialKind::Qr];
+        const STATES: [State; 5] =
+            [State::Idle, State::Dialling, State::Ringing, State::Talking, State::Ended];
         let texts = |language| -> Vec<&str> {
             let reasons = Reason::ALL.into_iter().map(|one| reason(one, language));
-            reasons.chain(KINDS.into_iter().map(|kind| prompt(kind, language))).collect()
+            let states = STATES.into_iter().map(|state| call_state(state, language));
+            let results = Outcome::ALL.into_iter().map(|result| call_result(result, language));
+            let prompts = KINDS.into_iter().map(|kind| prompt(kind, language));
+            reasons.chain(prompts).chain(states).chain(results).collect()
         };
         let is_chinese = |text: &&str| text.chars().any(|letter| ('\u{4E00}'..='\u{9FFF}').contains(&letter));
         let (chinese, english) = (texts(Language::Chinese), texts(Language::English));
@@ -117,7 +193,7 @@ mod tests {
         for list in [chinese, english] {
             assert_eq!(
                 list.iter().collect::<HashSet<_>>().len(),
-                Reason::ALL.len() + KINDS.len(),
+                Reason::ALL.len() + KINDS.len() + STATES.len() + Outcome::ALL.len(),
                 "{list:?}"
             );
         }

@@ -27,6 +27,7 @@ fn record(name: &str, reason: Reason, picture: Option<Vec<u8>>) -> NewRecord {
             utc_offset_s: 28_800,
             person: Some(PersonKey::new(Origin::Qyzn, "7")),
             face_id: None,
+            also: Vec::new(),
             name: name.into(),
             person_kind: PersonKind::White,
             id_number: Some("11010519491231002X".into()),
@@ -38,11 +39,12 @@ fn record(name: &str, reason: Reason, picture: Option<Vec<u8>>) -> NewRecord {
             opened: true,
             latency_ms: 87,
             body_temp: None,
+            credentials: vec!["face".into()],
             document: None,
         },
         pictures: picture.map(|jpeg| (PictureKind::Snap, jpeg)).into_iter().collect(),
         destinations: vec![Destination::Qyzn],
-        spend: None,
+        spend: false,
     }
 }
 

@@ -158,6 +158,7 @@ fn records_are_listed_and_exported() {
             utc_offset_s: 28_800,
             person: None,
             face_id: None,
+            also: Vec::new(),
             name: name.into(),
             person_kind: PersonKind::White,
             id_number: Some("11010519491231002X".into()),
@@ -169,11 +170,12 @@ fn records_are_listed_and_exported() {
             opened: true,
             latency_ms: 87,
             body_temp: None,
+            credentials: vec!["face".into()],
             document: None,
         };
         let pictures = vec![(PictureKind::Snap, jpeg.clone())];
         store
-            .append_record(NewRecord { facts, pictures, destinations: Vec::new(), spend: None })
+            .append_record(NewRecord { facts, pictures, destinations: Vec::new(), spend: false })
             .wait()
             .unwrap();
     }

@@ -111,3 +111,36 @@ fn the_page_asks_for_the_token() {
         String::from_utf8_lossy(&looked.stderr)
     );
 }
+
+#[test]
+fn the_page_calls_a_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (page, platform) = (free_address(), free_address());
+    let mut simulator = menshen();
+    simulator.args(["simulate", "qyzn", "--listen", &platform.to_string()]);
+    let mut simulator = Process::start(simulator);
+    simulator.line("the address", |line| line.contains("listens on"));
+    let config = configuration(folder.path(), page, "");
+    let mut text = std::fs::read_to_string(&config).unwrap();
+    text.push_str(&format!(
+        "[platform.qyzn]\nserver = \"{platform}\"\n[intercom]\nmedia = \"sim:answer,open;ring\"\n"
+    ));
+    std::fs::write(&config, text).unwrap();
+    let _agent = run(&config, page);
+    simulator.line("a login", |line| line.contains("logged in"));
+    let mut browser = Command::new("python3");
+    browser.arg("tests/browser/call_page.py").arg(format!("http://{page}/"));
+    if let Some(folder) = std::env::var_os("MENSHEN_SCREENSHOTS") {
+        std::fs::create_dir_all(&folder).unwrap();
+        browser.arg(folder);
+    }
+    let looked = browser.output().unwrap();
+    assert!(
+        looked.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&looked.stdout),
+        String::from_utf8_lossy(&looked.stderr)
+    );
+    simulator.line("the last result", |line| line.contains("\"callResult\":1"));
+    assert_eq!(simulator.stop(), Some(0), "the gate kept to the document");
+}

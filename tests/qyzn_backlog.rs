@@ -17,15 +17,20 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use menshen::access::{Origin, PersonKey, PersonKind, Reason};
-use menshen::clock::{Clock, ManualClock};
+use menshen::clock::{AdjustedClock, Clock, ManualClock};
+use menshen::device::reader::Readers;
+use menshen::device::{Devices, system};
 use menshen::event::{Event, Events};
+use menshen::gate::hardware::Templates;
 use menshen::gate::settings::Settings;
 use menshen::gate::{Gate, Parts};
+use menshen::log::LogLevel;
 use menshen::platform::qyzn::duties::Duties;
 use menshen::platform::qyzn::link::{Identity, Link, Options};
 use menshen::simulate::qyzn::{Misbehave, Platform};
 use menshen::store::{self, Destination, NewRecord, OutboxId, PictureKind, RecordFacts, RecordResult, Store};
 use menshen::text::Language;
+use menshen::update::Updates;
 use menshen::{config, vision};
 use serde_json::json;
 use support::vision::models_dir;
@@ -51,6 +56,7 @@ fn store_of(folder: &Path, clock: &Arc<ManualClock>) -> Store {
 
 impl House {
     fn start(
+        folder: &Path,
         store: Store,
         clock: &Arc<ManualClock>,
         back_off: (Duration, Duration),
@@ -67,8 +73,11 @@ impl House {
             settings: Settings::default(),
             language: Language::Chinese,
             destinations: vec![Destination::Qyzn],
-            relay: None,
-            wiegand: None,
+            devices: Devices::default(),
+            templates: Templates::new(&config::Device::default()),
+            readers: Readers::default(),
+            system: system::open("none", AdjustedClock::new(clock.clone())).unwrap(),
+            log: LogLevel::default(),
             models: vision::Models::open(&models_dir(), "auto").unwrap(),
         })
         .unwrap();
@@ -78,13 +87,9 @@ impl House {
             model: "MS01".into(),
             version: "V0.1.0".into(),
         };
-        let config = config::Qyzn {
-            server: server.to_string(),
-            heartbeat_s: 25,
-            request_timeout_s: 20,
-            body_limit_mib: 16,
-        };
-        let duties = Arc::new(Duties::new(gate.clone(), identity, Language::Chinese));
+        let config = config::Qyzn::new(server.to_string());
+        let updates = Updates::new(&config::Update::default(), folder, gate.events());
+        let duties = Arc::new(Duties::new(gate.clone(), identity, Language::Chinese, updates));
         let announcing = Arc::clone(&duties);
         let (link, _requests) = Link::new(duties, Options { back_off, ..Options::new(&config) });
         let (stop, stopped) = watch::channel(false);
@@ -138,6 +143,7 @@ fn record(name: &str, at: Timestamp, result: RecordResult, picture: &[u8]) -> Ne
             utc_offset_s: 28_800,
             person: Some(PersonKey::new(Origin::Qyzn, "100001")),
             face_id: Some("3000004".into()),
+            also: Vec::new(),
             name: name.into(),
             person_kind: PersonKind::White,
             id_number: None,
@@ -149,11 +155,12 @@ fn record(name: &str, at: Timestamp, result: RecordResult, picture: &[u8]) -> Ne
             opened: true,
             latency_ms: 100,
             body_temp: None,
+            credentials: vec!["face".into()],
             document: None,
         },
         pictures: vec![(PictureKind::Snap, picture.to_vec())],
         destinations: vec![Destination::Qyzn],
-        spend: None,
+        spend: false,
     }
 }
 
@@ -211,7 +218,7 @@ async fn the_backlog_and_the_new_ones_share_a_line_that_is_dropped_again_and_aga
     offline(&store, &clock, BACKLOG, SignedDuration::from_secs(6), &picture).await;
     platform.misbehave(Misbehave { close_after: Some(150), ..Misbehave::default() });
     let back_off = (Duration::from_millis(5), Duration::from_millis(50));
-    let house = House::start(store, &clock, back_off, server);
+    let house = House::start(folder.path(), store, &clock, back_off, server);
     platform.wait_for(|entry| entry.event == "snapshot_face").await.unwrap();
     // A visitor with every record that the platform takes, until all have come.
     let mut from = 0;
@@ -280,7 +287,7 @@ async fn a_range_is_sent_again_with_its_sequences_and_over_a_restart() {
     let store = store_of(folder.path(), &clock);
     offline(&store, &clock, RECORDS, SignedDuration::from_secs(60), &picture).await;
     let back_off = (Duration::from_millis(5), Duration::from_millis(50));
-    let mut house = House::start(store, &clock, back_off, server);
+    let mut house = House::start(folder.path(), store, &clock, back_off, server);
     let last = format!("b{}", RECORDS - 1);
     platform.wait_for(|entry| entry.text("fullName") == last).await.unwrap();
     let first: BTreeMap<String, i64> =
@@ -321,7 +328,7 @@ async fn a_range_is_sent_again_with_its_sequences_and_over_a_restart() {
     let from = platform.journal().len();
     let store = store_of(folder.path(), &clock);
     assert_eq!(store.asked_again_len(Destination::Qyzn).unwrap(), 10);
-    let house = House::start(store, &clock, back_off, server);
+    let house = House::start(folder.path(), store, &clock, back_off, server);
     platform.wait_after(from, |entry| entry.text("fullName") == "b19").await.unwrap();
     while house.store.asked_again_len(Destination::Qyzn).unwrap() > 0 {
         tokio::task::yield_now().await;
@@ -374,7 +381,7 @@ async fn a_week_offline() {
     );
     let back_off = (Duration::from_secs(1), Duration::from_secs(60));
     let began = Instant::now();
-    let house = House::start(store, &clock, back_off, server);
+    let house = House::start(folder.path(), store, &clock, back_off, server);
     let dropping = {
         let platform = platform.clone();
         tokio::spawn(async move {

@@ -97,12 +97,7 @@ fn resident() -> usize {
 }
 
 fn config() -> menshen::config::Qyzn {
-    menshen::config::Qyzn {
-        server: String::new(),
-        heartbeat_s: 25,
-        request_timeout_s: 20,
-        body_limit_mib: 16,
-    }
+    menshen::config::Qyzn::new("")
 }
 
 fn terminal(number: usize) -> Terminal {

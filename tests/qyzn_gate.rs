@@ -68,7 +68,7 @@ async fn people_are_enrolled_changed_and_removed_with_the_documents_codes() {
     assert_eq!(result(p, "delete_person", json!({"idSet": ["100001"]})).await, 0);
     assert_eq!(result(p, "clear_person", json!({})).await, 0);
     assert_eq!(running.store.counts().unwrap().people, 0);
-    assert_eq!(result(p, "device_restart", json!({})).await, 103);
+    assert_eq!(result(p, "device_explode", json!({})).await, 103);
     running.stop().await;
     assert_eq!(platform.violations(), [""; 0]);
 }

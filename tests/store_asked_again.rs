@@ -42,6 +42,7 @@ fn record(minute: i64, destinations: &[Destination]) -> NewRecord {
             utc_offset_s: 28_800,
             person: None,
             face_id: None,
+            also: Vec::new(),
             name: minute.to_string(),
             person_kind: PersonKind::Stranger,
             id_number: None,
@@ -53,11 +54,12 @@ fn record(minute: i64, destinations: &[Destination]) -> NewRecord {
             opened: false,
             latency_ms: 0,
             body_temp: None,
+            credentials: Vec::new(),
             document: None,
         },
         pictures: Vec::new(),
         destinations: destinations.to_vec(),
-        spend: None,
+        spend: false,
     }
 }
 

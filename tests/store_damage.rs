@@ -74,6 +74,7 @@ fn record(number: usize) -> NewRecord {
             utc_offset_s: 28800,
             person: Some(key(number)),
             face_id: None,
+            also: Vec::new(),
             name: format!("person {number}"),
             person_kind: PersonKind::White,
             id_number: None,
@@ -85,11 +86,12 @@ fn record(number: usize) -> NewRecord {
             opened: true,
             latency_ms: number as u64,
             body_temp: None,
+            credentials: vec!["face".into()],
             document: None,
         },
         pictures: vec![(PictureKind::Snap, picture(number + 100))],
         destinations: vec![Destination::Qyzn],
-        spend: None,
+        spend: false,
     }
 }
 

@@ -54,6 +54,7 @@ fn record(number: usize) -> NewRecord {
             utc_offset_s: 0,
             person: Some(key(0)),
             face_id: None,
+            also: Vec::new(),
             name: String::new(),
             person_kind: PersonKind::White,
             id_number: None,
@@ -65,11 +66,12 @@ fn record(number: usize) -> NewRecord {
             opened: true,
             latency_ms: number as u64,
             body_temp: None,
+            credentials: vec!["face".into()],
             document: None,
         },
         pictures: vec![(PictureKind::Snap, vec![number as u8; 50_000])],
         destinations: vec![Destination::Qyzn],
-        spend: None,
+        spend: false,
     }
 }
 

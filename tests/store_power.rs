@@ -61,6 +61,7 @@ fn record(mark: u64) -> NewRecord {
             utc_offset_s: 0,
             person: Some(key("walker")),
             face_id: None,
+            also: Vec::new(),
             name: String::new(),
             person_kind: PersonKind::White,
             id_number: None,
@@ -72,11 +73,12 @@ fn record(mark: u64) -> NewRecord {
             opened: true,
             latency_ms: mark,
             body_temp: None,
+            credentials: vec!["face".into()],
             document: None,
         },
         pictures: vec![(PictureKind::Snap, picture(mark))],
         destinations: vec![Destination::Qyzn],
-        spend: Some(key("walker")),
+        spend: true,
     }
 }
 

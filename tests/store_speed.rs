@@ -92,6 +92,7 @@ fn measure() {
                 utc_offset_s: 28800,
                 person: Some(key(number)),
                 face_id: Some(number.to_string()),
+                also: Vec::new(),
                 name: "张三".into(),
                 person_kind: PersonKind::White,
                 id_number: None,
@@ -103,11 +104,12 @@ fn measure() {
                 opened: true,
                 latency_ms: 150,
                 body_temp: None,
+                credentials: vec!["face".into()],
                 document: None,
             },
             pictures: vec![(PictureKind::Snap, vec![number as u8; 60_000])],
             destinations: vec![Destination::Qyzn],
-            spend: Some(key(number)),
+            spend: true,
         };
         let begin = Instant::now();
         store.append_record(record).wait().unwrap();

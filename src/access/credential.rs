@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::person::Person;
+use super::person::{Origin, Person};
 
 /// The kinds of credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,8 +31,10 @@ pub enum Credential {
     Card {
         /// Its number as read.
         number: String,
-        /// Who it belongs to here.
+        /// Who it belongs to here; of several, one.
         person: Option<Arc<Person>>,
+        /// The others: people of other platforms with the same card.
+        also: Vec<Arc<Person>>,
     },
     /// An identity document.
     Document(DocumentCredential),
@@ -54,6 +56,47 @@ impl Credential {
         }
     }
 
+    /// Everybody whom it names: the one of [`Credential::person`] first, then the same visitor as other platforms
+    /// know them.
+    pub fn people(&self) -> impl Iterator<Item = &Arc<Person>> {
+        let (faces, cards): (&[Known], &[Arc<Person>]) = match self {
+            Credential::Face(FaceCredential { matched: FaceMatch::Person { also, .. }, .. }) => (also, &[]),
+            Credential::Card { also, .. } => (&[], also),
+            Credential::Document(document) => (&[], &document.also),
+            Credential::Face(_) | Credential::Qr { .. } => (&[], &[]),
+        };
+        self.person().into_iter().chain(faces.iter().map(|known| &known.person)).chain(cards)
+    }
+
+    /// The same credential as the platform `origin` would read it: naming the person whom that platform knows,
+    /// where there is one, and nobody besides.
+    #[must_use]
+    pub fn as_known_to(&self, origin: Origin) -> Self {
+        let mut read = self.clone();
+        match &mut read {
+            Credential::Face(FaceCredential {
+                matched: FaceMatch::Person { person, face_id, also, .. },
+                ..
+            }) => {
+                let theirs = also.drain(..).find(|known| known.person.key.origin == origin);
+                if let Some(known) = theirs.filter(|_| person.key.origin != origin) {
+                    (*person, *face_id) = (known.person, known.face_id);
+                }
+            }
+            Credential::Card { person, also, .. }
+            | Credential::Document(DocumentCredential { person, also, .. }) => {
+                let theirs = also.drain(..).find(|known| known.key.origin == origin);
+                if let Some(known) = theirs
+                    && person.as_ref().is_none_or(|person| person.key.origin != origin)
+                {
+                    *person = Some(known);
+                }
+            }
+            Credential::Face(_) | Credential::Qr { .. } => {}
+        }
+        read
+    }
+
     /// The person whom it names, if it names one.
     pub fn person(&self) -> Option<&Arc<Person>> {
         match self {
@@ -71,9 +114,12 @@ impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Credential::Face(face) => face.fmt(f),
-            Credential::Card { number, person } => {
-                f.debug_struct("Card").field("number", number).field("person", person).finish()
-            }
+            Credential::Card { number, person, also } => f
+                .debug_struct("Card")
+                .field("number", number)
+                .field("person", person)
+                .field("also", also)
+                .finish(),
             Credential::Document(document) => document.fmt(f),
             Credential::Qr { content } => f.debug_struct("Qr").field("bytes", &content.len()).finish(),
         }
@@ -100,6 +146,8 @@ pub enum FaceMatch {
         face_id: String,
         /// 0 to 100 on the calibrated scale of the protocols.
         score: f32,
+        /// The same visitor as other platforms know them.
+        also: Vec<Known>,
     },
     /// Two people match so nearly alike that neither can be named.
     Ambiguous {
@@ -111,6 +159,15 @@ pub enum FaceMatch {
         /// Score of the nearest, 0 where nobody is enrolled.
         score: f32,
     },
+}
+
+/// A visitor under the name that another platform has for them.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Who.
+    pub person: Arc<Person>,
+    /// Which of their pictures matched best (QYZN `faceId`).
+    pub face_id: String,
 }
 
 /// The answer of presentation attack detection (ISO/IEC 30107) for a session.
@@ -138,8 +195,10 @@ pub struct DocumentCredential {
     /// Score 0 to 100 of the living face against the document's photo (1:1) and whether it reaches the
     /// threshold for such photos; `None` until both are there.
     pub holder: Option<HolderMatch>,
-    /// Who has this number here.
+    /// Who has this number here; of several, one.
     pub person: Option<Arc<Person>>,
+    /// The others: people of other platforms with the same number.
+    pub also: Vec<Arc<Person>>,
 }
 
 impl fmt::Debug for DocumentCredential {

@@ -38,7 +38,7 @@ fn seen(matched: FaceMatch) -> Credential {
 }
 
 fn face(person: &Arc<Person>) -> Credential {
-    seen(FaceMatch::Person { person: person.clone(), face_id: "1".into(), score: 92.0 })
+    seen(FaceMatch::Person { person: person.clone(), face_id: "1".into(), score: 92.0, also: Vec::new() })
 }
 
 fn stranger() -> Credential {
@@ -54,11 +54,11 @@ fn attack(matched: FaceMatch) -> Credential {
 }
 
 fn card(person: &Arc<Person>) -> Credential {
-    Credential::Card { number: "157342643".into(), person: Some(person.clone()) }
+    Credential::Card { number: "157342643".into(), person: Some(person.clone()), also: Vec::new() }
 }
 
 fn unknown_card() -> Credential {
-    Credential::Card { number: "1".into(), person: None }
+    Credential::Card { number: "1".into(), person: None, also: Vec::new() }
 }
 
 /// The number is the documents' own sample.
@@ -72,6 +72,7 @@ fn document(person: Option<&Arc<Person>>, same: Option<bool>) -> Credential {
         printed: None,
         holder: same.map(|same| HolderMatch { score: if same { 90.0 } else { 20.0 }, same }),
         person: person.cloned(),
+        also: Vec::new(),
     })
 }
 
@@ -366,8 +367,12 @@ fn forbidden_prefixes_bind_people_and_documents() {
 fn an_attack_is_refused_whoever_it_shows() {
     let a = Arc::new(person("a"));
     let black = Arc::new(Person { kind: PersonKind::Black, ..person("x") });
-    let of =
-        |person: &Arc<Person>| FaceMatch::Person { person: person.clone(), face_id: "1".into(), score: 99.0 };
+    let of = |person: &Arc<Person>| FaceMatch::Person {
+        person: person.clone(),
+        face_id: "1".into(),
+        score: 99.0,
+        also: Vec::new(),
+    };
     let open =
         Rules { stranger: StrangerPolicy { identify: true, open: true }, ..rules(PassMode::FaceOrCard) };
     for presented in [
@@ -572,7 +577,7 @@ impl Plan {
             Plan::Attack(None) => attack(FaceMatch::Stranger { score: 1.0 }),
             Plan::Attack(Some(index)) => {
                 let person = people[index].clone();
-                attack(FaceMatch::Person { person, face_id: "1".into(), score: 99.0 })
+                attack(FaceMatch::Person { person, face_id: "1".into(), score: 99.0, also: Vec::new() })
             }
             Plan::Card(None) => unknown_card(),
             Plan::Card(Some(index)) => card(&people[index]),
@@ -583,6 +588,7 @@ impl Plan {
                 printed: None,
                 holder: same.map(|same| HolderMatch { score: 50.0, same }),
                 person: person.map(|index| people[index].clone()),
+                also: Vec::new(),
             }),
             Plan::Qr => qr(),
         }

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use menshen::clock::SystemClock;
+use menshen::clock::{AdjustedClock, SystemClock};
 use menshen::config::{Camera, Config};
+use menshen::platform::terminal_ws::address::Address;
 use menshen::vision::Models;
 use menshen::{Error, Kind, Result, device};
 use serde::Serialize;
@@ -50,6 +51,16 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The machine, and whether it may be restarted.
+fn machine(name: &str) -> Result<String> {
+    let clock = AdjustedClock::new(Arc::new(SystemClock));
+    let machine = device::system::open(name, clock)?;
+    if name != "none" {
+        machine.may_restart()?;
+    }
+    Ok(name.to_owned())
+}
+
 fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut note = |what: String, outcome: Result<String>| {
@@ -69,8 +80,17 @@ fn examine(config: &Config) -> Vec<Finding> {
     note("relay".into(), relay.map(|_| config.device.relay.clone()));
     let wiegand = device::wiegand::open(&config.device.wiegand_out);
     note("Wiegand output".into(), wiegand.map(|_| config.device.wiegand_out.clone()));
+    note("machine".into(), machine(&config.device.system));
     if let Some(qyzn) = &config.platform.qyzn {
         note("QYZN platform".into(), reach(&qyzn.server));
+    }
+    if let Some(terminal_ws) = &config.platform.terminal_ws {
+        let address = Address::parse(&terminal_ws.url, &config.terminal.serial);
+        let reached = address.and_then(|Address { host, port, .. }| match host.contains(':') {
+            true => reach(&format!("[{host}]:{port}")),
+            false => reach(&format!("{host}:{port}")),
+        });
+        note("WebSocket platform".into(), reached);
     }
     if let Some(admin) = &config.service.admin {
         note("page".into(), page(admin.listen));

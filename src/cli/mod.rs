@@ -1,13 +1,17 @@
 //! The command line: which commands there are. What each does is in a file of its own.
 
 mod bench;
+mod call;
 mod check;
 mod config;
 mod doctor;
 mod enroll;
 mod eval;
+mod http_push;
 mod people;
+mod present;
 mod records;
+mod restart;
 mod run;
 mod simulate;
 
@@ -42,8 +46,14 @@ enum Command {
     Enroll(enroll::Args),
     /// Lists, shows and removes people
     People(people::Args),
+    /// Holds a card, a QR code or a document before a simulated reader
+    Present(present::Args),
     /// Lists and exports records
     Records(records::Args),
+    /// Calls a room with the intercom of the running gate
+    Call(call::Args),
+    /// Restarts the machine under the gate
+    Restart(restart::Args),
     /// Plays the other end of a wire
     Simulate(simulate::Args),
     /// Measures how well this gate tells people apart, or heads from pictures of them
@@ -81,7 +91,10 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args),
         Command::Enroll(args) => enroll::run(&args),
         Command::People(args) => people::run(&args),
+        Command::Present(args) => present::run(&args),
         Command::Records(args) => records::run(&args),
+        Command::Call(args) => call::run(&args),
+        Command::Restart(args) => restart::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),

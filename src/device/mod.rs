@@ -2,5 +2,50 @@
 //! configuration names which (`"sim"`, `"gpio:…"`, `"files:DIR"`); nothing else in the agent can tell.
 
 pub mod camera;
+pub mod lamp;
+pub mod reader;
 pub mod relay;
+pub mod rs485;
+pub mod screen;
+pub mod system;
+pub mod thermometer;
+pub mod voice;
 pub mod wiegand;
+
+use crate::config;
+use crate::error::Result;
+
+/// What hangs on a gate besides its cameras; `None` is not there.
+#[derive(Default)]
+pub struct Devices {
+    /// The relay of the door.
+    pub relay: Option<Box<dyn relay::Relay>>,
+    /// The Wiegand output.
+    pub wiegand: Option<Box<dyn wiegand::WiegandOut>>,
+    /// The lamp that lights visitors.
+    pub lamp: Option<Box<dyn lamp::Lamp>>,
+    /// The screen towards the visitor.
+    pub screen: Option<Box<dyn screen::Screen>>,
+    /// The voice.
+    pub voice: Option<Box<dyn voice::Voice>>,
+    /// The RS485 line.
+    pub rs485: Option<Box<dyn rs485::Rs485>>,
+    /// The thermometer.
+    pub thermometer: Option<Box<dyn thermometer::Thermometer>>,
+}
+
+impl Devices {
+    /// The devices that `[device]` names. A line or sensor that is named and not plugged in is no error here: it
+    /// is tried again while the gate runs.
+    pub fn open(config: &config::Device) -> Result<Self> {
+        Ok(Self {
+            relay: relay::open(&config.relay)?,
+            wiegand: wiegand::open(&config.wiegand_out)?,
+            lamp: lamp::open(&config.lamp)?,
+            screen: screen::open(&config.screen)?,
+            voice: voice::open(&config.voice)?,
+            rs485: rs485::open(&config.rs485)?,
+            thermometer: thermometer::open(&config.thermometer)?,
+        })
+    }
+}

@@ -161,6 +161,10 @@ fn submit(store: &Store, change: PeopleChange, faces: Vec<NewFace>) -> Carried {
             let what = describe("enrolled", &person.key);
             (store.put_person(person, faces), what)
         }
+        PeopleChange::PutFacts(person) => {
+            let what = describe("enrolled", &person.key);
+            (store.put_facts(person), what)
+        }
         PeopleChange::Delete(keys) => return remove(store, keys),
         PeopleChange::Clear(origin) => {
             (store.clear_people(origin), json!({ "change": "cleared", "origin": origin }))

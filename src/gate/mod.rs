@@ -1,17 +1,29 @@
 //! The runtime of the gate, and the only place where cameras, models, rules, store and outputs meet.
 //! [`Gate`] is what platforms and services hold of it.
 
+mod announce;
 pub mod enrol;
+pub mod hardware;
+mod identify;
 pub mod outputs;
+mod panel;
 mod passage;
+mod presented;
 mod record;
 mod reenrol;
+mod restart;
+mod serial;
 mod sessions;
 pub mod settings;
 mod sighting;
+mod snapshot;
+mod speaker;
+pub mod system;
+pub mod template;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,13 +33,15 @@ use serde::Serialize;
 use tokio::sync::{Mutex, mpsc, watch as latest};
 use tokio::task::JoinHandle;
 
-use crate::access::{FaceMatch, Origin, Person, PersonKey};
+use crate::access::{FaceMatch, Known, Origin, Person, PersonKey, Rules};
 use crate::clock::{Moment, SharedClock};
 use crate::config;
-use crate::device::relay::Relay;
-use crate::device::wiegand::WiegandOut;
+use crate::device::Devices;
+use crate::device::reader::Readers;
+use crate::device::system::System;
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::Events;
+use crate::log::LogLevel;
 use crate::store::{Destination, FaceRow, PersonRow, RecordId, Store};
 use crate::text::Language;
 use crate::vision::Models;
@@ -35,10 +49,14 @@ use crate::vision::calibration::Calibration;
 use crate::vision::gallery;
 use crate::vision::watch::Watcher;
 use enrol::Enrolment;
+use hardware::{Hardware, Present, Templates};
 use outputs::{OpenedBy, Opening, Outputs};
+pub use presented::{Document, Presented, QrQuestion};
 use sessions::{Command, Sessions};
 use settings::Settings;
 use sighting::Sighting;
+pub use snapshot::Jpeg;
+use system::Machine;
 
 /// Row of the store that holds the groups a platform has set, as one JSON object.
 const SETTINGS_ROW: &str = "settings";
@@ -59,6 +77,10 @@ pub enum OrderedBy {
     Technician,
     /// The exit button.
     Button,
+    /// The called party of an intercom call.
+    Called,
+    /// The gate's own timer (QYZN `system_reboot`).
+    Timer,
 }
 
 /// A picture of what the camera sees now, for a page.
@@ -81,6 +103,8 @@ pub enum PeopleChange {
     Update(PersonKey, PersonPatch),
     /// A person with all their pictures, in place of what was there under the key.
     Put(Person, Vec<NewPicture>),
+    /// A person in place of what was there under the key; the pictures that were there stay.
+    PutFacts(Person),
     /// People and all that belongs to them, at once. `NotFound` if one of them is not there; the others go.
     Delete(Vec<PersonKey>),
     /// Everybody of one origin.
@@ -147,12 +171,18 @@ pub struct Parts {
     pub settings: Settings,
     /// Language of the texts for visitors.
     pub language: Language,
-    /// Who is told about records.
+    /// Who is told about records, besides HTTP push, which the settings switch on and off.
     pub destinations: Vec<Destination>,
-    /// The relay.
-    pub relay: Option<Box<dyn Relay>>,
-    /// The Wiegand output.
-    pub wiegand: Option<Box<dyn WiegandOut>>,
+    /// The devices.
+    pub devices: Devices,
+    /// What goes out on lines after a passage where the settings say `custom`.
+    pub templates: Templates,
+    /// The machine under the gate.
+    pub system: Arc<dyn System>,
+    /// The level of the log.
+    pub log: LogLevel,
+    /// The readers of what visitors present.
+    pub readers: Readers,
     /// The models, verified.
     pub models: Models,
 }
@@ -177,11 +207,20 @@ struct Inner {
     language: Language,
     destinations: Vec<Destination>,
     settings: ArcSwap<Settings>,
+    settings_changed: latest::Sender<()>,
     /// One change of settings at a time.
     changing: Mutex<()>,
     live: latest::Sender<Option<LiveFrame>>,
     outputs: Outputs,
+    hardware: Hardware,
     settled: Arc<watch::Settled>,
+    machine: Machine,
+    /// Whether there is a line to the platform that may open the door.
+    platform_reached: AtomicBool,
+    snapshots: snapshot::Snapshots,
+    reading: presented::Reading,
+    questions: presented::Questions,
+    readers: Readers,
 }
 
 impl Inner {
@@ -195,13 +234,33 @@ impl Inner {
         report_panic(&self.events, part);
     }
 
-    /// The person and face that the gallery named; `None` if they are gone.
-    fn matched(&self, face: FaceRow, person: PersonRow, score: f32) -> Result<Option<FaceMatch>> {
-        let (Some(person), Some(face_id)) = (self.store.person_by_row(person)?, self.store.face_id(face)?)
-        else {
-            return Ok(None);
+    /// The rules in force: the platform is online if it said so and there is a line to it.
+    fn rules(&self) -> Rules {
+        let mut rules = self.settings.load().rules.clone();
+        rules.remote.online &= self.platform_reached.load(Ordering::Relaxed);
+        rules
+    }
+
+    /// The person and face that the gallery named, with the names that other platforms have for the same; `None` if
+    /// they are gone.
+    fn matched(
+        &self,
+        face: FaceRow,
+        person: PersonRow,
+        score: f32,
+        also: &[(FaceRow, PersonRow)],
+    ) -> Result<Option<FaceMatch>> {
+        let known = |(face, person)| -> Result<Option<Known>> {
+            let (Some(person), Some(face_id)) =
+                (self.store.person_by_row(person)?, self.store.face_id(face)?)
+            else {
+                return Ok(None);
+            };
+            Ok(Some(Known { person: Arc::new(person), face_id }))
         };
-        Ok(Some(FaceMatch::Person { person: Arc::new(person), face_id, score }))
+        let Some(Known { person, face_id }) = known((face, person))? else { return Ok(None) };
+        let also = also.iter().filter_map(|rows| known(*rows).transpose()).collect::<Result<_>>()?;
+        Ok(Some(FaceMatch::Person { person, face_id, score, also }))
     }
 }
 
@@ -224,7 +283,10 @@ impl Gate {
         let gallery = Arc::new(Gallery::new(parts.models.manifest().embedder.dimension)?);
         follow(&parts.store, &gallery);
         load(&parts.store, &parts.models, &gallery)?;
-        let (outputs, output_task) = Outputs::new(parts.relay, parts.wiegand, parts.events.clone());
+        let (hardware, lines, panel_task) =
+            Hardware::start(parts.devices, parts.templates, &settings, &parts.events)?;
+        tokio::spawn(panel_task.run());
+        let (outputs, output_task) = Outputs::new(lines, parts.events.clone());
         let output_task = tokio::spawn(output_task.run(settings.relay));
         let workers = match parts.vision.enrol_workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -240,15 +302,27 @@ impl Gate {
             language: parts.language,
             destinations: parts.destinations,
             settings: ArcSwap::from_pointee(settings),
+            settings_changed: latest::channel(()).0,
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
+            hardware,
             settled: Arc::default(),
+            machine: Machine::new(parts.system, parts.log),
+            platform_reached: AtomicBool::new(false),
+            snapshots: Default::default(),
+            reading: Default::default(),
+            questions: Default::default(),
+            readers: parts.readers,
         });
+        inner.machine.log_at(inner.settings.load().restart.log_level);
+        let settling = Arc::clone(&inner);
+        tokio::spawn(async move { settling.settle_time().await });
+        tokio::spawn(restart::run_timer(Arc::downgrade(&inner)));
         let (sightings, seen) = mpsc::channel(WAITING_LOOKS);
         let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);
         let sessions = tokio::spawn(Sessions::run(Arc::clone(&inner), seen, ordered));
-        let ending = Ending { sessions, outputs: inner.outputs.clone(), output_task };
+        let ending = Ending { sessions, gate: Arc::clone(&inner), output_task };
         reenrol::start(Arc::clone(&inner), parts.models.clone())?;
         let eyes = Eyes {
             gate: Arc::clone(&inner),
@@ -282,11 +356,32 @@ impl Gate {
         self.inner.settings.load_full()
     }
 
-    /// Changes settings: `change` edits a copy, which is checked, stored and then put in force.
-    /// Nothing changes on an error.
+    /// Which devices there are.
+    pub fn present(&self) -> Present {
+        self.inner.hardware.present
+    }
+
+    /// Changes whenever settings have been changed, after they are in force.
+    pub fn settings_changes(&self) -> latest::Receiver<()> {
+        self.inner.settings_changed.subscribe()
+    }
+
+    /// Changes settings: `change` edits a copy, which is checked, given to the devices that it concerns, stored
+    /// and then put in force. Nothing changes on an error; one of a device that cannot do what it is asked is
+    /// `Config` and names the key.
     pub async fn change_settings(
         &self,
         change: impl FnOnce(&mut Settings) -> Result<()> + Send,
+    ) -> Result<()> {
+        self.change_settings_and_clock(change, None).await
+    }
+
+    /// The same, and sets the clock to `clock`, which is local time in the zone that is set then. `Config` when
+    /// the machine refuses; nothing has changed then.
+    pub async fn change_settings_and_clock(
+        &self,
+        change: impl FnOnce(&mut Settings) -> Result<()> + Send,
+        clock: Option<jiff::civil::DateTime>,
     ) -> Result<()> {
         let inner = &self.inner;
         let _one_at_a_time = inner.changing.lock().await;
@@ -294,17 +389,63 @@ impl Gate {
         let mut new = Settings::clone(&old);
         change(&mut new)?;
         new.check()?;
+        inner.hardware.present.changed(&old, &new)?;
         let mut stored = stored_groups(&inner.store)?;
-        let (old, all) = (groups(&old)?, groups(&new)?);
+        let (before, all) = (groups(&old)?, groups(&new)?);
         for (group, value) in all {
-            if old.get(&group) != Some(&value) {
+            if before.get(&group) != Some(&value) {
                 stored.insert(group, value);
             }
         }
         let text = serde_json::Value::Object(stored).to_string();
-        inner.store.put_setting(SETTINGS_ROW, text).await?;
+        inner.hardware.apply(&inner.outputs, &old, &new).await?;
+        let kept = match inner.apply_time(&old, &new, clock).await {
+            Ok(applied) => match inner.store.put_setting(SETTINGS_ROW, text).await {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    inner.undo_time(applied).await;
+                    Err(error)
+                }
+            },
+            Err(error) => Err(error),
+        };
+        if let Err(error) = kept {
+            if let Err(error) = inner.hardware.apply(&inner.outputs, &new, &old).await {
+                tracing::error!(%error, "devices could not be put back after settings that were not stored");
+            }
+            return Err(error);
+        }
+        inner.machine.log_at(new.restart.log_level);
         inner.settings.store(Arc::new(new));
+        inner.settings_changed.send_replace(());
         Ok(())
+    }
+
+    /// Sends bytes on the RS485 line (QYZN `serial_output`). Ok when the line has taken them. Orders go out in the
+    /// order of these calls, and in their place among the outputs of passages. `Input` without a line.
+    pub fn send_serial(&self, bytes: Vec<u8>) -> impl Future<Output = Result<()>> + Send + 'static {
+        self.inner.outputs.serial(bytes)
+    }
+
+    /// Sends data on the Wiegand line in the format in force, with parity (QYZN `weigand_output`): 3 bytes in 26
+    /// bits, 4 in 34. `Input` for another length, or without a line. Ordered as [`Gate::send_serial`].
+    pub fn send_wiegand(&self, bytes: &[u8]) -> impl Future<Output = Result<()>> + Send + 'static {
+        let format = self.inner.settings.load().wiegand.format;
+        let expected = format.data_bits() as usize / 8;
+        let sent = if bytes.len() == expected {
+            let value = bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
+            Ok(self.inner.outputs.wiegand(format, value))
+        } else {
+            Err(Error::new(
+                Kind::Input,
+                format!(
+                    "the Wiegand line is set to {} bits, which carry exactly {expected} bytes, not {}",
+                    format.data_bits() + 2,
+                    bytes.len()
+                ),
+            ))
+        };
+        async move { sent?.await }
     }
 
     /// What the camera sees; pictures are only made while somebody holds a receiver.
@@ -318,15 +459,21 @@ impl Gate {
         self.inner.outputs.open(opening).await
     }
 
-    /// The platform's answer to a record (`opendoor`): opens, or ends the wait for it and the pulse. An answer
-    /// that comes after the session's time does nothing.
-    pub async fn answer_record(&self, record: RecordId, open: bool) -> Result<()> {
+    /// The platform's answer to a record (`opendoor`): opens, or ends the wait for it and the pulse; `None` where
+    /// it has taken the record and says nothing of the door. An answer that comes after the session's time does
+    /// nothing.
+    pub async fn answer_record(&self, record: RecordId, open: Option<bool>) -> Result<()> {
         self.command(Command::Answer { record, open }).await
     }
 
-    /// A card was presented at the gate.
-    pub async fn present_card(&self, number: String) -> Result<()> {
-        self.command(Command::Card { number, at: tokio::time::Instant::now() }).await
+    /// Whether there is a line to the platform that `online_open_door` is about. While there is none it is not
+    /// online, whatever it said; visitors who wait for its answer are then let in or not by the gate.
+    pub fn platform_reached(&self, reached: bool) {
+        self.inner.platform_reached.store(reached, Ordering::Relaxed);
+        if !reached {
+            // If so much waits that this has no room, the visitors' own time-outs do the same a little later.
+            let _ = self.commands.try_send(Command::PlatformLost);
+        }
     }
 
     async fn command(&self, command: Command) -> Result<()> {
@@ -335,21 +482,27 @@ impl Gate {
 
     /// Shows a text to the visitor (`screenDisp`).
     pub fn show(&self, text: &str) {
-        self.inner.events.send("screen", serde_json::json!({ "text": text }));
+        self.inner.hardware.panel.show(text.to_owned());
     }
 
     /// Changes people. Pictures are examined on the enrolment threads; Ok when the change is on disk and in
     /// the gallery. A caller may have many changes under way at once: they are examined side by side and
     /// committed in the order in which this function was called (not polled).
     pub fn change_people(&self, change: PeopleChange) -> impl Future<Output = Result<()>> + Send + 'static {
-        self.enrolment.change(change)
+        let change = self.enrolment.change(change);
+        let enrolling = self.enrolling();
+        async move {
+            let outcome = change.await;
+            drop(enrolling);
+            outcome
+        }
     }
 }
 
 /// The end of a gate, in its order: the eyes first, then this, then the store.
 pub struct Ending {
     sessions: JoinHandle<()>,
-    outputs: Outputs,
+    gate: Arc<Inner>,
     output_task: JoinHandle<()>,
 }
 
@@ -358,8 +511,9 @@ impl Ending {
     pub async fn wait(self) {
         // A task that panicked has said so itself.
         let _ = self.sessions.await;
-        self.outputs.stop().await;
+        self.gate.outputs.stop().await;
         let _ = self.output_task.await;
+        self.gate.hardware.stop().await;
     }
 }
 

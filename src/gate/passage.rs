@@ -5,51 +5,89 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::Inner;
+use super::announce::announce;
 use super::outputs::{OpenedBy, Opening};
 use super::record::{self, Happened};
 use super::sighting::Snap;
-use crate::access::{Opens, Person, PersonKey};
+use crate::access::{Opens, Person, PersonKey, RemoteMode};
 use crate::config::OnStoreFailure;
 use crate::error::Result;
 use crate::store::{NewRecord, RecordId};
-use crate::text::{self, Language};
 
 /// What became of a verdict.
 #[derive(Default)]
 pub(super) struct Finished {
     /// Whose face it was.
     pub(super) track: Option<u64>,
-    /// Who it was about.
-    pub(super) person: Option<PersonKey>,
-    /// Its record, whether the gate opened, and for whom.
-    pub(super) record: Option<(RecordId, bool, Option<Arc<Person>>)>,
+    /// Who it was about, by each of their names.
+    pub(super) people: Vec<PersonKey>,
+    /// Its record, if it was stored.
+    pub(super) record: Option<Stored>,
     /// Its record, if the store refused it.
     pub(super) unsaved: Option<NewRecord>,
     /// A record that was refused before has been taken.
     pub(super) saved: bool,
     /// Should have passed, and the door did not open.
     pub(super) kept_out: bool,
+    /// A QR code that the platform must weigh.
+    pub(super) qr: Option<QrCode>,
+}
+
+/// A QR code that the platform must weigh.
+pub(super) struct QrCode {
+    /// What it says.
+    pub(super) content: String,
+    /// The record of its presentation; `None` if the store refused it.
+    pub(super) record: Option<RecordId>,
+    /// Who presented it, where the gate knows.
+    pub(super) person: Option<Arc<Person>>,
+}
+
+/// What the sessions keep of a record while its platform may still answer it.
+pub(super) struct Stored {
+    pub(super) record: RecordId,
+    /// The gate has opened.
+    pub(super) opened: bool,
+    pub(super) person: Option<Arc<Person>>,
+    /// The door waits for the platform's answer, and whether the gate opens if none comes.
+    pub(super) asks: Option<WithoutAnswer>,
+}
+
+/// What becomes of a visitor whose record the platform does not take in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WithoutAnswer {
+    /// The gate opens: the platform decides only while it is there.
+    Open,
+    /// The door stays shut.
+    StayShut,
 }
 
 /// Record first, then the door: whoever has passed is in the record whatever happens to the power.
 pub(super) async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option<Snap>) -> Finished {
     let settings = gate.settings.load_full();
     let opens_now = happened.opens == Some(Opens::Gate);
-    let mut finished = Finished {
-        track: happened.track,
-        person: happened.person.as_ref().map(|person| person.key.clone()),
-        ..Finished::default()
-    };
+    let mut finished = Finished { track: happened.track, people: happened.keys(), ..Finished::default() };
     let mut open_as = opens_now.then_some(OpenedBy::Unrecorded);
     if record::is_kept(happened.reason) {
-        let snap = match snap {
-            Some(snap) => snap.jpeg().await,
-            None => None,
+        let snap = async {
+            match snap {
+                Some(snap) => snap.jpeg().await,
+                None => None,
+            }
         };
+        let (snap, body_temp) = tokio::join!(snap, gate.hardware.temperature());
         let mut new = record::compose(&gate, &settings, &happened, opens_now, snap);
+        new.facts.body_temp = body_temp;
         match gate.store.append_record(new.clone()).await {
             Ok(id) => {
-                finished.record = Some((id, opens_now, happened.person.clone()));
+                // A QR code is asked about by itself, not by its record.
+                let by_record = happened.opens == Some(Opens::Platform) && happened.qr_code().is_none();
+                let asks = by_record.then_some(match settings.rules.remote.mode {
+                    RemoteMode::RemoteWhenOnline => WithoutAnswer::Open,
+                    RemoteMode::Local | RemoteMode::Remote => WithoutAnswer::StayShut,
+                });
+                let person = happened.person.clone();
+                finished.record = Some(Stored { record: id, opened: opens_now, person, asks });
                 open_as = opens_now.then_some(OpenedBy::Record(id));
             }
             Err(error) => {
@@ -57,7 +95,7 @@ pub(super) async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option
                 gate.events.send("store", json!({ "state": "failed", "error": error.to_string() }));
                 if gate.config.on_store_failure == OnStoreFailure::Refuse {
                     open_as = None;
-                    (new.facts.opened, new.spend) = (false, None);
+                    (new.facts.opened, new.spend) = (false, false);
                 }
                 finished.unsaved = Some(new);
             }
@@ -73,49 +111,12 @@ pub(super) async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option
     }
     let opened = opened.unwrap_or(false);
     finished.kept_out = opens_now && !opened;
-    announce(&gate, &happened, finished.record.as_ref().map(|(id, ..)| *id), opened);
+    let record = finished.record.as_ref().map(|stored| stored.record);
+    announce(&gate, &happened, record, opened);
+    finished.qr = happened.qr_code().map(|content| QrCode {
+        content: content.to_owned(),
+        record,
+        person: happened.person.clone(),
+    });
     finished
-}
-
-/// Tells everybody who listens.
-fn announce(gate: &Inner, happened: &Happened, record: Option<RecordId>, opened: bool) {
-    let latency = crate::clock::millis_between(happened.captured.into_std(), std::time::Instant::now());
-    let passes = happened.opens.is_some();
-    gate.events.send(
-        "verdict",
-        json!({
-            "verdict": if passes { "pass" } else { "refuse" },
-            "reason": happened.reason.as_str(),
-            "text": {
-                "zh-CN": text::reason(happened.reason, Language::Chinese),
-                "en": text::reason(happened.reason, Language::English),
-            },
-            "person": happened.person.as_ref().map(|person| &person.key),
-            "name": happened.person.as_ref().map(|person| &person.name),
-            "credential": happened.credentials(),
-            "score": happened.score(),
-            "track": happened.track,
-            "record": record,
-            "opened": opened,
-            "latency_ms": latency,
-        }),
-    );
-    let sentence = match happened.opens {
-        Some(Opens::Gate) if !opened => text::door_failed(gate.language),
-        Some(Opens::Platform) => text::one_moment(gate.language),
-        _ => text::reason(happened.reason, gate.language),
-    };
-    let shown = match &happened.person {
-        Some(person) if passes => format!("{} {sentence}", person.name),
-        _ => sentence.to_owned(),
-    };
-    gate.events.send("screen", json!({ "text": shown }));
-    gate.events.send("voice", json!({ "text": sentence, "language": gate.language }));
-    tracing::info!(
-        reason = happened.reason.as_str(),
-        opened,
-        latency_ms = latency,
-        record = record.map(|id| id.0),
-        "verdict"
-    );
 }

@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use std::sync::Arc;
 
 use super::Inner;
+use super::identify::same_on_paper;
 use super::settings::Settings;
-use crate::access::{Credential, FaceMatch, Liveness, Opens, Person, PersonKind, Reason};
-use crate::store::{NewRecord, PictureKind, RecordFacts, RecordResult};
+use crate::access::{Credential, FaceMatch, Known, Liveness, Opens, Person, PersonKey, PersonKind, Reason};
+use crate::store::{AlsoKnown, Destination, NewRecord, PictureKind, RecordFacts, RecordResult};
 
 /// A verdict and how it came about.
 pub(super) struct Happened {
@@ -30,7 +31,47 @@ pub(super) struct Happened {
     pub(super) track: Option<u64>,
 }
 
+/// The visitor by each of their names: whom the verdict is about first, then the same as other platforms know them;
+/// with the face that matched, where it was a face that named them.
+pub(super) fn names(person: &Arc<Person>, presented: &[Credential]) -> Vec<(Arc<Person>, Option<String>)> {
+    let mut names: Vec<(Arc<Person>, Option<String>)> = Vec::new();
+    for credential in presented {
+        if let Credential::Face(face) = credential
+            && let FaceMatch::Person { person: named, face_id, also, .. } = &face.matched
+        {
+            let all = also.iter().map(|Known { person, face_id }| (person, face_id));
+            names.extend(
+                std::iter::once((named, face_id))
+                    .chain(all)
+                    .map(|(one, face)| (one.clone(), Some(face.clone()))),
+            );
+        }
+    }
+    // Two platforms may have given one card to two people.
+    let on_paper = presented.iter().flat_map(Credential::people);
+    for other in on_paper.filter(|other| same_on_paper(person, other)) {
+        names.push((Arc::clone(other), None));
+    }
+    if !names.iter().any(|(name, _)| name.key == person.key) {
+        names.push((Arc::clone(person), None));
+    }
+    names.sort_by_key(|(name, _)| name.key != person.key);
+    let mut seen: Vec<PersonKey> = Vec::new();
+    names.retain(|(name, _)| {
+        let new = !seen.contains(&name.key);
+        seen.push(name.key.clone());
+        new
+    });
+    names
+}
+
 impl Happened {
+    /// Everybody whom the verdict is about: one visitor by each of their names.
+    pub(super) fn keys(&self) -> Vec<PersonKey> {
+        let names = self.person.as_ref().map(|person| names(person, &self.presented)).unwrap_or_default();
+        names.into_iter().map(|(name, _)| name.key.clone()).collect()
+    }
+
     /// Score of the face comparison.
     pub(super) fn score(&self) -> Option<f32> {
         self.presented.iter().find_map(|credential| match credential {
@@ -54,6 +95,14 @@ impl Happened {
                 Credential::Qr { .. } => "qr",
             })
             .collect()
+    }
+
+    /// The QR code that the platform must weigh.
+    pub(super) fn qr_code(&self) -> Option<&str> {
+        self.presented.iter().rev().find_map(|credential| match credential {
+            Credential::Qr { content } if self.reason == Reason::PlatformDecides => Some(content.as_str()),
+            _ => None,
+        })
     }
 
     fn liveness(&self) -> Option<f32> {
@@ -93,6 +142,17 @@ fn result(number: Option<u8>) -> RecordResult {
     }
 }
 
+/// Who is told of a record that is made now: the platforms of the configuration, and HTTP push while the settings
+/// have it. A QR code that the platform weighs is told to it by `qrcode_data`, with its content and its answer; as
+/// `snapshot_face` it would be an unknown visitor, and a second answer would move the door again.
+fn destinations(gate: &Inner, settings: &Settings, reason: Reason) -> Vec<Destination> {
+    let push = settings.push.enabled.then_some(Destination::HttpPush);
+    let told_already =
+        |destination: &Destination| *destination == Destination::Qyzn && reason == Reason::PlatformDecides;
+    let configured = gate.destinations.iter().copied().filter(|destination| !told_already(destination));
+    configured.chain(push).collect()
+}
+
 /// The record of a verdict.
 pub(super) fn compose(
     gate: &Inner,
@@ -102,19 +162,16 @@ pub(super) fn compose(
     snap: Option<Vec<u8>>,
 ) -> NewRecord {
     let person = happened.person.as_deref();
-    let mut face_id = None;
+    let mut names =
+        happened.person.as_ref().map(|person| names(person, &happened.presented)).unwrap_or_default();
+    let face_id = if names.is_empty() { None } else { names.remove(0).1 };
     let mut document = None;
     let mut card = person.and_then(|person| person.card.clone());
     for credential in &happened.presented {
         match credential {
-            Credential::Face(face) => {
-                if let FaceMatch::Person { face_id: id, .. } = &face.matched {
-                    face_id = Some(id.clone());
-                }
-            }
             Credential::Card { number, .. } => card = Some(number.clone()),
             Credential::Document(read) => document = Some(read),
-            Credential::Qr { .. } => {}
+            Credential::Face(_) | Credential::Qr { .. } => {}
         }
     }
     let name = person
@@ -126,6 +183,17 @@ pub(super) fn compose(
         utc_offset_s: settings.time.offset().seconds(),
         person: person.map(|person| person.key.clone()),
         face_id,
+        also: names
+            .into_iter()
+            .map(|(person, face_id)| AlsoKnown {
+                person: person.key.clone(),
+                face_id,
+                name: person.name.clone(),
+                person_kind: person.kind,
+                id_number: person.id_number.clone(),
+                card: person.card.clone(),
+            })
+            .collect(),
         name,
         person_kind: person.map_or(PersonKind::Stranger, |person| person.kind),
         id_number: person
@@ -139,12 +207,13 @@ pub(super) fn compose(
         opened,
         latency_ms: crate::clock::millis_between(happened.captured.into_std(), std::time::Instant::now()),
         body_temp: None,
+        credentials: happened.credentials().into_iter().map(str::to_owned).collect(),
         document: document.and_then(|document| document.printed.clone()),
     };
     NewRecord {
         facts,
         pictures: snap.map(|jpeg| (PictureKind::Snap, jpeg)).into_iter().collect(),
-        destinations: gate.destinations.clone(),
-        spend: person.filter(|_| opened).map(|person| person.key.clone()),
+        destinations: destinations(gate, settings, happened.reason),
+        spend: person.is_some() && opened,
     }
 }

@@ -3,6 +3,8 @@
 //! One task holds them all. It decides at once and never waits for a disk or a wire: what follows a verdict
 //! (the record, then the door) runs beside it and reports back, so that ten visitors at once do not queue.
 
+mod presented;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -16,15 +18,17 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Inner;
+use super::announce;
 use super::outputs::{OpenedBy, Opening};
-use super::passage::{Finished, carry_out};
+use super::passage::{Finished, Stored, WithoutAnswer, carry_out};
 use super::record::{self, Happened};
 use super::sighting::{Compared, Sighting, Snap, VisibleFace};
 use crate::access::{
     Credential, CredentialKind, FaceCredential, FaceMatch, LastPassage, Liveness, Opens, Person, PersonKey,
-    PersonKind, Reason, Verdict, decide, subject,
+    Reason, Verdict, known_as, subject, weigh,
 };
-use crate::store::{NewRecord, RecordId};
+use crate::store::{NewRecord, PersonRow, RecordId};
+use crate::text;
 use crate::vision::liveness::Judgement;
 
 /// Frames that must agree on a person whose score is not clearly above the threshold.
@@ -59,10 +63,16 @@ const SAVE_AGAIN: Duration = Duration::from_secs(5);
 
 /// What others tell the sessions.
 pub(super) enum Command {
-    /// A platform answered a record with `opendoor`.
-    Answer { record: RecordId, open: bool },
+    /// A platform answered a record, with `opendoor` or without.
+    Answer { record: RecordId, open: Option<bool> },
+    /// The line to the platform is lost.
+    PlatformLost,
     /// A card was presented.
     Card { number: String, at: Instant },
+    /// An identity document was presented.
+    Document { document: Box<super::Document>, at: Instant },
+    /// A QR code was presented.
+    Qr { content: String, at: Instant },
 }
 
 /// A visitor.
@@ -71,8 +81,8 @@ struct Session {
     seen: Instant,
     /// What was presented before the credential that is being weighed.
     presented: Vec<Credential>,
-    /// The person of the last comparison and in how many in a row.
-    agreed: Option<(crate::store::PersonRow, u32)>,
+    /// The person of the last comparison, by every name, and in how many in a row.
+    agreed: Option<(Vec<PersonRow>, u32)>,
     /// Since when, and in how many comparisons, nobody matched.
     unknown: Option<(Instant, u32)>,
     /// Two people were alike, or nobody matched for long.
@@ -117,6 +127,8 @@ struct Answerable {
     until: Instant,
     opened: bool,
     person: Option<Arc<Person>>,
+    /// The platform has not taken the record yet: until when it may, and what happens then.
+    asks: Option<(Instant, WithoutAnswer)>,
 }
 
 /// The task.
@@ -128,7 +140,7 @@ pub(super) struct Sessions {
     loose: Option<(Instant, Vec<Credential>)>,
     answerable: HashMap<RecordId, Answerable>,
     /// Answers to records whose verdict is still being carried out.
-    early: HashMap<RecordId, (Instant, bool)>,
+    early: HashMap<RecordId, (Instant, Option<bool>)>,
     /// When people passed last, as far as this run of the agent knows.
     passages: HashMap<PersonKey, (Timestamp, Instant)>,
     /// People whose verdict is being carried out: a second one must see what the first has spent.
@@ -213,6 +225,9 @@ impl Sessions {
     }
 
     fn see(&mut self, sighting: &Sighting) {
+        if !sighting.faces.is_empty() {
+            self.gate.machine.activity.visitor();
+        }
         for face in &sighting.faces {
             self.look_at(face, sighting);
         }
@@ -242,13 +257,16 @@ impl Sessions {
         let compared_since = *session.compared.get_or_insert(captured);
         let matched = match &face.compared {
             Compared::Not => return,
-            Compared::Person { face: row, person: person_row, score } => {
+            Compared::Person { face: row, person: person_row, score, also } => {
                 session.unknown = None;
-                let frames = match session.agreed {
-                    Some((agreed, frames)) if agreed == *person_row => frames + 1,
+                let named: Vec<_> =
+                    [*person_row].into_iter().chain(also.iter().map(|(_, row)| *row)).collect();
+                // Which of their names is nearest may change from frame to frame.
+                let frames = match &session.agreed {
+                    Some((agreed, frames)) if named.iter().any(|row| agreed.contains(row)) => frames + 1,
                     _ => 1,
                 };
-                session.agreed = Some((*person_row, frames));
+                session.agreed = Some((named, frames));
                 let clear = *score >= f32::from(settings.face.similar_threshold) + CLEARLY_ABOVE;
                 let enough = if session.doubted {
                     frames >= AGREEING_FRAMES_IN_DOUBT
@@ -258,7 +276,7 @@ impl Sessions {
                 if !enough {
                     return;
                 }
-                match self.gate.matched(*row, *person_row, *score) {
+                match self.gate.matched(*row, *person_row, *score, also) {
                     Ok(Some(matched)) => matched,
                     // Removed a moment ago: the gallery follows.
                     Ok(None) => return,
@@ -317,24 +335,22 @@ impl Sessions {
         at: Timestamp,
         snap: Option<Snap>,
     ) {
-        let settings = self.gate.settings.load_full();
         let mut presented = match track.and_then(|track| self.visitors.get(&track)) {
             Some(session) if !session.presented.is_empty() => session.presented.clone(),
             _ => self.loose.as_ref().map(|(_, loose)| loose.clone()).unwrap_or_default(),
         };
         presented.push(credential);
 
-        let key = subject(&presented).map(|person| person.key.clone());
-        if key.as_ref().is_some_and(|key| self.busy.contains(key)) {
+        if known_as(&presented).iter().any(|key| self.busy.contains(key)) {
             return;
         }
-        let last_passage = key.as_ref().and_then(|key| self.last_passage(key));
         let moment = self.gate.moment();
-        let verdict = decide(&presented, &settings.rules, &moment, last_passage);
+        let verdict = weigh(&presented, &self.gate.rules(), &moment, |key| self.last_passage(key));
         let patience = Duration::from_secs(self.gate.config.session_timeout_s);
         match verdict {
             Verdict::Await { person, next } => {
                 let until = Instant::now() + patience;
+                let taken = presented.last().map(Credential::kind);
                 match track.and_then(|track| self.visitors.get_mut(&track)) {
                     // What it was asked for before, it is still asked for: the same again says nothing.
                     Some(session) if matches!(session.state, State::Awaiting(kind, _) if kind == next) => {
@@ -347,6 +363,7 @@ impl Sessions {
                     }
                     None => self.loose = Some((until, presented)),
                 }
+                announce::taken(&self.gate, taken, Some(next));
                 self.gate.events.send(
                     "verdict",
                     json!({ "verdict": "await", "next": format!("{next:?}").to_lowercase(), "track": track,
@@ -355,6 +372,14 @@ impl Sessions {
             }
             verdict => {
                 self.loose = None;
+                // A face alone has its verdict at once, with a sentence.
+                let alone = presented.len() == 1;
+                let taken = presented.last().map(Credential::kind);
+                announce::taken(
+                    &self.gate,
+                    taken.filter(|kind| !alone || *kind != CredentialKind::Face),
+                    None,
+                );
                 self.close(track, presented, verdict, captured, at, snap);
             }
         }
@@ -387,7 +412,6 @@ impl Sessions {
             Verdict::Refuse { person, reason } => (person, reason, None),
             Verdict::Await { .. } => return,
         };
-        let key = person.as_ref().map(|person| person.key.clone());
         if let Some(session) = track.and_then(|track| self.visitors.get_mut(&track)) {
             session.presented.clear();
             session.agreed = None;
@@ -413,27 +437,27 @@ impl Sessions {
             }
             return;
         }
-        if let Some(key) = &key {
+        let happened = Happened { at, captured, presented, person, reason, result, opens, track };
+        let people = happened.keys();
+        for key in &people {
             self.busy.insert(key.clone());
             if opens == Some(Opens::Gate) {
                 self.passages.insert(key.clone(), (self.gate.clock.now(), Instant::now()));
             }
         }
-        let happened = Happened { at, captured, presented, person, reason, result, opens, track };
         let gate = Arc::clone(&self.gate);
-        let (track, person) = (happened.track, happened.person.as_ref().map(|person| person.key.clone()));
         self.finishing.spawn(async move {
             let carried_out =
                 AssertUnwindSafe(carry_out(Arc::clone(&gate), happened, snap)).catch_unwind().await;
             carried_out.unwrap_or_else(|_| {
                 gate.failed("verdict");
-                Finished { track, person, ..Finished::default() }
+                Finished { track, people, ..Finished::default() }
             })
         });
     }
 
     fn finish(&mut self, finished: Finished) {
-        if let Some(key) = &finished.person {
+        for key in &finished.people {
             self.busy.remove(key);
             if finished.kept_out {
                 self.passages.remove(key);
@@ -444,14 +468,20 @@ impl Sessions {
         {
             session.state = State::Settled;
         }
-        if let Some((record, opened, person)) = finished.record {
-            let until = Instant::now() + Duration::from_secs(self.gate.config.session_timeout_s);
-            self.answerable.insert(record, Answerable { until, opened, person });
+        if let Some(Stored { record, opened, person, asks }) = finished.record {
+            let now = Instant::now();
+            let until = now + Duration::from_secs(self.gate.config.session_timeout_s);
+            let patience = Duration::from_secs(self.gate.config.platform_timeout_s);
+            let asks = asks.map(|without| (now + patience, without));
+            self.answerable.insert(record, Answerable { until, opened, person, asks });
             // Only now, for the platform is told by this and may answer at once.
             self.gate.events.send("record", json!({ "id": record, "state": "stored" }));
             if let Some((_, open)) = self.early.remove(&record) {
                 self.answer(record, open);
             }
+        }
+        if let Some(qr) = finished.qr {
+            self.ask_platform(qr);
         }
         if finished.saved {
             (self.saving, self.save_again) = (false, Instant::now());
@@ -488,11 +518,50 @@ impl Sessions {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Answer { record, open } => self.answer(record, open),
-            Command::Card { number, at } => self.card(number, at),
+            Command::PlatformLost => {
+                for answerable in self.answerable.values_mut() {
+                    if let Some((due, _)) = &mut answerable.asks {
+                        *due = Instant::now();
+                    }
+                }
+                self.go_without_answers(Instant::now());
+            }
+            Command::Card { number, at } => {
+                self.gate.machine.activity.visitor();
+                self.card(number, at);
+            }
+            Command::Document { document, at } => self.document(*document, at),
+            Command::Qr { content, at } => self.qr(content, at),
         }
     }
 
-    fn answer(&mut self, record: RecordId, open: bool) {
+    /// Settles the visitors whose record the platform has not taken in time.
+    fn go_without_answers(&mut self, now: Instant) {
+        let late: Vec<_> = self
+            .answerable
+            .iter_mut()
+            .filter_map(|(record, answerable)| {
+                let (_, without) = answerable.asks.take_if(|(due, _)| *due <= now)?;
+                Some((*record, without))
+            })
+            .collect();
+        for (record, without) in late {
+            let opens = without == WithoutAnswer::Open;
+            tracing::warn!(
+                record = record.0,
+                opens,
+                "the platform did not answer a visitor's record in time"
+            );
+            if opens {
+                self.answer(record, Some(true));
+            } else {
+                let sentence = text::no_answer(self.gate.language);
+                announce::tell(&self.gate, sentence, sentence);
+            }
+        }
+    }
+
+    fn answer(&mut self, record: RecordId, open: Option<bool>) {
         let Some(answerable) = self.answerable.get_mut(&record) else {
             // The platform was faster than the door, or it is very late: which, the next moments show.
             if self.early.len() < EARLY_ANSWERS {
@@ -500,6 +569,8 @@ impl Sessions {
             }
             return;
         };
+        answerable.asks = None;
+        let Some(open) = open else { return };
         if !open {
             self.gate.outputs.close(record);
             self.answerable.remove(&record);
@@ -527,38 +598,10 @@ impl Sessions {
         });
     }
 
-    fn card(&mut self, number: String, at: Instant) {
-        let person = match self.gate.store.people_by_card(&number) {
-            // A card that the black list names is the black list's, whoever else has it.
-            Ok(mut people) => {
-                people.sort_by_key(|person| person.kind != PersonKind::Black);
-                people.into_iter().next().map(Arc::new)
-            }
-            Err(error) => {
-                tracing::error!(%error, "a card could not be looked up");
-                return;
-            }
-        };
-        // The card's owner, if they were asked for it; else the visitor who was asked last is the one at the reader.
-        let track = self
-            .visitors
-            .iter()
-            .filter_map(|(track, session)| match session.state {
-                State::Awaiting(CredentialKind::Card, until) => {
-                    let owner = subject(&session.presented).zip(person.as_ref());
-                    Some((owner.is_some_and(|(asked, owner)| asked.key == owner.key), until, *track))
-                }
-                _ => None,
-            })
-            .max()
-            .map(|(.., track)| track);
-        let now = self.gate.clock.now();
-        self.weigh(track, Credential::Card { number, person }, at, now, None);
-    }
-
     fn time_passes(&mut self) {
         let now = Instant::now();
-        self.answerable.retain(|_, answerable| answerable.until > now);
+        self.go_without_answers(now);
+        self.answerable.retain(|_, answerable| answerable.until > now || answerable.asks.is_some());
         let session = Duration::from_secs(self.gate.config.session_timeout_s);
         self.early.retain(|_, (at, _)| now < *at + session);
         let late: Vec<u64> = self

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::access::Rules;
+use crate::device::rs485::{Line, Parity};
 use crate::device::wiegand;
 use crate::error::{Error, Kind, Result};
 
@@ -210,23 +211,6 @@ pub struct LightSettings {
     pub screen_off_minutes: u8,
 }
 
-/// Parity of a serial line (QYZN `serial.checktype`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
-#[serde(rename_all = "snake_case")]
-pub enum Parity {
-    /// 0.
-    #[default]
-    None,
-    /// 1.
-    Odd,
-    /// 2.
-    Even,
-    /// 3: the bit is always 1.
-    Mark,
-    /// 4: the bit is always 0.
-    Space,
-}
-
 /// What goes out on the serial line after a passage (QYZN `serial.putOutType`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
@@ -267,6 +251,13 @@ impl Default for SerialSettings {
             parity: Parity::None,
             payload: SerialPayload::default(),
         }
+    }
+}
+
+impl SerialSettings {
+    /// How the bits go.
+    pub fn line(&self) -> Line {
+        Line { baud: self.baud, data_bits: self.data_bits, parity: self.parity, stop_bits: self.stop_bits }
     }
 }
 
@@ -460,6 +451,11 @@ impl Settings {
                 Kind::Config,
                 format!("closeScreen must be 0, 1, 2, 5 or 10, not {}", self.light.screen_off_minutes),
             ));
+        }
+        // It goes into a file of the machine's time service, where blanks and line ends have a meaning.
+        let host = |byte: u8| byte.is_ascii_alphanumeric() || b".-:_%".contains(&byte);
+        if !self.time.ntp_server.bytes().all(host) {
+            return Err(Error::new(Kind::Config, "ntpServer must be a host name or an address"));
         }
         let lengths: [(&str, &str, usize); 7] = [
             ("ntpServer", &self.time.ntp_server, 64),

@@ -42,7 +42,7 @@ pub(super) struct VisibleFace {
 }
 
 /// What the gallery said of a face.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Compared {
     /// It was not asked: the face is too small, blurred or turned away, or needs no new look.
     Not,
@@ -50,8 +50,8 @@ pub(super) enum Compared {
     Stranger { score: f32 },
     /// Two people do, and are too near to each other.
     Ambiguous { score: f32 },
-    /// One person.
-    Person { face: FaceRow, person: PersonRow, score: f32 },
+    /// One person, and the rows under which other platforms know the same one.
+    Person { face: FaceRow, person: PersonRow, score: f32, also: Vec<(FaceRow, PersonRow)> },
 }
 
 /// A frame that may become the picture of a record.

@@ -11,14 +11,14 @@ use super::sessions::{Command, Sessions};
 use super::settings::Settings;
 use super::sighting::{Compared, Sighting, Snap, VisibleFace};
 use super::*;
-use crate::access::{PassMode, PersonKind, Reason, Schedule};
+use crate::access::{PassMode, PersonKind, Reason, RemoteMode, Schedule};
 use crate::clock::ManualClock;
 use crate::device::relay::SimulatedRelay;
-use crate::device::wiegand::SimulatedWiegand;
 use crate::event::Event;
 use crate::frame::{Frame, PixelFormat};
 use crate::store::{NewFace, Options, RecordResult};
 use crate::vision::liveness::Judgement;
+use crate::vision::template::Template;
 
 struct Bench {
     inner: Arc<Inner>,
@@ -48,8 +48,32 @@ fn person(id: &str) -> Person {
     }
 }
 
+/// A machine that nothing is ordered of.
+fn machine() -> Machine {
+    let clock = crate::clock::AdjustedClock::new(Arc::new(crate::clock::SystemClock));
+    Machine::new(Arc::new(crate::device::system::Simulated::new(clock)), LogLevel::default())
+}
+
+/// Every device but a serial line and a thermometer.
+fn all_simulated(relay: &SimulatedRelay) -> Devices {
+    let devices = Devices::open(&config::Device::default()).unwrap();
+    Devices { relay: Some(Box::new(relay.clone())), ..devices }
+}
+
+fn start_devices(devices: Devices, settings: &Settings, events: &Events) -> (Hardware, Outputs) {
+    let (hardware, lines, panel) = Hardware::start(devices, Templates::default(), settings, events).unwrap();
+    let (outputs, task) = Outputs::new(lines, events.clone());
+    tokio::spawn(panel.run());
+    tokio::spawn(task.run(settings.relay));
+    (hardware, outputs)
+}
+
 impl Bench {
     fn new(settings: Settings) -> Self {
+        Self::with_config(settings, config::Gate::default())
+    }
+
+    fn with_config(settings: Settings, config: config::Gate) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = ManualClock::new("2026-03-02T04:00:00Z".parse().unwrap());
         let shared: SharedClock = clock.clone();
@@ -57,21 +81,27 @@ impl Bench {
         let options = Options { data_dir: folder.path().to_owned(), config: config::Store::default() };
         let store = Store::open(&options, Arc::clone(&shared)).unwrap();
         let relay = SimulatedRelay::default();
-        let (outputs, task) =
-            Outputs::new(Some(Box::new(relay.clone())), Some(Box::new(SimulatedWiegand)), events.clone());
-        tokio::spawn(task.run(settings.relay));
+        let (hardware, outputs) = start_devices(all_simulated(&relay), &settings, &events);
         let inner = Arc::new(Inner {
             clock: shared,
             events: events.clone(),
             store,
-            config: config::Gate::default(),
+            config,
             language: Language::English,
             destinations: vec![Destination::Qyzn],
             settings: ArcSwap::from_pointee(settings),
+            settings_changed: latest::channel(()).0,
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
+            hardware,
             settled: Arc::default(),
+            machine: machine(),
+            platform_reached: AtomicBool::new(false),
+            snapshots: Default::default(),
+            reading: Default::default(),
+            questions: Default::default(),
+            readers: Readers::default(),
         });
         let (_, events) = events.subscribe(0);
         let mut bench = Self {
@@ -93,9 +123,8 @@ impl Bench {
     fn with_a_store_that_refuses(&mut self, policy: config::OnStoreFailure) {
         let options = Options { data_dir: self.folder.path().to_owned(), config: config::Store::default() };
         let store = Store::open_read_only(&options).unwrap();
-        let (outputs, task) =
-            Outputs::new(Some(Box::new(self.relay.clone())), None, self.inner.events.clone());
-        tokio::spawn(task.run(self.inner.settings.load().relay));
+        let devices = Devices { relay: Some(Box::new(self.relay.clone())), ..Devices::default() };
+        let (hardware, outputs) = start_devices(devices, &self.inner.settings.load(), &self.inner.events);
         self.inner = Arc::new(Inner {
             clock: Arc::clone(&self.inner.clock),
             events: self.inner.events.clone(),
@@ -104,10 +133,18 @@ impl Bench {
             language: Language::English,
             destinations: Vec::new(),
             settings: ArcSwap::new(self.inner.settings.load_full()),
+            settings_changed: latest::channel(()).0,
             changing: Mutex::new(()),
             live: latest::channel(None).0,
             outputs,
+            hardware,
             settled: Arc::default(),
+            machine: machine(),
+            platform_reached: AtomicBool::new(false),
+            snapshots: Default::default(),
+            reading: Default::default(),
+            questions: Default::default(),
+            readers: Readers::default(),
         });
         self.restart();
     }
@@ -141,7 +178,7 @@ impl Bench {
             .iter()
             .map(|(track, compared)| VisibleFace {
                 track: *track,
-                compared: *compared,
+                compared: compared.clone(),
                 liveness: None,
                 judgement: self.judgement,
             })
@@ -163,6 +200,15 @@ impl Bench {
         .unwrap_or_else(|_| panic!("no {kind} event came"))
     }
 
+    /// The next text on the screen.
+    async fn shown(&mut self) -> String {
+        loop {
+            if let Some(text) = self.event("screen").await.fields.get("text").and_then(Value::as_str) {
+                return text.to_owned();
+            }
+        }
+    }
+
     /// The next verdict: its word, its reason, its name.
     async fn verdict(&mut self) -> (String, String, Option<String>) {
         let event = self.event("verdict").await;
@@ -172,10 +218,35 @@ impl Bench {
 }
 
 fn seen((face, person): (FaceRow, PersonRow), score: f32) -> Compared {
-    Compared::Person { face, person, score }
+    Compared::Person { face, person, score, also: Vec::new() }
+}
+
+/// Settings with a platform that has said it is there.
+fn remote(mode: RemoteMode) -> Settings {
+    let mut settings = Settings::default();
+    settings.rules.remote = crate::access::Remote { mode, online: true };
+    settings
 }
 
 const STRANGER: Compared = Compared::Stranger { score: 31.0 };
+
+#[tokio::test]
+async fn a_record_is_for_http_push_only_if_push_is_on_when_it_is_made() {
+    let mut gate = Bench::new(Settings::default());
+    let one = gate.enrol(person("1")).await;
+    let two = gate.enrol(person("2")).await;
+    gate.see(0, &[(1, seen(one, 95.0))], &[]).await;
+    gate.event("record").await;
+    let mut on = Settings::clone(&gate.inner.settings.load());
+    on.push.enabled = true;
+    gate.inner.settings.store(Arc::new(on));
+    gate.see(9000, &[(2, seen(two, 95.0))], &[]).await;
+    gate.event("record").await;
+    let records = gate.inner.store.list_records(None, 10).unwrap();
+    let waiting: Vec<_> = records.iter().map(|record| record.undelivered.clone()).collect();
+    assert_eq!(waiting, [vec![Destination::Qyzn, Destination::HttpPush], vec![Destination::Qyzn]]);
+    assert_eq!(records[0].facts.credentials, ["face"]);
+}
 
 #[tokio::test]
 async fn a_known_face_opens_after_its_record_is_on_disk() {
@@ -321,24 +392,173 @@ async fn one_person_in_two_places_spends_one_passage() {
 
 #[tokio::test]
 async fn a_remote_side_that_is_online_opens() {
-    let mut settings = Settings::default();
-    settings.rules.remote =
-        crate::access::Remote { mode: crate::access::RemoteMode::RemoteWhenOnline, online: true };
-    let mut gate = Bench::new(settings);
+    let mut gate = Bench::new(remote(RemoteMode::RemoteWhenOnline));
+    gate.inner.platform_reached.store(true, Ordering::Relaxed);
     let rows = gate.enrol(person("1")).await;
     gate.see(0, &[(1, seen(rows, 95.0))], &[]).await;
     let verdict = gate.event("verdict").await;
     assert_eq!((&verdict.fields["verdict"], &verdict.fields["opened"]), (&"pass".into(), &false.into()));
     assert!(!gate.relay.level());
     let record = RecordId(verdict.fields["record"].as_i64().unwrap());
-    gate.commands.send(Command::Answer { record, open: true }).await.ok().unwrap();
+    gate.commands.send(Command::Answer { record, open: Some(true) }).await.ok().unwrap();
     // A repeated answer opens once.
-    gate.commands.send(Command::Answer { record, open: true }).await.ok().unwrap();
+    gate.commands.send(Command::Answer { record, open: Some(true) }).await.ok().unwrap();
     assert_eq!(gate.event("relay").await.fields["record"], record.0);
     assert_eq!(gate.event("record").await.fields["state"], "opened");
-    gate.commands.send(Command::Answer { record, open: false }).await.ok().unwrap();
+    gate.commands.send(Command::Answer { record, open: Some(false) }).await.ok().unwrap();
     assert_eq!(gate.event("relay").await.fields["state"], "off");
     assert!(gate.inner.store.record(record).unwrap().unwrap().facts.opened);
+}
+
+#[tokio::test]
+async fn a_remote_side_without_a_line_is_not_online() {
+    let mut gate = Bench::new(remote(RemoteMode::RemoteWhenOnline));
+    let rows = gate.enrol(person("1")).await;
+    gate.see(0, &[(1, seen(rows, 95.0))], &[]).await;
+    assert_eq!(gate.event("verdict").await.fields["opened"], true);
+    assert!(gate.relay.level());
+}
+
+#[tokio::test]
+async fn a_platform_that_goes_leaves_the_door_to_the_gate() {
+    let mut gate = Bench::new(remote(RemoteMode::RemoteWhenOnline));
+    gate.inner.platform_reached.store(true, Ordering::Relaxed);
+    let (one, two) = (gate.enrol(person("1")).await, gate.enrol(person("2")).await);
+    gate.see(0, &[(1, seen(one, 95.0))], &[]).await;
+    let taken = RecordId(gate.event("verdict").await.fields["record"].as_i64().unwrap());
+    gate.see(66, &[(2, seen(two, 95.0))], &[]).await;
+    let waiting = gate.event("verdict").await.fields["record"].as_i64().unwrap();
+    // The first record was taken, without a word about the door: somebody there is making up their mind.
+    gate.commands.send(Command::Answer { record: taken, open: None }).await.ok().unwrap();
+    gate.commands.send(Command::PlatformLost).await.ok().unwrap();
+    let opened = gate.event("relay").await;
+    assert_eq!((&opened.fields["state"], &opened.fields["record"]), (&"on".into(), &waiting.into()));
+    assert_eq!(gate.event("record").await.fields["id"], waiting);
+    assert!(!gate.inner.store.record(taken).unwrap().unwrap().facts.opened);
+}
+
+#[tokio::test]
+async fn a_platform_that_says_nothing_in_time_counts_as_gone() {
+    let at_once = config::Gate { platform_timeout_s: 0, ..config::Gate::default() };
+    let mut gate = Bench::with_config(remote(RemoteMode::RemoteWhenOnline), at_once.clone());
+    gate.inner.platform_reached.store(true, Ordering::Relaxed);
+    let rows = gate.enrol(person("1")).await;
+    gate.see(0, &[(1, seen(rows, 95.0))], &[]).await;
+    assert_eq!(gate.event("verdict").await.fields["opened"], false);
+    assert_eq!(gate.event("relay").await.fields["state"], "on");
+
+    // Where the platform alone may open, the door stays shut and the visitor is told.
+    let mut gate = Bench::with_config(remote(RemoteMode::Remote), at_once);
+    let rows = gate.enrol(person("1")).await;
+    gate.see(0, &[(1, seen(rows, 95.0))], &[]).await;
+    assert_eq!(gate.shown().await, "person 1 One moment, please");
+    assert_eq!(gate.shown().await, "The platform does not answer, please ask for help");
+    assert!(!gate.relay.level());
+}
+
+/// A template at an angle of `degrees` to a first one, in a plane of its own for each `plane`.
+fn at_angle(degrees: f32, plane: usize) -> Template {
+    let mut values = vec![0.0; 8];
+    (values[0], values[plane]) = (degrees.to_radians().cos(), degrees.to_radians().sin());
+    Template::normalised(values).unwrap()
+}
+
+#[tokio::test]
+async fn two_platforms_know_one_face() {
+    let gate = Bench::new(Settings::default());
+    let gallery = Arc::new(Gallery::new(8).unwrap());
+    follow(&gate.inner.store, &gallery);
+    let eyes = watch::Eyes {
+        gate: Arc::clone(&gate.inner),
+        gallery: Arc::clone(&gallery),
+        // The score is the cosine in hundredths.
+        calibration: Calibration::new(vec![[-1.0, 0.0], [0.0, 0.0], [1.0, 100.0]]).unwrap(),
+        ambiguity_margin: 2.0,
+        smallest_face: 40,
+        run: 1,
+        settled: Arc::default(),
+        sightings: mpsc::channel(1).0,
+        stop: Arc::default(),
+    };
+    let enrol = |origin: Origin, id: &'static str, name: &'static str, template: Template| {
+        let key = PersonKey::new(origin, id);
+        let face = NewFace {
+            face_id: id.into(),
+            picture: vec![1],
+            model: "model".into(),
+            template: template.to_bytes(),
+        };
+        let put = gate.inner.store.put_person(Person { key, name: name.into(), ..person(id) }, vec![face]);
+        async move { put.await.unwrap().learn[0].person }
+    };
+    let look = || {
+        let seen = at_angle(0.0, 1);
+        let found = gallery.search(&seen).unwrap();
+        match identify::identify(&eyes, &seen, found.as_ref(), 80.0) {
+            Compared::Person { person, also, .. } => {
+                Some((person, also.into_iter().map(|(_, person)| person).collect::<Vec<_>>()))
+            }
+            Compared::Ambiguous { .. } => None,
+            other => panic!("{other:?}"),
+        }
+    };
+    // 5 degrees away is 99.6, 10 degrees the other way 98.5; from each other 15 degrees, 96.6.
+    let q = enrol(Origin::Qyzn, "1", "张三", at_angle(5.0, 1)).await;
+    let w = enrol(Origin::TerminalWs, "A", "Zhang San", at_angle(-10.0, 1)).await;
+    assert_eq!(look(), Some((q, vec![w])));
+    // A technician has enrolled the same face too.
+    let l = enrol(Origin::Local, "x", "张三", at_angle(-12.0, 1)).await;
+    assert_eq!(look(), Some((q, vec![w, l])));
+    // Somebody else of the first platform is as near: now it is nobody, whatever the others say.
+    enrol(Origin::Qyzn, "2", "李四", at_angle(6.0, 2)).await;
+    assert_eq!(look(), None);
+    gate.inner.store.delete_people(vec![PersonKey::new(Origin::Qyzn, "2")]).await.unwrap();
+    // The nearest and a brother whom only the second platform knows: 25 degrees from each other is 90.6, but their
+    // identity numbers differ.
+    for (key, number) in [((Origin::Qyzn, "1"), "420381200010013857"), ((Origin::TerminalWs, "A"), "1")] {
+        let edit = move |person: &mut Person| {
+            person.id_number = Some(number.into());
+            Ok(())
+        };
+        gate.inner.store.edit_person(PersonKey::new(key.0, key.1), edit).await.unwrap();
+    }
+    assert_eq!(look(), None);
+}
+
+#[tokio::test]
+async fn a_face_that_two_platforms_know_is_one_passage_for_both() {
+    let mut gate = Bench::new(Settings::default());
+    let theirs = PersonKey::new(Origin::TerminalWs, "A");
+    let q = gate.enrol(Person { passes_left: Some(5), ..person("1") }).await;
+    let w = gate
+        .enrol(Person { key: theirs.clone(), passes_left: Some(3), name: "other name".into(), ..person("A") })
+        .await;
+    let compared = |best: (FaceRow, PersonRow), also: (FaceRow, PersonRow)| Compared::Person {
+        face: best.0,
+        person: best.1,
+        score: 82.0,
+        also: vec![also],
+    };
+    // Which of the two is nearer changes from frame to frame; it is one visitor all the same.
+    gate.see(0, &[(1, compared(w, q))], &[]).await;
+    gate.see(66, &[(1, compared(q, w))], &[]).await;
+    let verdict = gate.event("verdict").await;
+    assert_eq!(
+        (&verdict.fields["reason"], &verdict.fields["person"]["id"]),
+        (&"granted".into(), &"1".into())
+    );
+    assert_eq!(verdict.fields["also"][0]["id"], "A");
+    gate.event("record").await;
+    let facts = gate.inner.store.list_records(None, 10).unwrap().remove(0).facts;
+    let (own, other) = (facts.known_to(Origin::Qyzn).unwrap(), facts.known_to(Origin::TerminalWs).unwrap());
+    assert_eq!((own.id, own.face_id, own.name), ("1", Some("face of 1"), "person 1"));
+    assert_eq!((other.id, other.face_id, other.name), ("A", Some("face of A"), "other name"));
+    assert_eq!(facts.known_to(Origin::Local), None);
+    let left = |key: &PersonKey| gate.inner.store.person(key).unwrap().unwrap().passes_left;
+    assert_eq!((left(&PersonKey::new(Origin::Qyzn, "1")), left(&theirs)), (Some(4), Some(2)));
+    // A moment later only one of the names is seen: that is no second passage.
+    gate.see(200, &[(2, seen(w, 95.0))], &[1]).await;
+    assert_eq!(gate.verdict().await.1, "too_soon");
 }
 
 #[tokio::test]
@@ -405,7 +625,7 @@ async fn an_answer_that_is_faster_than_the_door_is_obeyed() {
     let rows = gate.enrol(person("1")).await;
     // Before the record is answerable: the first record of a store has the number 1.
     gate.see(0, &[(1, seen(rows, 95.0))], &[]).await;
-    gate.commands.send(Command::Answer { record: RecordId(1), open: true }).await.ok().unwrap();
+    gate.commands.send(Command::Answer { record: RecordId(1), open: Some(true) }).await.ok().unwrap();
     assert_eq!(gate.event("relay").await.fields["state"], "off", "the line is put to rest at the start");
     let relay = gate.event("relay").await;
     assert_eq!((&relay.fields["state"], &relay.fields["record"]), (&"on".into(), &1.into()));

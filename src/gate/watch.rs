@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use super::identify::identify;
 use super::sighting::{self, Compared, Sighting, Snap, VisibleFace};
 use super::{Gallery, Inner, LiveFrame};
 use crate::config;
@@ -15,7 +16,6 @@ use crate::error::{Kind, Result};
 use crate::frame::Frame;
 use crate::store::{FaceRow, PersonRow};
 use crate::vision::calibration::Calibration;
-use crate::vision::gallery::Found;
 use crate::vision::liveness::Level;
 use crate::vision::quality::QualityFault;
 use crate::vision::track::TrackId;
@@ -126,6 +126,7 @@ pub(super) struct Eyes {
 /// Captures and looks until told to stop. Returns early only when a thread failed; call it again then.
 pub(super) fn watch(eyes: &Eyes, index: usize, camera: &config::Camera, mut watcher: Watcher) -> Result<()> {
     let slot = Slot::new();
+    let _watched = eyes.gate.snapshots.watched();
     std::thread::scope(|scope| {
         let capturing =
             std::thread::Builder::new().name(format!("camera-{index}")).spawn_scoped(scope, || {
@@ -206,6 +207,7 @@ fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Resul
         }
         Err(error) => return Err(error),
     };
+    eyes.gate.snapshots.offer(&frame, look.faces.iter().any(|face| face.fault.is_none()));
     // Once more when the last face has gone, so that whoever draws boxes takes them away.
     if eyes.gate.events.watched() && !(look.faces.is_empty() && look.lost.is_empty()) {
         tell(eyes, index, &frame, &look.faces);
@@ -213,13 +215,19 @@ fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Resul
     if look.faces.is_empty() && look.lost.is_empty() {
         return Ok(Some(frame.into_data()));
     }
+    if !look.faces.is_empty() {
+        eyes.gate.hardware.panel.see(watcher.brightness());
+    }
     let threshold = f32::from(settings.face.similar_threshold);
     let faces: Vec<VisibleFace> = look
         .faces
         .iter()
         .map(|face| VisibleFace {
             track: visitor(eyes.run, face.track),
-            compared: compare(eyes, face, threshold),
+            compared: match &face.template {
+                Some(template) if face.searched => identify(eyes, template, face.found.as_ref(), threshold),
+                _ => Compared::Not,
+            },
             liveness: face.liveness,
             judgement: face.judgement,
         })
@@ -234,24 +242,6 @@ fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Resul
         tracing::warn!(camera = index, "the sessions are behind: a look was dropped");
     }
     Ok(Arc::into_inner(frame).map(Frame::into_data))
-}
-
-fn compare(eyes: &Eyes, face: &Seen, threshold: f32) -> Compared {
-    if !face.searched {
-        return Compared::Not;
-    }
-    let Some(Found { best, runner_up }) = &face.found else {
-        return Compared::Stranger { score: 0.0 };
-    };
-    let score = eyes.calibration.score(best.cosine);
-    if score < threshold {
-        return Compared::Stranger { score };
-    }
-    let next = runner_up.as_ref().map_or(0.0, |hit| eyes.calibration.score(hit.cosine));
-    if score - next < eyes.ambiguity_margin {
-        return Compared::Ambiguous { score };
-    }
-    Compared::Person { face: best.face, person: best.person, score }
 }
 
 /// The name of a track that no other camera and no earlier run has given.

@@ -231,6 +231,40 @@ pub(super) fn remove_of(db: &Connection, person: PersonRow) -> Result<Vec<FaceRo
     Ok(faces)
 }
 
+/// Gives faces of a person new ids, and all of them the person's new origin. `Exists` if an id belongs to a face
+/// of somebody else, or two would have the same.
+pub(super) fn rename(
+    db: &Connection,
+    person: PersonRow,
+    origin: Origin,
+    names: &[(FaceRow, String)],
+) -> Result<()> {
+    let mut faces = named(db, person)?;
+    for (row, id) in &mut faces {
+        if let Some((_, name)) = names.iter().find(|(face, _)| face == row) {
+            id.clone_from(name);
+        }
+    }
+    let mut other =
+        db.prepare_cached("SELECT 1 FROM faces WHERE origin = ?1 AND face_id = ?2 AND person <> ?3")?;
+    let mut ids = HashSet::new();
+    for (_, id) in &faces {
+        if !ids.insert(id) || other.exists(params![origin.as_str(), id, person.0])? {
+            return Err(Error::new(Kind::Exists, format!("the face id {id} belongs to another face here")));
+        }
+    }
+    // Two faces may change their ids for each other's: first out of the way, to what no platform can name.
+    let mut away = db.prepare_cached("UPDATE faces SET origin = '', face_id = ?2 WHERE id = ?1")?;
+    for (row, _) in &faces {
+        away.execute(params![row.0, row.0.to_string()])?;
+    }
+    let mut name = db.prepare_cached("UPDATE faces SET origin = ?2, face_id = ?3 WHERE id = ?1")?;
+    for (row, id) in &faces {
+        name.execute(params![row.0, origin.as_str(), id])?;
+    }
+    Ok(())
+}
+
 /// Adds a face, in place of the one with its id.
 pub(super) fn put(
     desk: &Desk<'_>,

@@ -135,6 +135,60 @@ impl Store {
         })
     }
 
+    /// Gives a person the ids that a platform has for them, and keeps `setting` with it, in one transaction:
+    /// a new key, and for each `(face, id)` of `faces` that is theirs a new face id. Their row, faces,
+    /// templates, rules and last passage stay, so the gallery need not change.
+    ///
+    /// `NotFound` without the person, `Input` for an id that cannot be stored, `Exists` if an id belongs to
+    /// somebody else; then nothing has changed, not even the setting.
+    pub fn adopt_person(
+        &self,
+        key: PersonKey,
+        new_key: PersonKey,
+        faces: Vec<(FaceRow, String)>,
+        setting: Option<(&'static str, String)>,
+    ) -> Pending<()> {
+        if let Err(error) = check_id("the id of a person", &new_key.id)
+            .and_then(|()| faces.iter().try_for_each(|(_, id)| check_id("the id of a face", id)))
+        {
+            return Pending::ready(Err(error));
+        }
+        self.order(Class::Plain, 1024, move |desk| {
+            let (row, mut person) = need(desk.db, desk.seal, &key)?;
+            if new_key != key {
+                if find(desk.db, &new_key)?.is_some() {
+                    return Err(Error::new(
+                        Kind::Exists,
+                        format!("the id {} belongs to another person here", new_key.id),
+                    ));
+                }
+                person.key = new_key.clone();
+                update(desk, row, &person)?;
+            }
+            faces::rename(desk.db, row, new_key.origin, &faces)?;
+            match &setting {
+                Some((name, value)) => super::settings::put(desk.db, name, value),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// A person in place of what the key had before. Their row, last passage and faces stay.
+    pub fn put_facts(&self, person: Person) -> Pending<GalleryChange> {
+        if let Err(error) = check_person(&person) {
+            return Pending::ready(Err(error));
+        }
+        self.order(Class::Grows, 1024, move |desk| {
+            match find(desk.db, &person.key)? {
+                Some(row) => update(desk, row, &person)?,
+                None => {
+                    insert(desk, &person)?;
+                }
+            }
+            Ok(GalleryChange::default())
+        })
+    }
+
     /// Removes people and all that belongs to them (records stay), in one transaction. All that are there go;
     /// who was not is told. `NotFound` if nobody of them is there.
     pub fn delete_people(&self, mut keys: Vec<PersonKey>) -> Pending<Removed> {
@@ -228,6 +282,22 @@ impl Store {
                 }
             }
             Ok(people)
+        })
+    }
+
+    /// How many people of these origins there are, and the last row among them.
+    pub fn count_people(&self, origins: &[Origin]) -> Result<(u64, Option<PersonRow>)> {
+        self.read(|db| {
+            let mut statement =
+                db.prepare_cached("SELECT count(*), max(id) FROM people WHERE origin = ?1")?;
+            let (mut people, mut last) = (0, None);
+            for origin in origins {
+                let (count, row): (i64, Option<i64>) =
+                    statement.query_row([origin.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                people += count.max(0) as u64;
+                last = last.max(row.map(PersonRow));
+            }
+            Ok((people, last))
         })
     }
 

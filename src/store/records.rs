@@ -51,8 +51,8 @@ impl Store {
             desk.db
                 .prepare_cached("UPDATE records SET facts = ?2 WHERE id = ?1")?
                 .execute(params![record.0, sealed])?;
-            if let (Reason::Granted, Some(key)) = (facts.reason, &facts.person) {
-                spend(desk.db, key)?;
+            if facts.reason == Reason::Granted {
+                spend(desk.db, &facts)?;
             }
             note_passage(desk, &facts)
         })
@@ -153,8 +153,8 @@ fn append(desk: &Desk<'_>, record: &NewRecord) -> Result<RecordId> {
         db.prepare_cached("INSERT INTO outbox (record, destination) VALUES (?1, ?2)")?
             .execute(params![id, destination.as_str()])?;
     }
-    if let Some(key) = &record.spend {
-        spend(db, key)?;
+    if record.spend {
+        spend(db, &record.facts)?;
     }
     note_passage(desk, &record.facts)?;
     Ok(RecordId(id))
@@ -167,25 +167,30 @@ pub(super) fn note_time(db: &Connection, record: i64, facts: &RecordFacts) -> Re
     Ok(())
 }
 
-/// Takes one passage from a person who has a count, never below 0.
-fn spend(db: &Connection, key: &PersonKey) -> Result<()> {
-    db.prepare_cached(
-        "UPDATE people SET passes_left = passes_left - 1 WHERE origin = ?1 AND key = ?2 AND passes_left > 0",
-    )?
-    .execute(params![key.origin.as_str(), key.id])?;
+/// Takes one passage from everybody named who has a count, never below 0.
+fn spend(db: &Connection, facts: &RecordFacts) -> Result<()> {
+    for key in facts.people() {
+        db.prepare_cached(
+            "UPDATE people SET passes_left = passes_left - 1
+             WHERE origin = ?1 AND key = ?2 AND passes_left > 0",
+        )?
+        .execute(params![key.origin.as_str(), key.id])?;
+    }
     Ok(())
 }
 
 /// The last one stored wins, not the latest by the clock: after the clock was ahead for a while, a passage of
 /// now must count.
 fn note_passage(desk: &Desk<'_>, facts: &RecordFacts) -> Result<()> {
-    let (true, Reason::Granted, Some(key)) = (facts.opened, facts.reason, &facts.person) else {
+    if !facts.opened || facts.reason != Reason::Granted {
         return Ok(());
-    };
-    let Some(person) = find(desk.db, key)? else { return Ok(()) };
-    desk.db
-        .prepare_cached("INSERT OR REPLACE INTO last_passage (person, at_ms) VALUES (?1, ?2)")?
-        .execute(params![person.0, facts.at.as_millisecond()])?;
+    }
+    for key in facts.people() {
+        let Some(person) = find(desk.db, key)? else { continue };
+        desk.db
+            .prepare_cached("INSERT OR REPLACE INTO last_passage (person, at_ms) VALUES (?1, ?2)")?
+            .execute(params![person.0, facts.at.as_millisecond()])?;
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Settings: one text (JSON) by key.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::writer::Class;
 use super::{Pending, Store};
@@ -36,11 +36,13 @@ impl Store {
             )));
         }
         let key = key.to_owned();
-        self.order(Class::Plain, value.len() + 256, move |desk| {
-            desk.db
-                .prepare_cached("INSERT OR REPLACE INTO settings (key, value) VALUES (?1, ?2)")?
-                .execute(params![key, value])?;
-            Ok(())
-        })
+        self.order(Class::Plain, value.len() + 256, move |desk| put(desk.db, &key, &value))
     }
+}
+
+/// Sets a value within a transaction.
+pub(super) fn put(db: &Connection, key: &str, value: &str) -> Result<()> {
+    db.prepare_cached("INSERT OR REPLACE INTO settings (key, value) VALUES (?1, ?2)")?
+        .execute(params![key, value])?;
+    Ok(())
 }

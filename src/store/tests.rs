@@ -80,6 +80,7 @@ fn record(of: Option<&str>, opened: bool) -> NewRecord {
             utc_offset_s: 28800,
             person: of.map(key),
             face_id: Some("f".into()),
+            also: Vec::new(),
             name: "张三".into(),
             person_kind: PersonKind::White,
             id_number: Some("110101199003070001".into()),
@@ -91,6 +92,7 @@ fn record(of: Option<&str>, opened: bool) -> NewRecord {
             opened,
             latency_ms: 180,
             body_temp: None,
+            credentials: vec!["face".into()],
             document: None,
         },
         pictures: vec![
@@ -98,7 +100,7 @@ fn record(of: Option<&str>, opened: bool) -> NewRecord {
             (PictureKind::Document, b"document".to_vec()),
         ],
         destinations: vec![Destination::Qyzn, Destination::HttpPush],
-        spend: of.map(key),
+        spend: of.is_some(),
     }
 }
 
@@ -401,11 +403,11 @@ fn the_last_passage_is_the_last_that_opened_and_outlives_restart_and_records() {
     let at = |seconds: i64| Timestamp::from_second(seconds).unwrap();
     let mut shut = record(Some("1"), false);
     shut.facts.at = at(100);
-    shut.spend = None;
+    shut.spend = false;
     let shut = store.append_record(shut).wait().unwrap();
     let mut refused = record(Some("1"), true);
     refused.facts.reason = Reason::StrangerAllowed;
-    refused.spend = None;
+    refused.spend = false;
     refused.facts.opened = false;
     let refused = store.append_record(refused).wait().unwrap();
     assert_eq!(store.last_passage(&key("1")).unwrap(), None);
@@ -902,4 +904,60 @@ fn people_alone_cannot_push_records_out_and_are_refused_at_the_hard_limit() {
     store.append_record(record(Some("1"), true)).wait().unwrap();
     store.delete_people(vec![key("1")]).wait().unwrap();
     store.put_person(person("2"), vec![face("b")]).wait().unwrap();
+}
+
+#[test]
+fn an_adopted_person_has_new_ids_and_is_otherwise_the_same() {
+    let house = house();
+    let store = house.open();
+    let local = PersonKey::new(Origin::Local, "7");
+    let enrolled = Person { key: local.clone(), ..person("7") };
+    let change = store.put_person(enrolled, vec![face("7-1"), face("7-2")]).wait().unwrap();
+    let (row, faces) = (change.learn[0].person, [change.learn[0].face, change.learn[1].face]);
+    let mut passage = record(None, true);
+    passage.facts.person = Some(local.clone());
+    passage.spend = true;
+    store.append_record(passage).wait().unwrap();
+    let (left, last) =
+        (store.person(&local).unwrap().unwrap().passes_left, store.last_passage(&local).unwrap());
+    assert!(left == Some(2) && last.is_some());
+    let before = templates(&store, "m1");
+    assert_eq!(store.count_people(&[Origin::Qyzn, Origin::Local]).unwrap(), (1, Some(row)));
+
+    // The two faces change their ids for each other's, and the setting comes with it.
+    let names = vec![(faces[0], "7-2".to_owned()), (faces[1], "7-1".to_owned())];
+    store.adopt_person(local.clone(), key("100002"), names, Some(("cursor", "1".into()))).wait().unwrap();
+    assert_eq!(store.person(&local).unwrap(), None);
+    assert_eq!(store.count_people(&[Origin::Local]).unwrap(), (0, None));
+    let adopted = store.person(&key("100002")).unwrap().unwrap();
+    assert_eq!(adopted, Person { key: key("100002"), passes_left: left, ..person("7") });
+    let listed = store.listed_person(&key("100002")).unwrap().unwrap();
+    assert_eq!(listed.row, row);
+    assert_eq!(listed.faces, [(faces[0], "7-2".to_owned()), (faces[1], "7-1".to_owned())]);
+    assert_eq!(store.last_passage(&key("100002")).unwrap(), last);
+    assert_eq!(templates(&store, "m1"), before);
+    assert_eq!(store.face_picture(faces[0]).unwrap().unwrap(), face("7-1").picture);
+    assert_eq!(store.people_by_card(adopted.card.as_deref().unwrap()).unwrap(), [adopted]);
+    assert_eq!(store.setting("cursor").unwrap().as_deref(), Some("1"));
+
+    // Who has an id keeps it, and nothing of what collides is changed.
+    let other = PersonKey::new(Origin::Local, "8");
+    let change = store
+        .put_person(Person { key: other.clone(), ..person("8") }, vec![face("8-1"), face("8-2")])
+        .wait()
+        .unwrap();
+    let faces = [change.learn[0].face, change.learn[1].face];
+    let adopt = |key: &PersonKey, new: PersonKey, names: Vec<(FaceRow, String)>| {
+        store.adopt_person(key.clone(), new, names, Some(("cursor", "2".into()))).wait().unwrap_err().kind()
+    };
+    assert_eq!(adopt(&other, key("100002"), vec![]), Kind::Exists);
+    assert_eq!(adopt(&other, key("9"), vec![(faces[1], "7-1".into())]), Kind::Exists);
+    assert_eq!(adopt(&other, key("9"), vec![(faces[1], "8-1".into())]), Kind::Exists);
+    assert_eq!(adopt(&other, key(""), vec![]), Kind::Input);
+    assert_eq!(adopt(&local, key("9"), vec![]), Kind::NotFound);
+    assert!(store.listed_person(&other).unwrap().is_some_and(|listed| listed.faces[0].1 == "8-1"));
+    assert_eq!(store.setting("cursor").unwrap().as_deref(), Some("1"));
+    // The ids of a face of another person are not touched by naming it.
+    store.adopt_person(other, key("9"), vec![(listed.faces[0].0, "x".into())], None).wait().unwrap();
+    assert_eq!(store.listed_person(&key("100002")).unwrap().unwrap().faces, listed.faces);
 }

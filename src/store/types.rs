@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::access::{Person, PersonKey, PersonKind, PrintedFacts, Reason};
+use crate::access::{Origin, Person, PersonKey, PersonKind, PrintedFacts, Reason};
 
 /// Row of a person; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -179,6 +179,9 @@ pub struct RecordFacts {
     pub person: Option<PersonKey>,
     /// Which of their faces matched.
     pub face_id: Option<String>,
+    /// The same visitor as other platforms know them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<AlsoKnown>,
     /// Their name, or the name on the document.
     pub name: String,
     /// White, black, visitor, stranger.
@@ -204,6 +207,74 @@ pub struct RecordFacts {
     /// What was printed on the document that was read, if one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<PrintedFacts>,
+    /// The kinds of credential that were presented, in their order: `face`, `card`, `document`, `qr`. Empty in
+    /// records of versions that did not keep them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<String>,
+}
+
+/// A visitor of a record as another platform knows them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlsoKnown {
+    /// Who.
+    pub person: PersonKey,
+    /// Which of their faces matched.
+    pub face_id: Option<String>,
+    /// Their name there.
+    pub name: String,
+    /// White, black, visitor, stranger.
+    pub person_kind: PersonKind,
+    /// Identity number, never logged in clear.
+    pub id_number: Option<String>,
+    /// Card number.
+    pub card: Option<String>,
+}
+
+/// A visitor of a record in the words of one platform.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct KnownTo<'a> {
+    /// The id they have there.
+    pub id: &'a str,
+    /// Which of their faces matched.
+    pub face_id: Option<&'a str>,
+    /// Their name there.
+    pub name: &'a str,
+    /// White, black, visitor, stranger.
+    pub person_kind: PersonKind,
+    /// Identity number.
+    pub id_number: Option<&'a str>,
+    /// Card number.
+    pub card: Option<&'a str>,
+}
+
+impl RecordFacts {
+    /// The visitor as the platform `origin` knows them; `None` if it does not.
+    pub fn known_to(&self, origin: Origin) -> Option<KnownTo<'_>> {
+        match &self.person {
+            Some(key) if key.origin == origin => Some(KnownTo {
+                id: &key.id,
+                face_id: self.face_id.as_deref(),
+                name: &self.name,
+                person_kind: self.person_kind,
+                id_number: self.id_number.as_deref(),
+                card: self.card.as_deref(),
+            }),
+            _ => self.also.iter().find(|also| also.person.origin == origin).map(|also| KnownTo {
+                id: &also.person.id,
+                face_id: also.face_id.as_deref(),
+                name: &also.name,
+                person_kind: also.person_kind,
+                id_number: also.id_number.as_deref(),
+                // The card that was presented, if one was.
+                card: also.card.as_deref().or(self.card.as_deref()),
+            }),
+        }
+    }
+
+    /// Everybody whom the record names: the one visitor by each of their names.
+    pub fn people(&self) -> impl Iterator<Item = &PersonKey> {
+        self.person.iter().chain(self.also.iter().map(|also| &also.person))
+    }
 }
 
 /// A record to be stored.
@@ -215,8 +286,9 @@ pub struct NewRecord {
     pub pictures: Vec<(PictureKind, Vec<u8>)>,
     /// Who is told.
     pub destinations: Vec<Destination>,
-    /// Whose passage count goes down by one, if they have one; never below 0.
-    pub spend: Option<PersonKey>,
+    /// Whether the passage counts of everybody whom the record names go down by one, where they have one; never
+    /// below 0.
+    pub spend: bool,
 }
 
 /// A stored record.

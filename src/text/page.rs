@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{Language, reason};
+use super::{Language, call_result, call_state, reason};
 use crate::access::Reason;
+use crate::intercom::{Outcome, State};
 
 /// Key, Chinese, English.
 const TEXTS: &[(&str, &str, &str)] = &[
@@ -35,6 +36,7 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("milliseconds", "毫秒", "ms"),
     ("stranger", "陌生人", "Stranger"),
     ("technician", "管理员开门", "Opened by the technician"),
+    ("called", "住户开门", "Opened by the called party"),
     ("door", "门", "Door"),
     ("door.on", "已打开", "Open"),
     ("door.off", "已关闭", "Shut"),
@@ -49,9 +51,17 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("platform.connected", "已连接", "Connected"),
     ("platform.registered", "已注册", "Registered"),
     ("platform.logged_in", "已登录", "Logged in"),
+    ("platform.reached", "已连接", "Reached"),
     ("platform.lost", "已断开", "Lost"),
     ("platform.unknown", "未知", "Unknown"),
     ("platform.outbox", "待上传", "Waiting to be sent"),
+    ("call", "呼叫住户", "Call a room"),
+    ("call.room", "房号", "Room"),
+    ("call.dial", "呼叫", "Call"),
+    ("call.hang_up", "挂断", "Hang up"),
+    ("call.refused", "呼叫失败：", "The call was not made: "),
+    ("call.opened", "住户已开门", "The called party opened the door"),
+    ("call.open_failed", "住户开门失败", "The called party could not open the door"),
     ("gate", "设备", "Gate"),
     ("gate.serial", "序列号", "Serial number"),
     ("gate.version", "版本", "Version"),
@@ -116,7 +126,8 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("token.wrong", "令牌不正确", "This is not the token"),
 ];
 
-/// Every text by language and key, with the reasons as `reason.…`, for a page to choose from.
+/// Every text by language and key, with the reasons as `reason.…` and calls as `call.state.…` and `call.result.…`,
+/// for a page to choose from.
 pub fn all() -> Value {
     let of = |language: Language| {
         let texts = TEXTS.iter().map(|(key, chinese, english)| {
@@ -129,9 +140,22 @@ pub fn all() -> Value {
         let reasons = Reason::ALL
             .into_iter()
             .map(|why| (format!("reason.{}", why.as_str()), Value::from(reason(why, language))));
-        Value::Object(texts.chain(reasons).collect::<Map<_, _>>())
+        let calls = [State::Idle, State::Dialling, State::Ringing, State::Talking]
+            .map(|state| (word("call.state", &state), Value::from(call_state(state, language))))
+            .into_iter()
+            .chain(
+                Outcome::ALL
+                    .map(|result| (word("call.result", &result), call_result(result, language).into())),
+            );
+        Value::Object(texts.chain(reasons).chain(calls).collect::<Map<_, _>>())
     };
     serde_json::json!({ "zh-CN": of(Language::Chinese), "en": of(Language::English) })
+}
+
+/// The key of a text for something that has a word in the API.
+fn word(group: &str, thing: &impl serde::Serialize) -> String {
+    let word = serde_json::to_value(thing).unwrap_or_default();
+    format!("{group}.{}", word.as_str().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -245,9 +245,14 @@ where
     /// Exact for the 16-bit form of all templates. A face that is enrolled or removed meanwhile may or may not be
     /// seen; one that is there all the time is.
     pub fn search(&self, query: &Template) -> Result<Option<Found<F, P>>> {
+        self.search_without(query, &[])
+    }
+
+    /// [`Gallery::search`] as if the people of `apart` were not there. Made for a few of them.
+    pub fn search_without(&self, query: &Template, apart: &[P]) -> Result<Option<Found<F, P>>> {
         let query = self.query(query)?;
         let kernel = Kernel::of_this_machine();
-        let mut top = Top { best: None, runner_up: None };
+        let mut top = Top { best: None, runner_up: None, apart };
         let mut dots = [0; BLOCK];
         for block in self.blocks.load().iter() {
             let block = block.read().unwrap_or_else(PoisonError::into_inner);
@@ -258,6 +263,30 @@ where
         Ok(top
             .best
             .map(|best| Found { best: best.hit(), runner_up: top.runner_up.map(|second| second.hit()) }))
+    }
+
+    /// How alike two enrolled faces are: the cosine of their templates, -1 to 1. `None` if one of them is not here.
+    pub fn likeness(&self, one: F, other: F) -> Option<f32> {
+        // The index is held so that neither row is given to another face meanwhile.
+        let index = self.index();
+        let (one, other) = (self.values(*index.slots.get(&one)?), self.values(*index.slots.get(&other)?));
+        let dot =
+            |a: &[i32], b: &[i32]| a.iter().zip(b).map(|(a, b)| i64::from(*a) * i64::from(*b)).sum::<i64>();
+        Some(cosine(dot(&one, &other), dot(&one, &one), (dot(&other, &other) as f64).sqrt()) as f32)
+    }
+
+    /// The 16-bit values of a row that exists. The caller holds the index.
+    fn values(&self, slot: Slot) -> Vec<i32> {
+        let (block, row) = (slot as usize / BLOCK, slot as usize % BLOCK);
+        let blocks = self.blocks.load();
+        let block = blocks[block].read().unwrap_or_else(PoisonError::into_inner);
+        let step = i32::from(block.facts[row].step);
+        let lanes = row * self.stride..(row + 1) * self.stride;
+        let planes = block.high[lanes.clone()].iter().zip(&block.low[lanes]);
+        planes
+            .flat_map(|(high, low)| high.0.iter().zip(&low.0))
+            .map(|(high, low)| step * i32::from(*high) + i32::from(*low))
+            .collect()
     }
 
     fn query(&self, query: &Template) -> Result<Query> {
@@ -339,7 +368,7 @@ impl<F, P> Block<F, P> {
 
 impl<F: Copy + Ord, P: Copy + Eq> Block<F, P> {
     /// Computes exactly every row that the scan could not exclude. `dots` holds `h·q` of each row.
-    fn refine(&self, dots: &[i32], query: &Query, top: &mut Top<F, P>) {
+    fn refine(&self, dots: &[i32], query: &Query, top: &mut Top<'_, F, P>) {
         let norm = query.norm as f32;
         let mut uppers = [0.0_f32; BLOCK];
         let uppers = &mut uppers[..dots.len()];
@@ -414,13 +443,18 @@ impl<F: Copy + Ord, P: Copy> Candidate<F, P> {
 }
 
 /// The best so far, and the best so far of all others than its person.
-struct Top<F, P> {
+struct Top<'a, F, P> {
     best: Option<Candidate<F, P>>,
     runner_up: Option<Candidate<F, P>>,
+    /// Who does not count.
+    apart: &'a [P],
 }
 
-impl<F: Copy + Ord, P: Copy + Eq> Top<F, P> {
+impl<F: Copy + Ord, P: Copy + Eq> Top<'_, F, P> {
     fn meet(&mut self, new: Candidate<F, P>) {
+        if self.apart.contains(&new.person) {
+            return;
+        }
         match self.best {
             Some(best) if best.person == new.person => {
                 if new.beats(&best) {
@@ -715,6 +749,41 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn people_can_be_left_out_and_faces_compared() {
+        let mut numbers = Numbers(11);
+        let rows: Vec<(i64, i64, Vec<i16>)> = (0..2_000)
+            .map(|face| (face, face / 2, (0..65).map(|_| (numbers.next() as i64 % 20_000) as i16).collect()))
+            .collect();
+        let gallery = gallery(65, &rows);
+        let query = numbers.template(65);
+        let all = gallery.search(&query).unwrap().unwrap();
+        let mut apart = vec![all.best.person];
+        for _ in 0..3 {
+            let others: Vec<_> = rows.iter().filter(|row| !apart.contains(&row.1)).cloned().collect();
+            let found = gallery.search_without(&query, &apart).unwrap();
+            assert_eq!(
+                found.map(|found| (found.best.face, found.runner_up.map(|second| second.face))),
+                oracle(&others, &query)
+                    .map(|found| (found.best.face, found.runner_up.map(|second| second.face)))
+            );
+            apart.push(found.unwrap().best.person);
+        }
+        let nobody: Vec<i64> = (0..1_000).collect();
+        assert_eq!(gallery.search_without(&query, &nobody).unwrap(), None);
+
+        let wide = |face: usize| rows[face].2.iter().map(|value| f64::from(*value)).collect::<Vec<_>>();
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        for (one, other) in [(0, 1), (3, 1999), (7, 7)] {
+            let (a, b) = (wide(one), wide(other));
+            let wanted = dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt();
+            let got = gallery.likeness(one as i64, other as i64).unwrap();
+            assert!((f64::from(got) - wanted).abs() < 1e-6, "{got} {wanted}");
+        }
+        assert!(gallery.remove(1));
+        assert_eq!((gallery.likeness(0, 1), gallery.likeness(5000, 0)), (None, None));
     }
 
     #[test]

@@ -55,6 +55,26 @@ impl Picture {
         &self.pixels
     }
 
+    /// Mean luminance, 0 to 255, of a grid of at most 32 x 32 pixels; 0 for an empty picture.
+    pub fn brightness(&self) -> u8 {
+        const GRID: u32 = 32;
+        let places = |side: u32| {
+            let count = side.min(GRID);
+            // The middles of equal parts.
+            (0..count).map(move |part| (2 * part + 1) * side / (2 * count))
+        };
+        let (mut sum, mut count) = (0_u32, 0_u32);
+        for y in places(self.height) {
+            for x in places(self.width) {
+                let [red, green, blue] = self.pixel(x, y).map(u32::from);
+                // BT.601 in hundredths.
+                sum += (30 * red + 59 * green + 11 * blue) / 100;
+                count += 1;
+            }
+        }
+        u8::try_from(sum / count.max(1)).unwrap_or(u8::MAX)
+    }
+
     /// The pixel at a place inside the picture.
     pub fn pixel(&self, x: u32, y: u32) -> [u8; 3] {
         let at = (y as usize * self.width as usize + x as usize) * 3;

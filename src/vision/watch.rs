@@ -163,6 +163,11 @@ impl Watcher {
         })
     }
 
+    /// Mean luminance, 0 to 255, of the frame that was looked at last; of an earlier one if that was idle.
+    pub fn brightness(&self) -> u8 {
+        self.picture.brightness()
+    }
+
     /// Looks at a frame. `Input` for a damaged frame, which is best skipped; `Model` if a model fails.
     pub fn look<F, P>(
         &mut self,

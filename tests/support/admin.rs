@@ -77,7 +77,8 @@ impl Bench {
             allowed_origins: Vec::new(),
         });
         change(&mut config);
-        let clock: SharedClock = Arc::new(SystemClock);
+        let adjusted = menshen::clock::AdjustedClock::new(Arc::new(SystemClock));
+        let clock: SharedClock = adjusted.clone();
         let models = vision::models();
         let options = Options { data_dir: config.terminal.data_dir.clone(), config: config.store.clone() };
         let (gate, eyes, _ending) = Gate::start(Parts {
@@ -89,8 +90,11 @@ impl Bench {
             settings: config.settings.clone(),
             language: config.terminal.language,
             destinations: config.platform.qyzn.iter().map(|_| Destination::Qyzn).collect(),
-            relay: menshen::device::relay::open("sim").unwrap(),
-            wiegand: menshen::device::wiegand::open("sim").unwrap(),
+            devices: menshen::device::Devices::open(&config.device).unwrap(),
+            templates: menshen::gate::hardware::Templates::new(&config.device),
+            system: menshen::device::system::open(&config.device.system, adjusted).unwrap(),
+            log: menshen::log::LogLevel::default(),
+            readers: menshen::device::reader::Readers::open(&config.device).unwrap(),
             models: models.clone(),
         })
         .unwrap();

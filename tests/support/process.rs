@@ -117,6 +117,11 @@ impl Agent {
         Self { process, page, events, heard: Vec::new() }
     }
 
+    /// Listens anew to an agent that has begun anew.
+    pub fn listen_again(&mut self) {
+        self.events = listen(self.page, &mut self.process);
+    }
+
     /// The next event that `wanted` accepts.
     pub fn event(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         self.event_within(PATIENCE, wanted).unwrap_or_else(|| {

@@ -1,12 +1,9 @@
-//! What has been asked of us lately and what became of it, so that a command that is sent again (3.2, item 5)
-//! is answered again and not carried out again. Outlives connections: a platform also repeats itself after a
-//! line was lost.
+//! The commands of a platform that [`answered`](crate::platform::answered) remembers, as QYZN names them
+//! (3.2, item 5).
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+pub use crate::platform::answered::Known;
 
 /// For how long a command is remembered: three repetitions after 20 s each, and as long again.
 const REMEMBERED_FOR: Duration = Duration::from_secs(160);
@@ -30,137 +27,10 @@ pub struct ReplyTo {
     pub wanted: bool,
 }
 
-#[derive(Debug)]
-enum State {
-    UnderWay(ReplyTo),
-    Done(Arc<[u8]>),
-}
-
-/// What is known of a command that has just come.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Known {
-    /// It is new.
-    No,
-    /// It is being carried out; the answer will go to where it was asked last.
-    UnderWay,
-    /// It was carried out; this is the body of its answer.
-    Done(Arc<[u8]>),
-}
-
 /// The cache.
-#[derive(Debug, Default)]
-pub struct Answered {
-    states: HashMap<Key, State>,
-    order: VecDeque<(Instant, Key)>,
-}
+pub type Answered = crate::platform::answered::Answered<Key, ReplyTo>;
 
-impl Answered {
-    /// Whether `key` has come before; if it is under way, its answer goes to `reply` from now on.
-    pub fn seen(&mut self, key: Key, reply: ReplyTo, now: Instant) -> Known {
-        self.expire(now);
-        match self.states.get_mut(&key) {
-            None => Known::No,
-            Some(State::UnderWay(to)) => {
-                *to = reply;
-                Known::UnderWay
-            }
-            Some(State::Done(body)) => Known::Done(Arc::clone(body)),
-        }
-    }
-
-    /// Notes that a command is being carried out.
-    pub fn begin(&mut self, key: Key, reply: ReplyTo, now: Instant) {
-        if self.states.insert(key, State::UnderWay(reply)).is_none() {
-            self.order.push_back((now, key));
-        }
-        while self.order.len() > REMEMBERED {
-            self.drop_oldest();
-        }
-    }
-
-    /// Notes the answer of a command and says where it goes. `None` if the command was not noted.
-    pub fn finish(&mut self, key: Key, body: Arc<[u8]>) -> Option<ReplyTo> {
-        match self.states.get_mut(&key)? {
-            State::Done(_) => None,
-            state => match std::mem::replace(state, State::Done(body)) {
-                State::UnderWay(reply) => Some(reply),
-                State::Done(_) => None,
-            },
-        }
-    }
-
-    /// Forgets a command that was not carried out and may come again (`109`), and says where its answer goes.
-    pub fn forget(&mut self, key: Key) -> Option<ReplyTo> {
-        let state = self.states.remove(&key)?;
-        // Rare, and mostly about one of the last.
-        if let Some(at) = self.order.iter().rposition(|(_, known)| *known == key) {
-            self.order.remove(at);
-        }
-        match state {
-            State::UnderWay(reply) => Some(reply),
-            State::Done(_) => None,
-        }
-    }
-
-    fn expire(&mut self, now: Instant) {
-        while let Some((since, key)) = self.order.front()
-            && now.duration_since(*since) > REMEMBERED_FOR
-            && !matches!(self.states.get(key), Some(State::UnderWay(_)))
-        {
-            self.drop_oldest();
-        }
-    }
-
-    fn drop_oldest(&mut self) {
-        if let Some((_, key)) = self.order.pop_front() {
-            self.states.remove(&key);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn reply(connection: u64) -> ReplyTo {
-        ReplyTo { connection, version: 3, seq: 1, wanted: true }
-    }
-
-    #[test]
-    fn remembers_and_forgets() {
-        let mut answered = Answered::default();
-        let now = Instant::now();
-        assert_eq!(answered.seen((1, 9), reply(1), now), Known::No);
-        answered.begin((1, 9), reply(1), now);
-        // Asked again on a new connection while under way: that is where the answer goes.
-        assert_eq!(answered.seen((1, 9), reply(2), now), Known::UnderWay);
-        assert_eq!(answered.finish((1, 9), Arc::from(&b"{}"[..])), Some(reply(2)));
-        assert_eq!(answered.seen((1, 9), reply(2), now), Known::Done(Arc::from(&b"{}"[..])));
-        // The same sequence with another body is another command.
-        assert_eq!(answered.seen((1, 8), reply(2), now), Known::No);
-        let later = now + REMEMBERED_FOR + Duration::from_secs(1);
-        assert_eq!(answered.seen((1, 9), reply(2), later), Known::No);
-        assert!(answered.order.is_empty() && answered.states.is_empty());
-    }
-
-    #[test]
-    fn what_was_put_off_may_come_again() {
-        let mut answered = Answered::default();
-        let now = Instant::now();
-        answered.begin((1, 9), reply(1), now);
-        assert_eq!(answered.forget((1, 9)), Some(reply(1)));
-        assert_eq!(answered.seen((1, 9), reply(1), now), Known::No);
-    }
-
-    #[test]
-    fn is_bounded() {
-        let mut answered = Answered::default();
-        let now = Instant::now();
-        for seq in 0..40_000 {
-            answered.begin((seq, 0), reply(1), now);
-            answered.finish((seq, 0), Arc::from(&b"{}"[..]));
-        }
-        assert_eq!(answered.states.len(), REMEMBERED);
-        assert_eq!(answered.order.len(), REMEMBERED);
-    }
+/// An empty cache with the bounds of this protocol.
+pub fn empty() -> Answered {
+    Answered::new(REMEMBERED_FOR, REMEMBERED)
 }

@@ -32,6 +32,14 @@ pub const NOT_ADDED: i64 = 108;
 pub const BUSY: i64 = 109;
 /// 图片提取特征失败: no template could be made of the picture.
 pub const NO_TEMPLATE: i64 = 110;
+/// `device_upgrade`: the address cannot be used.
+pub const BAD_URL: i64 = 200;
+/// `device_upgrade`: the server of the package cannot be reached.
+pub const UNREACHABLE: i64 = 201;
+/// `device_upgrade`: the package could not be downloaded.
+pub const NOT_DOWNLOADED: i64 = 202;
+/// `device_upgrade`: the package is not what was meant, or has no valid signature.
+pub const CHECK_FAILED: i64 = 203;
 
 /// What a platform is told to wait when the gate is busy, in seconds.
 const WAIT_SECONDS: u64 = 3;

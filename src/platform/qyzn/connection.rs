@@ -16,12 +16,10 @@ use super::answered::{Known, ReplyTo};
 use super::code::{self, Answer};
 use super::codec::{Body, Decoder, Frame, MsgType, encode};
 use super::json::{self, Fields};
-use super::link::{
-    Account, Asked, Command, Done, Duty, Handler, Lane, Link, State, Waiting, not_connected, stopped,
-};
+use super::link::{Account, Command, Done, Duty, Handler, Lane, Link, State, Waiting, stopped};
 use super::records::{Fetch, Follow, Framed, Mark};
+use super::requests::{Asked, not_connected};
 use super::time::{SyncTime, offset_ms};
-use crate::clock::Moment;
 use crate::error::Result;
 
 /// What the document's `sign` is made with (4.2.2).
@@ -40,6 +38,8 @@ const FRAMES_AT_ONCE: usize = 64;
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 /// How often a terminal registers on one connection before it starts over.
 const REGISTRATIONS: u32 = 2;
+/// How long the last answers may take to go out when the program stops.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Room for reading while nothing is announced.
 const READ_ROOM: usize = 4096;
 
@@ -130,7 +130,7 @@ fn login_body(account: &Account, version: &str, timestamp: &str) -> Vec<u8> {
 enum About {
     Register,
     Login,
-    SyncTime { sent: Moment },
+    SyncTime { sent: Instant, zone: jiff::tz::Offset },
     Record,
     Asked(oneshot::Sender<Result<Answer>>),
 }
@@ -264,7 +264,11 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
                 Woken::Asked(Some(asked)) => self.on_asked(asked),
                 Woken::Record => self.link.records.wake(),
                 Woken::Asked(None) | Woken::Time | Woken::Again => {}
-                Woken::Shutdown => return Ok(()),
+                Woken::Shutdown => {
+                    // What was answered goes out, above all that the machine restarts.
+                    let _ = tokio::time::timeout(LAST_WORDS, self.writer.flush()).await;
+                    return Ok(());
+                }
             }
         }
     }
@@ -308,9 +312,9 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
         }
         if self.sync_due.is_some_and(|due| due <= now) {
             self.sync_due = Some(now + self.link.options.sync_time);
-            let sent = self.link.handler.now();
-            let body = request_body("sync_time", SyncTime::at(&sent));
-            self.request(VERSION, &body, About::SyncTime { sent });
+            let ours = self.link.handler.now();
+            let body = request_body("sync_time", SyncTime::at(&ours));
+            self.request(VERSION, &body, About::SyncTime { sent: now, zone: ours.offset });
         }
         if self.review_due <= now {
             self.review_due = now + self.link.options.review;
@@ -507,7 +511,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
             }
         };
         let key = (header.seq, digest);
-        match self.link.answered.seen(key, reply, Instant::now()) {
+        match self.link.answered.seen(&key, reply, Instant::now()) {
             Known::No => {}
             Known::UnderWay => return,
             Known::Done(body) => return self.answer(reply, &body),
@@ -533,7 +537,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
             text @ Value::String(_) => json::unfold(&text),
             data => data,
         };
-        let waiting = Waiting { key, duty, bytes: len, reply, command: Command { message, data } };
+        let waiting = Waiting { key, duty, bytes: len, reply, command: Command { message, data, key } };
         if duty.acts {
             link.answered.begin(key, reply, Instant::now());
         }
@@ -581,9 +585,13 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
             About::Register => return self.on_registered(&answer),
             _ if unregistered => return self.on_unregistered(pending.about, answer),
             About::Login => return self.on_logged_in(&answer),
-            About::SyncTime { sent } => {
-                if let Some(milliseconds) = offset_ms(&answer.data, &sent, &self.link.handler.now()) {
-                    self.link.handler.report(State::TimeOffset { milliseconds });
+            About::SyncTime { sent, zone } => {
+                let (now, round_trip) = (self.link.handler.now(), sent.elapsed());
+                // A platform that writes the time of our zone may have meant the one before.
+                if now.offset == zone
+                    && let Some(milliseconds) = offset_ms(&answer.data, &now, round_trip)
+                {
+                    self.link.handler.report(State::TimeOffset { milliseconds, round_trip });
                 }
             }
             About::Record => self.on_record_answered(answer),
@@ -746,9 +754,9 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
         }
         // Busy means that it was not carried out: the same command may come again and must then be.
         let reply = if answer.result == code::BUSY {
-            link.answered.forget(key)
+            link.answered.forget(&key)
         } else {
-            link.answered.finish(key, Arc::from(&body[..]))
+            link.answered.finish(&key, Arc::from(&body[..]))
         }
         .unwrap_or(reply);
         self.answer(reply, &body);

@@ -5,18 +5,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::{Notify, OnceCell, watch};
 
 use super::code::{self, Answer};
 use super::json::Fields;
 use super::link::{Account, Command, Duty, Handler, Identity, Lane, State, Work, random_u32};
 use super::records::{Mark, OutgoingRecord, Queue, Wanted};
-use super::{config, door, person, record, resend};
+use super::requests::Requests;
+use super::sync::Sync;
+use super::{card, config, door, output, pass_rule, person, record, resend, restart, snapshot, upgrade};
 use crate::clock::Moment;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate::Gate;
+use crate::gate::settings::Settings;
 use crate::store::{Destination, OutboxId, PictureKind, RecordId, Store};
 use crate::text::Language;
+use crate::update::Updates;
 
 /// Where the store keeps the account.
 const ACCOUNT: &str = "qyzn.account";
@@ -30,9 +34,17 @@ pub fn duty(message: &str) -> Option<Duty> {
     let (lane, acts) = match message {
         "add_person" | "update_person" | "delete_person" | "clear_person" | "add_person_face"
         | "add_face" | "delete_face" => (Lane::People, true),
-        "config_system" => (Lane::Settings, true),
+        "config_system" | "config_device_pass_rule" | "online_open_door" | "online_openDoor" => {
+            (Lane::Settings, true)
+        }
         "get_configs" => (Lane::Settings, false),
         "open_door" | "record_clear" => (Lane::Free, true),
+        "device_upgrade" => (Lane::Free, true),
+        "device_restart" => (Lane::Free, true),
+        // Asked for again, a picture may be taken again: the answers would fill the memory for repetitions.
+        "snapshot_picture" => (Lane::Free, false),
+        "sync_person" | "swiping_card" => (Lane::Free, true),
+        "serial_output" | "weigand_output" => (Lane::Free, true),
         "reSend_record_set" => (Lane::Free, true),
         _ => return None,
     };
@@ -44,23 +56,36 @@ pub struct Duties {
     gate: Gate,
     identity: Identity,
     language: Language,
+    updates: Updates,
     base: Arc<OnceCell<u32>>,
     fresh: Arc<Notify>,
     /// The loss of the line has been logged: once is enough for days offline.
     lost: AtomicBool,
+    /// Whether the gate is logged in.
+    line: watch::Sender<bool>,
+    sync: Arc<Sync>,
 }
 
 impl Duties {
     /// For one gate and one platform.
-    pub fn new(gate: Gate, identity: Identity, language: Language) -> Self {
+    pub fn new(gate: Gate, identity: Identity, language: Language, updates: Updates) -> Self {
         Self {
+            sync: Arc::new(Sync::new(gate.clone())),
             gate,
             identity,
             language,
+            updates,
             base: Arc::default(),
             fresh: Arc::default(),
             lost: AtomicBool::new(false),
+            line: watch::Sender::new(false),
         }
+    }
+
+    /// Hands the people of the gate to the platform whenever it has asked for them. Never returns while the gate
+    /// lives.
+    pub async fn send_people(&self, requests: Requests) {
+        self.sync.run(requests, self.line.subscribe()).await;
     }
 
     /// Notifies the link whenever the gate has stored a record. Never returns while the gate lives.
@@ -97,7 +122,9 @@ async fn sequence_base(store: Store) -> Result<u32> {
 }
 
 /// Runs what reads the disk on a thread that may wait.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(Error::caused(Kind::Stopped, "the work was not finished", error)))
@@ -169,22 +196,56 @@ impl Handler for Duties {
     }
 
     fn handle(&self, command: Command) -> Work<Answer> {
-        let Command { message, data } = command;
+        let Command { message, data, key } = command;
         let gate = self.gate.clone();
         match message.as_str() {
             // Ordered here and now: the place among the changes is that of this call.
             "add_person" | "update_person" | "delete_person" | "clear_person" | "add_person_face"
             | "add_face" | "delete_face" => person::carry_out(&gate, &message, &data),
             "get_configs" => {
-                let answer = config::get_configs(&data, &gate.settings(), &self.identity);
-                Box::pin(async { answer })
+                let identity = self.identity.clone();
+                let now = self.now();
+                Box::pin(async move {
+                    let interfaces =
+                        if config::asks_for_network(&data) { gate.interfaces().await } else { Vec::new() };
+                    let about = config::About { identity: &identity, now, interfaces };
+                    config::get_configs(&data, &gate.settings(), &about)
+                })
             }
             "config_system" => Box::pin(async move {
-                let outcome = gate.change_settings(|settings| config::config_system(&data, settings)).await;
+                let present = gate.present();
+                let change = |settings: &mut Settings| {
+                    config::config_system(&data, settings)?;
+                    config::asks_for(&data, settings, &present)
+                };
+                let outcome = match config::ordered_clock(&data) {
+                    Ok(clock) => gate.change_settings_and_clock(change, clock).await,
+                    Err(error) => Err(error),
+                };
                 config::config_system_answer(&data, outcome)
             }),
+            "online_open_door" | "online_openDoor" => {
+                Box::pin(async move { door::online_open_door(&gate, &data).await })
+            }
             "open_door" => Box::pin(async move { door::open_door(&gate).await }),
+            "device_restart" => Box::pin(async move { restart::device_restart(&gate, key).await }),
+            // Ordered here and now, too.
+            "serial_output" => output::serial_output(&gate, &data),
+            "weigand_output" => output::weigand_output(&gate, &data),
+            "config_device_pass_rule" => {
+                Box::pin(async move { pass_rule::config_device_pass_rule(&gate, &data).await })
+            }
             "record_clear" => Box::pin(async move { door::record_clear(&gate).await }),
+            "device_upgrade" => {
+                let updates = self.updates.clone();
+                Box::pin(async move { upgrade::device_upgrade(&updates, &data).await })
+            }
+            "snapshot_picture" => Box::pin(async move { snapshot::snapshot_picture(&gate, &data).await }),
+            "sync_person" => {
+                let sync = Arc::clone(&self.sync);
+                Box::pin(async move { sync.begin().await })
+            }
+            "swiping_card" => card::swiping_card(&gate, &data, self.line.subscribe()),
             "reSend_record_set" => {
                 let fresh = Arc::clone(&self.fresh);
                 Box::pin(async move { resend::resend_record_set(&gate, &data, &fresh).await })
@@ -222,8 +283,8 @@ impl Handler for Duties {
             {
                 gate.show(&text.chars().take(LONGEST_TEXT).collect::<String>());
             }
-            let Ok(Some(open)) = fields.int_within("opendoor", 0, 1) else { return };
-            if let Err(error) = gate.answer_record(record, open == 1).await {
+            let open = fields.int_within("opendoor", 0, 1).ok().flatten().map(|open| open == 1);
+            if let Err(error) = gate.answer_record(record, open).await {
                 tracing::warn!(record = record.0, %error, "the QYZN platform's answer to a record was not obeyed");
             }
         })
@@ -240,6 +301,11 @@ impl Handler for Duties {
     }
 
     fn report(&self, state: State) {
+        match state {
+            State::LoggedIn => drop(self.line.send_replace(true)),
+            State::Connected | State::Lost { .. } => drop(self.line.send_replace(false)),
+            _ => {}
+        }
         let mut event = json!({ "platform": "qyzn" });
         let fields = match state {
             State::Connected => json!({ "state": "connected" }),
@@ -250,9 +316,11 @@ impl Handler for Duties {
             State::LoggedIn => {
                 tracing::info!("logged in at the QYZN platform");
                 self.lost.store(false, Ordering::Relaxed);
+                self.gate.platform_reached(true);
                 json!({ "state": "logged_in" })
             }
             State::Lost { reason, retry_in } => {
+                self.gate.platform_reached(false);
                 let retry_ms = u64::try_from(retry_in.as_millis()).unwrap_or(u64::MAX);
                 if self.lost.swap(true, Ordering::Relaxed) {
                     tracing::debug!(reason, retry_ms, "still no line to the QYZN platform");
@@ -261,7 +329,8 @@ impl Handler for Duties {
                 }
                 json!({ "state": "lost", "reason": reason, "retry_ms": retry_ms })
             }
-            State::TimeOffset { milliseconds } => {
+            State::TimeOffset { milliseconds, round_trip } => {
+                self.gate.platform_clock(jiff::SignedDuration::from_millis(milliseconds), round_trip);
                 json!({ "state": "time_offset", "offset_ms": milliseconds })
             }
             State::RecordRefused { record, result, desc } => {
@@ -294,7 +363,7 @@ mod tests {
 
     #[test]
     fn everything_else_does_not_exist() {
-        for message in ["snapshot_picture", "device_restart", "", "ADD_PERSON"] {
+        for message in ["fly", "device_sync_person", "", "ADD_PERSON"] {
             assert_eq!(duty(message), None, "{message}");
         }
         assert_eq!(duty("open_door"), Some(Duty { lane: Lane::Free, acts: true }));

@@ -193,7 +193,8 @@ const LIBERAL: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
+/// Bytes in base64: see [`Fields::base64`].
+pub fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let text = text.trim();
     let text = match text.get(..5) {
         Some(scheme) if scheme.eq_ignore_ascii_case("data:") => text.split_once(',')?.1,

@@ -14,17 +14,21 @@ use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::answered::{Answered, Key, ReplyTo};
+use super::answered::{self, Answered, Key, ReplyTo};
 use super::code::Answer;
 use super::connection::{self, End};
 use super::records::{Mark, OutgoingRecord, Queue, Records, Wanted};
+pub use super::requests::Requests;
+use super::requests::{Asked, not_connected};
 use crate::clock::Moment;
 use crate::config;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
+use crate::platform::back_off::BackOff;
+pub(super) use crate::platform::back_off::random_u32;
 use crate::store::{OutboxId, RecordId};
 
 /// Times and bounds of a link.
@@ -117,6 +121,8 @@ pub struct Command {
     pub message: String,
     /// `data`; null where it was missing.
     pub data: Value,
+    /// What tells its repetition.
+    pub key: Key,
 }
 
 /// Which commands a command must not overtake.
@@ -159,6 +165,8 @@ pub enum State {
     TimeOffset {
         /// In milliseconds.
         milliseconds: i64,
+        /// How long the platform took to answer: the measurement may be off by half of it.
+        round_trip: Duration,
     },
     /// The platform refused a record again and again, and it was set aside.
     RecordRefused {
@@ -200,38 +208,6 @@ pub trait Handler: Send + Sync + 'static {
     fn new_records(&self) -> Arc<Notify>;
     /// Told of what happens on the link.
     fn report(&self, state: State);
-}
-
-/// A request of another part of the gate to the platform.
-#[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) message: String,
-    pub(super) data: Value,
-    pub(super) version: u8,
-    pub(super) reply: oneshot::Sender<Result<Answer>>,
-}
-
-/// Where other parts of the gate ask the platform something. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Requests {
-    sender: mpsc::Sender<Asked>,
-}
-
-impl Requests {
-    /// Sends a request of `version` and waits for its answer, whatever its result. `Network` without a
-    /// platform or when the line is lost meanwhile; `Busy` when too many requests are under way.
-    pub async fn request(&self, message: &str, data: Value, version: u8) -> Result<Answer> {
-        let (reply, answer) = oneshot::channel();
-        let asked = Asked { message: message.to_owned(), data, version, reply };
-        self.sender
-            .try_send(asked)
-            .map_err(|_| Error::new(Kind::Busy, "too many requests to the QYZN platform are under way"))?;
-        answer.await.unwrap_or_else(|_| Err(not_connected()))
-    }
-}
-
-pub(super) fn not_connected() -> Error {
-    Error::new(Kind::Network, "the gate is not logged in at the QYZN platform")
 }
 
 /// Work that has been done beside the connection.
@@ -292,12 +268,18 @@ pub struct Link<H> {
 impl<H: Handler> Link<H> {
     /// A link that is not connected yet, and the way to send requests over it.
     pub fn new(handler: Arc<H>, options: Options) -> (Self, Requests) {
-        let (sender, asked) = mpsc::channel(64);
-        let link = Self {
+        let requests = Requests::default();
+        (Self::serving(handler, options, &requests), requests)
+    }
+
+    /// The same for requests of a handle that was made before: the gate's other parts hold it already, and keep
+    /// it when a link has failed and another takes its place.
+    pub fn serving(handler: Arc<H>, options: Options, requests: &Requests) -> Self {
+        Self {
             handler,
             options,
             account: None,
-            answered: Answered::default(),
+            answered: answered::empty(),
             records: Records::default(),
             work: JoinSet::new(),
             people: VecDeque::new(),
@@ -306,11 +288,15 @@ impl<H: Handler> Link<H> {
             settings_at_work: 0,
             free_at_work: 0,
             bytes_at_work: 0,
-            asked,
+            asked: requests.serve(),
             connections: 0,
             next_seq: random_u32(),
-        };
-        (link, Requests { sender })
+        }
+    }
+
+    /// Notes a command that was carried out before this link was made: for a while its repetition gets `answer`.
+    pub fn recall(&mut self, key: Key, answer: &Answer) {
+        self.answered.recall(key, Arc::from(answer.to_body()), Instant::now());
     }
 
     /// Keeps the link up until `shutdown` turns true or is dropped.
@@ -362,7 +348,12 @@ impl<H: Handler> Link<H> {
                     }
                 }
             };
-            let pause = if settled { self.spread() } else { self.pause(attempt) };
+            let pause = if settled {
+                self.spread()
+            } else {
+                let (first, longest) = self.options.back_off;
+                BackOff { first, longest }.pause(attempt)
+            };
             attempt = attempt.saturating_add(1);
             self.handler.report(State::Lost { reason, retry_in: pause });
             let until = Instant::now() + pause;
@@ -376,15 +367,6 @@ impl<H: Handler> Link<H> {
                 }
             }
         }
-    }
-
-    /// The pause after failed attempt number `attempt`, from 0: twice as long each time, between half of it
-    /// and all of it at random, so that a thousand gates do not come back at the same instant.
-    fn pause(&self, attempt: u32) -> Duration {
-        let (first, longest) = self.options.back_off;
-        let most = first.saturating_mul(2u32.saturating_pow(attempt.saturating_add(1).min(16))).min(longest);
-        let share = f64::from(random_u32()) / f64::from(u32::MAX);
-        most.mul_f64(0.5 + share / 2.0).max(first)
     }
 
     /// The pause after a settled line was lost: anything from the first pause to the whole spread. A platform
@@ -440,14 +422,6 @@ impl<H: Handler> Link<H> {
 pub(super) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     // A dropped sender is the end of the program as well.
     let _ = shutdown.wait_for(|stop| *stop).await;
-}
-
-pub(super) fn random_u32() -> u32 {
-    getrandom::u32().unwrap_or_else(|_| {
-        // No entropy: the hasher's own keys are random enough for a first sequence and for jitter.
-        use std::hash::{BuildHasher, RandomState};
-        RandomState::new().hash_one(0) as u32
-    })
 }
 
 #[cfg(test)]

@@ -3,13 +3,17 @@
 //! From the wire inwards: [`codec`] makes frames of bytes; `connection` serves one connection with what
 //! `writer`, [`answered`] and [`records`] do for it; [`link`] dials again and keeps what must outlive a
 //! connection; [`duties`] is the table of messages and does what they order, one file for each family:
-//! [`person`] (4.3, 4.4), [`door`] (4.5.5, 4.5.6), [`config`](self::config) (4.5.10), [`resend`] (4.5.11),
-//! [`record`] (4.6.1), [`time`] (4.6.2).
+//! [`person`] (4.3, 4.4), [`snapshot`] (4.3.5), [`sync`] (4.3.6, 4.3.7), [`restart`] (4.5.1), [`upgrade`] (4.5.2),
+//! [`output`] (4.5.3, 4.5.4), [`door`] (4.5.5 to 4.5.7), [`card`] (4.5.8), [`pass_rule`] (4.5.9),
+//! [`config`](self::config) (4.5.10), [`resend`] (4.5.11), [`record`] (4.6.1), [`time`] (4.6.2), [`qr`] (4.6.3),
+//! [`call`] (4.7).
 //!
 //! Sequences: records have the upper half of the numbers, by their place in the outbox, so that a record keeps
 //! its sequence for ever; all other requests count through the lower half from a random number on.
 
 pub mod answered;
+pub mod call;
+pub mod card;
 pub mod code;
 pub mod codec;
 pub mod config;
@@ -18,11 +22,19 @@ pub mod door;
 pub mod duties;
 pub mod json;
 pub mod link;
+pub mod output;
+pub mod pass_rule;
 pub mod person;
+pub mod qr;
 pub mod record;
 pub mod records;
+pub mod requests;
 pub mod resend;
+pub mod restart;
+pub mod snapshot;
+pub mod sync;
 pub mod time;
+pub mod upgrade;
 mod writer;
 
 use std::io;
@@ -34,14 +46,20 @@ use tokio::sync::watch;
 
 use crate::error::Result;
 use crate::gate::Gate;
+use crate::tls::{self, Stream, Trust};
+use crate::update::Updates;
 use duties::Duties;
 use link::{Identity, Link, Options};
+use requests::Requests;
 
-/// Keeps the gate's link to its platform until `stopped` turns true.
+/// Keeps the gate's link to its platform until `stopped` turns true. What others ask of the platform with
+/// `requests`, or with a clone of it, goes over this link while it is up. Packages that it orders go to `updates`.
 pub async fn run(
     gate: Gate,
     terminal: crate::config::Terminal,
     config: crate::config::Qyzn,
+    requests: Requests,
+    updates: Updates,
     stopped: watch::Receiver<bool>,
 ) -> Result<()> {
     let identity = Identity {
@@ -50,19 +68,30 @@ pub async fn run(
         model: terminal.model.clone(),
         version: format!("V{}", env!("CARGO_PKG_VERSION")),
     };
-    let duties = Arc::new(Duties::new(gate, identity, terminal.language));
+    let duties = Arc::new(Duties::new(gate.clone(), identity, terminal.language, updates));
     let wake = Arc::clone(&duties);
-    let (link, _requests) = Link::new(duties, Options::new(&config));
+    let mut link = Link::serving(duties, Options::new(&config), &requests);
+    let secure = match config.tls {
+        true => Some(tls::client(&Trust::of(&config.pinned_certificate))?),
+        false => None,
+    };
+    match restart::obeyed(gate.store()).await {
+        Ok(Some((key, answer))) => link.recall(key, &answer),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(%error, "it is not known whether a platform ordered the last restart"),
+    }
     let server = config.server;
     tokio::select! {
-        () = link.run(|| dial(&server), stopped) => {}
+        () = link.run(|| dial(&server, secure.as_ref()), stopped) => {}
         () = wake.announce_records() => {}
+        () = wake.send_people(requests.clone()) => {}
+        () = qr::weigh(gate, requests.clone()) => {}
     }
     Ok(())
 }
 
 /// Connects. Small frames go out at once, and a line that died without a word is noticed by the kernel.
-async fn dial(server: &str) -> io::Result<TcpStream> {
+async fn dial(server: &str, secure: Option<&Arc<rustls::ClientConfig>>) -> io::Result<Stream> {
     use rustix::net::sockopt;
     let stream = TcpStream::connect(server).await?;
     stream.set_nodelay(true)?;
@@ -70,7 +99,10 @@ async fn dial(server: &str) -> io::Result<TcpStream> {
     sockopt::set_tcp_keepidle(&stream, Duration::from_secs(30))?;
     sockopt::set_tcp_keepintvl(&stream, Duration::from_secs(10))?;
     sockopt::set_tcp_keepcnt(&stream, 3)?;
-    Ok(stream)
+    let Some(secure) = secure else { return Ok(Stream::Plain(stream)) };
+    let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    tls::connect(secure, host, stream).await.map_err(io::Error::other)
 }
 
 /// The MAC address as configured, or that of the first network card by name.

@@ -17,7 +17,7 @@ use crate::gate::{Gate, NewPicture, PeopleChange, PersonPatch};
 use crate::store::FACES_PER_PERSON;
 
 /// Most bytes of an id or a number; the document has 8 to 32.
-const LONGEST_ID: usize = 64;
+pub(super) const LONGEST_ID: usize = 64;
 /// Most bytes of a name; the document has 24.
 const LONGEST_NAME: usize = 256;
 /// Most bytes of `passPeriod`; the document has 36, and ten periods in its newer rules.
@@ -25,7 +25,7 @@ const LONGEST_PERIODS: usize = 1024;
 /// Most people in one `delete_person`; the document has one.
 const MOST_DELETED: usize = 256;
 /// The days, Monday first.
-const DAYS: [&str; 7] = [
+pub(super) const DAYS: [&str; 7] = [
     "passMonday",
     "passTuesday",
     "passWednesday",
@@ -79,6 +79,9 @@ pub fn read(message: &str, data: &Value) -> Result<PeopleChange> {
         }
         "delete_face" if by_face_id(data) => {
             PeopleChange::DeleteFace(Origin::Qyzn, fields.required_text("faceId", LONGEST_ID)?)
+        }
+        "delete_face" if fields.get("personId").is_none() => {
+            return Err(fields.wrong("faceId", "is missing, and so is personId"));
         }
         "delete_face" => PeopleChange::DeleteFaces(key(&fields)?),
         other => return Err(Error::new(Kind::Input, format!("{other} is no message about people"))),
@@ -425,7 +428,10 @@ mod tests {
             let PeopleChange::DeleteFace(origin, id) = read("delete_face", &data).unwrap() else { panic!() };
             assert_eq!((origin, id.as_str()), (Origin::Qyzn, "3000004"));
         }
-        assert!(read("delete_face", &json!({})).is_err());
+        let neither = read("delete_face", &json!({"faceid": null})).unwrap_err();
+        assert_eq!(neither.message(), "faceId: is missing, and so is personId");
+        let empty = read("delete_face", &json!({"faceId": "", "personId": ""})).unwrap_err();
+        assert_eq!(empty.message(), "personId: must not be empty");
         assert!(matches!(read("clear_person", &json!(null)).unwrap(), PeopleChange::Clear(Origin::Qyzn)));
     }
 

@@ -29,7 +29,7 @@ const ADDRESS: usize = 256;
 /// out, because half of it would be somebody else's. Ids go as the platform gave them.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct SnapshotFace<'a> {
+pub struct SnapshotFace<'a> {
     person_id: &'a str,
     face_id: &'a str,
     full_name: &'a str,
@@ -79,15 +79,27 @@ pub fn snapshot_face(
     document: Option<&[u8]>,
     language: Language,
 ) -> Vec<u8> {
+    request_body("snapshot_face", snapshot_data(record, snap, document, language))
+}
+
+/// The data of it, which HTTP push has as well.
+pub fn snapshot_data<'a>(
+    record: &'a Record,
+    snap: Option<&[u8]>,
+    document: Option<&[u8]>,
+    language: Language,
+) -> SnapshotFace<'a> {
     let facts = &record.facts;
-    let name = if facts.name.is_empty() && facts.person_kind == PersonKind::Stranger {
+    // Ids are given by the platform; somebody else's people have none there.
+    let ours = facts.known_to(Origin::Qyzn);
+    let name = if let Some(known) = ours.filter(|known| !known.name.is_empty()) {
+        known.name
+    } else if facts.name.is_empty() && facts.person_kind == PersonKind::Stranger {
         // Without a personId there must be a name.
         stranger(language)
     } else {
         &facts.name
     };
-    // Ids are given by the platform; somebody else's people have none there.
-    let ours = facts.person.as_ref().filter(|key| key.origin == Origin::Qyzn);
     let offset = Offset::from_seconds(facts.utc_offset_s).unwrap_or(Offset::UTC);
     let name = cut(name, NAME);
     let printed = facts.document.as_ref().map(|printed| Document {
@@ -98,26 +110,23 @@ pub fn snapshot_face(
         expiredate: cut(&printed.expires, PRINTED),
     });
     let base64 = |picture: Option<&[u8]>| picture.map(|bytes| STANDARD.encode(bytes)).unwrap_or_default();
-    request_body(
-        "snapshot_face",
-        SnapshotFace {
-            person_id: ours.map_or("", |key| &key.id),
-            face_id: ours.and(facts.face_id.as_deref()).unwrap_or_default(),
-            full_name: name,
-            full_name_again: name,
-            r#type: facts.person_kind.number(),
-            id_num: fitting(facts.id_number.as_deref(), ID_NUMBER),
-            document: printed,
-            ic_num: fitting(facts.card.as_deref(), CARD),
-            compare_pic: base64(document),
-            snap_pic: base64(snap),
-            score: facts.score.map_or(0, |score| score.round().clamp(0.0, 100.0) as u8),
-            result: facts.result.number(),
-            snap_time: format_civil(offset.to_datetime(facts.at)),
-            // As a sensor tells it, in tenths.
-            body_temp: facts.body_temp.map(|degrees| (f64::from(degrees) * 10.0).round() / 10.0),
-        },
-    )
+    SnapshotFace {
+        person_id: ours.map_or("", |known| known.id),
+        face_id: ours.and_then(|known| known.face_id).unwrap_or_default(),
+        full_name: name,
+        full_name_again: name,
+        r#type: ours.map_or(facts.person_kind, |known| known.person_kind).number(),
+        id_num: fitting(ours.map_or(facts.id_number.as_deref(), |known| known.id_number), ID_NUMBER),
+        document: printed,
+        ic_num: fitting(ours.map_or(facts.card.as_deref(), |known| known.card), CARD),
+        compare_pic: base64(document),
+        snap_pic: base64(snap),
+        score: facts.score.map_or(0, |score| score.round().clamp(0.0, 100.0) as u8),
+        result: facts.result.number(),
+        snap_time: format_civil(offset.to_datetime(facts.at)),
+        // As a sensor tells it, in tenths.
+        body_temp: facts.body_temp.map(|degrees| (f64::from(degrees) * 10.0).round() / 10.0),
+    }
 }
 
 fn stranger(language: Language) -> &'static str {
@@ -143,6 +152,7 @@ mod tests {
                 utc_offset_s: 28_800,
                 person: Some(PersonKey::new(Origin::Qyzn, "5907d9b6bede435faf0828177e5bce07")),
                 face_id: Some("cf78bfabb138474c8b2b3a0077c9bec1".into()),
+                also: Vec::new(),
                 name: "韩梅梅".into(),
                 person_kind: PersonKind::White,
                 id_number: Some("430726199801042312".into()),
@@ -153,6 +163,7 @@ mod tests {
                 reason: Reason::Granted,
                 opened: true,
                 latency_ms: 120,
+                credentials: vec!["face".into()],
                 body_temp: Some(36.7),
                 document: None,
             },

@@ -1,5 +1,7 @@
 //! Times as the document writes them, and `sync_time` (4.6.2).
 
+use std::time::Duration;
+
 use jiff::civil::DateTime;
 use serde::Serialize;
 use serde_json::Value;
@@ -103,14 +105,14 @@ impl SyncTime {
     }
 }
 
-/// How far the platform's clock is ahead of ours in milliseconds, from the `data` of an answer to a
-/// `sync_time` sent at `sent` and answered at `now`. The platform is taken to have read its clock halfway
-/// between the two, and to write the time of our zone. `None` if it names no time.
-pub fn offset_ms(data: &Value, sent: &Moment, now: &Moment) -> Option<i64> {
+/// How far the platform's clock is ahead of ours in milliseconds, from the `data` of an answer that came `now`,
+/// `round_trip` after its `sync_time` was sent. The platform is taken to have read its clock halfway between the
+/// two, and to write the time of our zone. `None` if it names no time.
+pub fn offset_ms(data: &Value, now: &Moment, round_trip: Duration) -> Option<i64> {
     let theirs = parse_millis(&Fields::of(data).text("timestamp", 64).ok()??)?;
     let theirs = now.offset.to_timestamp(theirs).ok()?.as_millisecond();
-    let ours = sent.utc.as_millisecond() + (now.utc.as_millisecond() - sent.utc.as_millisecond()) / 2;
-    Some(theirs - ours)
+    let half = i64::try_from((round_trip / 2).as_millis()).ok()?;
+    Some(theirs - (now.utc.as_millisecond() - half))
 }
 
 #[cfg(test)]
@@ -151,9 +153,10 @@ mod tests {
     #[test]
     fn the_offset_is_taken_from_the_middle() {
         let at = |text: &str| Moment { utc: text.parse().unwrap(), offset: Offset::constant(8) };
-        let (sent, now) = (at("2019-05-31T06:58:26.000Z"), at("2019-05-31T06:58:26.200Z"));
+        let now = at("2019-05-31T06:58:26.200Z");
+        let took = Duration::from_millis(200);
         let data = json!({"timestamp": "20190531145826456"});
-        assert_eq!(offset_ms(&data, &sent, &now), Some(356));
-        assert_eq!(offset_ms(&json!({}), &sent, &now), None);
+        assert_eq!(offset_ms(&data, &now, took), Some(356));
+        assert_eq!(offset_ms(&json!({}), &now, took), None);
     }
 }

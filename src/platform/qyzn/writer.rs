@@ -19,6 +19,8 @@ pub struct Writer<W> {
     queue: VecDeque<Arc<[u8]>>,
     /// Bytes of the first frame that are gone.
     written: usize,
+    /// The stream may hold some of what it took: TLS does.
+    held: bool,
     /// When the peer last took something, or the queue last was empty.
     moved: Instant,
 }
@@ -26,12 +28,12 @@ pub struct Writer<W> {
 impl<W: AsyncWrite + Unpin> Writer<W> {
     /// An empty queue.
     pub fn new(stream: W) -> Self {
-        Self { stream, queue: VecDeque::new(), written: 0, moved: Instant::now() }
+        Self { stream, queue: VecDeque::new(), written: 0, held: false, moved: Instant::now() }
     }
 
     /// Puts a frame at the end.
     pub fn push(&mut self, frame: Arc<[u8]>) {
-        if self.queue.is_empty() {
+        if self.is_empty() {
             self.moved = Instant::now();
         }
         self.queue.push_back(frame);
@@ -39,7 +41,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.is_empty() && !self.held
     }
 
     /// Whether so much waits that nothing should be done that adds to it.
@@ -49,7 +51,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
 
     /// When, without a byte taken before, the peer counts as one that does not read.
     pub fn deadline(&self, patience: Duration) -> Option<Instant> {
-        (!self.queue.is_empty()).then(|| self.moved + patience)
+        (!self.is_empty()).then(|| self.moved + patience)
     }
 
     /// Sends all that waits. May be dropped at any await and called again.
@@ -60,12 +62,15 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
                 return Err(io::ErrorKind::WriteZero.into());
             }
             self.moved = Instant::now();
+            self.held = true;
             self.written += taken;
             if self.written == frame.len() {
                 self.written = 0;
                 self.queue.pop_front();
             }
         }
+        self.stream.flush().await?;
+        self.held = false;
         Ok(())
     }
 }

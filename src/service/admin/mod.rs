@@ -6,6 +6,7 @@
 //! not be able to hold it up: [`guard`] and [`connection`] are about nothing else.
 
 mod answer;
+mod call;
 pub mod client;
 mod connection;
 mod enrol;
@@ -15,11 +16,12 @@ mod guard;
 mod live;
 mod page;
 mod people;
+mod present;
 mod records;
 mod status;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::Router;
@@ -29,10 +31,12 @@ use tokio::sync::{Semaphore, watch};
 
 pub use enrol::NewPerson;
 pub use form::{mask, person as person_form, record as record_form};
+pub use present::Presentation;
 
 use crate::config::{Admin, Config};
 use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
+use crate::intercom::Intercom;
 use answer::Failure;
 use guard::Guard;
 use status::About;
@@ -59,6 +63,8 @@ pub struct Server {
 /// What the requests share.
 struct Parts {
     gate: Gate,
+    /// Set once, before anything is served; without it the gate has none.
+    intercom: OnceLock<Intercom>,
     about: About,
     guard: Guard,
     /// Names this run of the agent: event ids count from 1 in each.
@@ -132,6 +138,7 @@ impl Server {
             .map_err(|error| Error::new(Kind::Io, format!("the system gives no random numbers: {error}")))?;
         let parts = Arc::new(Parts {
             gate,
+            intercom: OnceLock::new(),
             about: About::new(config),
             guard,
             run: run.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -143,6 +150,15 @@ impl Server {
         });
         tracing::info!(%address, "the admin page listens");
         Ok(Self { listener, address, parts })
+    }
+
+    /// The same with the gate's intercom, if it has one.
+    pub fn with_intercom(self, intercom: Option<Intercom>) -> Self {
+        if let Some(intercom) = intercom {
+            // The first one stays: there is one intercom.
+            let _ = self.parts.intercom.set(intercom);
+        }
+        self
     }
 
     /// Where it listens; the port is the real one when the configuration said 0.
@@ -165,6 +181,11 @@ impl Server {
     /// | `GET /api/v1/records/{id}` | one record |
     /// | `GET /api/v1/records/{id}/picture` | its picture, `?kind=snap` or `document` |
     /// | `POST /api/v1/door/open` | opens the door once |
+    /// | `POST /api/v1/present` | presents a credential to a simulated reader ([`Presentation`]) |
+    /// | `GET /api/v1/call` | the call that is on, or the last one |
+    /// | `POST /api/v1/call` | calls a room: `{"room": "304"}` |
+    /// | `DELETE /api/v1/call` | hangs up |
+    /// | `POST /api/v1/restart` | restarts the machine |
     /// | `POST /api/v1/login`, `/api/v1/logout` | turns the token into a cookie and back |
     pub async fn run(&self, stopped: watch::Receiver<bool>) -> Result<()> {
         let shared = Shared { parts: Arc::clone(&self.parts), stopped: stopped.clone() };
@@ -188,6 +209,9 @@ fn router(shared: Shared) -> Router {
         .route("/api/v1/records/{id}", get(records::show))
         .route("/api/v1/records/{id}/picture", get(records::picture))
         .route("/api/v1/door/open", post(status::open_door))
+        .route("/api/v1/present", post(present::present))
+        .route("/api/v1/call", get(call::show).post(call::dial).delete(call::hang_up))
+        .route("/api/v1/restart", post(status::restart))
         .route("/api/v1/login", post(guard::login))
         .route("/api/v1/logout", post(guard::logout))
         .fallback(answer::nothing_there)

@@ -23,6 +23,7 @@ pub(super) struct About {
     language: Language,
     cameras: Vec<CameraRole>,
     qyzn: Option<String>,
+    terminal_ws: Option<String>,
 }
 
 impl About {
@@ -33,6 +34,7 @@ impl About {
             language: config.terminal.language,
             cameras: config.camera.iter().map(|camera| camera.role).collect(),
             qyzn: config.platform.qyzn.as_ref().map(|qyzn| qyzn.server.clone()),
+            terminal_ws: config.platform.terminal_ws.as_ref().map(|terminal_ws| terminal_ws.url.clone()),
         }
     }
 }
@@ -60,6 +62,24 @@ impl Standing {
     }
 }
 
+/// HTTP push as a platform, where it is switched on.
+async fn push(shared: &Shared, standing: &Standing) -> Result<Option<Value>, Failure> {
+    let settings = shared.gate.settings().push.clone();
+    if !settings.enabled {
+        return Ok(None);
+    }
+    let outbox = shared.read(|store| store.outbox_len(Destination::HttpPush)).await?;
+    let link = |event: &&Event| {
+        event.fields.get("state").and_then(Value::as_str).is_some_and(|state| LINK_STATES.contains(&state))
+    };
+    let event = standing.all("platform", "platform", &"http_push".into()).find(link);
+    let mut platform = state(event, "connecting");
+    platform.insert("platform".into(), "http_push".into());
+    platform.entry("server").or_insert(settings.server.into());
+    platform.insert("outbox".into(), json!(outbox));
+    Ok(Some(Value::Object(platform)))
+}
+
 /// `GET /api/v1/status`.
 pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Failure> {
     let qyzn = shared.about.qyzn.is_some();
@@ -77,10 +97,14 @@ pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Fai
         .filter(|event| event.fields.get("state") == Some(&"ready".into()));
     let cameras: Vec<Value> =
         about.cameras.iter().enumerate().map(|(index, role)| camera(&standing, index, *role)).collect();
-    let platforms: Vec<Value> = about
-        .qyzn
-        .iter()
-        .map(|server| {
+    // Records go to QYZN and to HTTP push: the terminal protocol has no message for them.
+    let servers = [
+        (Origin::Qyzn, &about.qyzn, outbox.map(Value::from)),
+        (Origin::TerminalWs, &about.terminal_ws, None),
+    ];
+    let mut platforms: Vec<Value> = servers
+        .into_iter()
+        .filter_map(|(origin, server, outbox)| {
             let link = |event: &Event| {
                 event
                     .fields
@@ -89,14 +113,17 @@ pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Fai
                     .is_some_and(|state| LINK_STATES.contains(&state))
             };
             let event =
-                standing.all("platform", "platform", &Origin::Qyzn.as_str().into()).find(|event| link(event));
+                standing.all("platform", "platform", &origin.as_str().into()).find(|event| link(event));
             let mut platform = state(event, "connecting");
-            platform.insert("platform".into(), Origin::Qyzn.as_str().into());
-            platform.insert("server".into(), server.as_str().into());
-            platform.insert("outbox".into(), json!(outbox));
-            Value::Object(platform)
+            platform.insert("platform".into(), origin.as_str().into());
+            platform.insert("server".into(), server.as_ref()?.as_str().into());
+            if let Some(outbox) = outbox {
+                platform.insert("outbox".into(), outbox);
+            }
+            Some(Value::Object(platform))
         })
         .collect();
+    platforms.extend(push(&shared, &standing).await?);
     let mut notices: Vec<Value> = failures(&standing, shared.gate.clock().now());
     notices.extend(stored_notices.iter().map(|notice| {
         json!({ "kind": notice.kind, "count": notice.count, "first": notice.first, "last": notice.last })
@@ -116,6 +143,7 @@ pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Fai
         "cameras": cameras,
         "platforms": platforms,
         "door": state(standing.last("relay"), "unknown"),
+        "call": shared.intercom.get().map(crate::intercom::Intercom::view),
         "store": counts,
         "outbox": outbox.unwrap_or(0),
         "last_verdict": standing.last("verdict"),
@@ -169,6 +197,12 @@ fn failures(standing: &Standing, now: jiff::Timestamp) -> Vec<Value> {
             Some(json!({ "kind": kind, "about": about, "text": text(event, "error").or_else(|| text(event, "desc")).unwrap_or(state), "last": event.time }))
         })
         .collect()
+}
+
+/// `POST /api/v1/restart`.
+pub(super) async fn restart(State(shared): State<Shared>) -> Result<Response, Failure> {
+    shared.gate.restart(OrderedBy::Technician).await?;
+    Ok(json(&json!({ "ordered": true })))
 }
 
 /// `POST /api/v1/door/open`.

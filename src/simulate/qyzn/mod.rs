@@ -15,20 +15,23 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-mod journal;
+mod calls;
 mod misbehave;
+mod people;
 pub mod script;
 mod session;
 pub mod wire;
 
-pub use journal::{Entry, Journal};
 pub use misbehave::Misbehave;
 
 use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Context, Error, Kind, Result};
+pub use crate::simulate::{Entry, Journal};
 
 /// How long [`Platform::wait_for`] waits.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a terminal may take to begin TLS.
+const GREETING: Duration = Duration::from_secs(10);
 /// After this long without an answer a command is sent again (3.2, item 5).
 const REPEAT_AFTER: Duration = Duration::from_secs(20);
 /// How often a command is sent again.
@@ -57,6 +60,8 @@ pub(crate) struct State {
     pub(crate) accounts: HashMap<String, Registered>,
     /// What requests of the terminals are answered, by message.
     pub(crate) answers: HashMap<String, Answering>,
+    /// Rooms and calls.
+    intercom: calls::Intercom,
     /// Live connections by number.
     pub(crate) sessions: HashMap<u64, Session>,
     /// Requests seen so far by serial number and sequence, with a hash of their bodies.
@@ -122,10 +127,15 @@ pub struct Sent {
 impl Sent {
     /// Waits for the answer, the whole body. `Timeout` if none comes, `Network` if the line is lost.
     pub async fn answer(self) -> Result<Value> {
-        match tokio::time::timeout(PATIENCE, self.answer).await {
+        self.answer_within(PATIENCE).await
+    }
+
+    /// The same for an answer that may take longer.
+    pub async fn answer_within(self, patience: Duration) -> Result<Value> {
+        match tokio::time::timeout(patience, self.answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(Error::new(Kind::Network, "the line was lost before the answer came")),
-            Err(_) => Err(Error::new(Kind::Timeout, format!("no answer within {} s", PATIENCE.as_secs()))),
+            Err(_) => Err(Error::new(Kind::Timeout, format!("no answer within {} s", patience.as_secs()))),
         }
     }
 }
@@ -151,6 +161,15 @@ impl Platform {
 
     /// Accepts terminals on `address` (port 0 for any) until [`Platform::stop`]; answers with the address.
     pub async fn listen(&self, address: SocketAddr) -> Result<SocketAddr> {
+        self.listen_with(address, None).await
+    }
+
+    /// The same, with TLS (see [`crate::tls::server`]) where `secure` is there.
+    pub async fn listen_with(
+        &self,
+        address: SocketAddr,
+        secure: Option<Arc<rustls::ServerConfig>>,
+    ) -> Result<SocketAddr> {
         let listener = TcpListener::bind(address)
             .await
             .context(|| format!("the simulated QYZN platform cannot listen on {address}"))?;
@@ -161,7 +180,12 @@ impl Platform {
                 match listener.accept().await {
                     Ok((stream, _)) => {
                         let _ = stream.set_nodelay(true);
-                        platform.attach(stream);
+                        match &secure {
+                            None => platform.attach(stream),
+                            Some(secure) => {
+                                tokio::spawn(platform.clone().greet(Arc::clone(secure), stream));
+                            }
+                        }
                     }
                     Err(error) => {
                         tracing::warn!(%error, "the simulated QYZN platform could not accept a connection");
@@ -178,6 +202,17 @@ impl Platform {
     pub fn attach(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let number = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
         session::begin(&self.shared, number, stream);
+    }
+
+    /// Begins TLS with a terminal, then serves it.
+    async fn greet(self, secure: Arc<rustls::ServerConfig>, stream: tokio::net::TcpStream) {
+        let greeting = tokio_rustls::TlsAcceptor::from(secure).accept(stream);
+        let reason = match tokio::time::timeout(GREETING, greeting).await {
+            Ok(Ok(stream)) => return self.attach(stream),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no TLS within {} s", GREETING.as_secs()),
+        };
+        self.shared.journal.note(0, "", "tls_failed", json!({ "reason": reason }));
     }
 
     /// Stops listening and closes all connections.
@@ -212,9 +247,7 @@ impl Platform {
 
     /// How often a terminal deviated from the document.
     pub fn violations(&self) -> Vec<String> {
-        let is_violation = |entry: &Arc<Entry>| entry.event == "violation";
-        let entries = self.journal().from(0).into_iter().filter(is_violation);
-        entries.map(|entry| entry.text("what").to_owned()).collect()
+        crate::simulate::Simulated::violations(self)
     }
 
     /// The first entry of the journal that `wanted` accepts, waiting for it for a minute.
@@ -253,6 +286,12 @@ impl Platform {
     /// From now on answers requests called `message` with `result` and `data`: `times` times, or always.
     pub fn answer_with(&self, message: &str, result: i64, data: Value, times: Option<u32>) {
         self.shared.state().answers.insert(message.to_owned(), Answering { result, data, times });
+    }
+
+    /// From now on the room `number` is answered with these `calleds` (each `userId`, `token`, `phoneNo`) and this
+    /// longest talk; without any it does not exist (104). Room 304 with two users is there from the start.
+    pub fn room(&self, number: &str, calleds: Option<Value>, max_seconds: u32) {
+        self.shared.state().intercom.set_room(number, calleds, max_seconds);
     }
 
     /// Forgets all accounts, so that the next login is answered 100.

@@ -1,317 +1,135 @@
-//! Scripts: one JSON object a line, carried out in order.
+//! Scripts of the simulated QYZN platform: the [common steps](crate::simulate::script), and
 //!
-//! - `{"wait":"logged_in"}` waits until a terminal is logged in. `{"wait":"snapshot_face","where":
-//!   {"fullName":"张三"},"count":2}` waits for entries of the [journal](super::Journal) since the last `wait`.
-//! - `{"send":"add_person_face","data":{…}}` sends a command and goes on. Wherever `data` has an
-//!   `image_file`, an `image` with that file's base64 takes its place; the path is relative to the script.
-//!   With `"expect":{…}` beside it, it waits for the answer. `"to"` names a serial number, `"version"` a version.
-//! - `{"expect":{"result":0}}` waits for the answer to the oldest command that nothing was expected of yet;
-//!   `{"expect_all":{"result":0}}` for all of them. The answer must have at least what is expected.
-//! - `{"sleep_ms":500}`, `{"close":true}`, `{"misbehave":"split=3"}`.
+//! - `{"send":"add_person_face","data":{…}}`: wherever `data` has an `image_file`, an `image` with that file's
+//!   base64 takes its place; the path is relative to the script. `"to"` names a serial number, `"version"` a
+//!   version. An answer is its whole body, as in `{"expect":{"result":0}}`.
 //! - `{"answer":"snapshot_face","data":{"opendoor":1},"result":0,"times":1}` says what a request is answered
 //!   from now on.
-//! - `{"repeat":100,…}` repeats the step beside it, or the list in `"steps"`; `{n}` in any text is the
-//!   number of the round, from 0.
-//!
-//! Empty lines and lines that begin with `#` are skipped. `"within_ms"` bounds a wait (a minute otherwise).
+//! - `{"room":"305","calleds":[{"userId":"1003","token":"t","phoneNo":""}],"callMaxSeconds":60}` makes a room
+//!   that can be called; without `calleds` there is no such room any more.
 
-use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use base64::Engine as _;
 use serde_json::{Map, Value, json};
 
 use super::{Misbehave, Platform, Sent};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::Result;
+pub use crate::simulate::script::image;
+use crate::simulate::script::load_images;
+use crate::simulate::{Journal, Simulated};
 
-/// A script that has been read and checked.
-#[derive(Debug, Clone)]
-pub struct Script {
-    folder: PathBuf,
-    /// Line numbers and steps.
-    steps: Vec<(usize, Map<String, Value>)>,
-}
+/// A script for this platform.
+pub type Script = crate::simulate::script::Script<Platform>;
 
-/// One step.
+/// A step that only this platform knows.
 #[derive(Debug)]
-enum Step {
-    Wait { event: String, fields: Value, count: u64, within: Duration },
-    Send { message: String, data: Value, to: Option<String>, version: Option<u8>, expect: Option<Value> },
-    Expect { answer: Value, all: bool },
-    Sleep(Duration),
-    Answer { message: String, result: i64, data: Value, times: Option<u32> },
-    Misbehave(Misbehave),
-    Close,
-    Repeat { times: u64, steps: Vec<Map<String, Value>> },
+pub enum Order {
+    /// `send`.
+    Send {
+        /// `message`.
+        message: String,
+        /// `data`, with its pictures.
+        data: Value,
+        /// To whom; the one that connected last if `None`.
+        to: Option<String>,
+        /// The version, or the message's own.
+        version: Option<u8>,
+    },
+    /// `answer`.
+    Answer {
+        /// Of which request.
+        message: String,
+        /// The code.
+        result: i64,
+        /// The data.
+        data: Value,
+        /// How often; for ever if `None`.
+        times: Option<u32>,
+    },
+    /// `room`.
+    Room {
+        /// Its number.
+        number: String,
+        /// Who is called there; no such room any more if `None`.
+        calleds: Option<Value>,
+        /// `callMaxSeconds`.
+        max_seconds: u32,
+    },
 }
 
-impl Script {
-    /// Reads a file. `Input` names the line that is wrong.
-    pub fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .context(|| format!("the script {} cannot be read", path.display()))?;
-        Self::parse(&text, path.parent().unwrap_or(Path::new(".")))
-            .context(|| format!("the script {} cannot be used", path.display()))
+impl Simulated for Platform {
+    type Order = Order;
+    type Sent = Sent;
+    type Misbehave = Misbehave;
+    const READY: &'static str = "logged_in";
+    const STEPS: &'static str = "send, answer, room";
+
+    fn journal(&self) -> &Journal {
+        Platform::journal(self)
     }
 
-    /// Reads a text; paths in it are relative to `folder`.
-    pub fn parse(text: &str, folder: &Path) -> Result<Self> {
-        let mut steps = Vec::new();
-        for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let number = index + 1;
-            let step: Map<String, Value> = serde_json::from_str(line)
-                .map_err(|error| Error::caused(Kind::Input, format!("line {number}"), error))?;
-            check(&step, folder).context(|| format!("line {number}"))?;
-            steps.push((number, step));
+    fn read(step: &Map<String, Value>, folder: &Path) -> Result<Option<Order>> {
+        let text = |key: &str| step.get(key).and_then(Value::as_str).map(str::to_owned);
+        let number = |key: &str| step.get(key).and_then(Value::as_u64);
+        let mut data = step.get("data").cloned().unwrap_or_else(|| json!({}));
+        if let Some(message) = text("send") {
+            load_images(&mut data, folder)?;
+            let version = number("version").and_then(|version| u8::try_from(version).ok());
+            return Ok(Some(Order::Send { message, data, to: text("to"), version }));
         }
-        Ok(Self { folder: folder.to_owned(), steps })
-    }
-
-    /// Carries it out. The first thing that is not as expected ends it.
-    pub async fn run(&self, platform: &Platform) -> Result<()> {
-        let mut run = Run { platform, folder: &self.folder, cursor: 0, open: VecDeque::new() };
-        for (number, step) in &self.steps {
-            run.step(step).await.context(|| format!("line {number} of the script"))?;
+        if let Some(room) = text("room") {
+            let max_seconds =
+                number("callMaxSeconds").and_then(|most| u32::try_from(most).ok()).unwrap_or(60);
+            return Ok(Some(Order::Room {
+                number: room,
+                calleds: step.get("calleds").cloned(),
+                max_seconds,
+            }));
         }
-        Ok(())
-    }
-}
-
-/// Checks a step without carrying it out.
-fn check(step: &Map<String, Value>, folder: &Path) -> Result<()> {
-    match parse(&numbered(step, 0))? {
-        Step::Send { mut data, .. } => load_images(&mut data, folder),
-        Step::Repeat { steps, .. } => steps.iter().try_for_each(|step| check(&numbered(step, 0), folder)),
-        _ => Ok(()),
-    }
-}
-
-fn parse(step: &Map<String, Value>) -> Result<Step> {
-    let wrong = |what: &str| Error::new(Kind::Input, what.to_owned());
-    let text = |key: &str| step.get(key).and_then(Value::as_str).map(str::to_owned);
-    let number = |key: &str| step.get(key).and_then(Value::as_u64);
-    let value = |key: &str| step.get(key).cloned();
-    if let Some(times) = number("repeat") {
-        let steps = match step.get("steps") {
-            Some(Value::Array(steps)) => steps
-                .iter()
-                .map(|step| step.as_object().cloned().ok_or_else(|| wrong("steps must be objects")))
-                .collect::<Result<_>>()?,
-            Some(_) => return Err(wrong("steps must be a list")),
-            None => {
-                let mut one = step.clone();
-                one.remove("repeat");
-                vec![one]
-            }
-        };
-        return Ok(Step::Repeat { times, steps });
-    }
-    if let Some(message) = text("send") {
-        return Ok(Step::Send {
-            message,
-            data: value("data").unwrap_or_else(|| json!({})),
-            to: text("to"),
-            version: number("version").and_then(|version| u8::try_from(version).ok()),
-            expect: value("expect"),
-        });
-    }
-    if let Some(event) = text("wait") {
-        return Ok(Step::Wait {
-            event,
-            fields: value("where").unwrap_or_else(|| json!({})),
-            count: number("count").unwrap_or(1),
-            within: Duration::from_millis(number("within_ms").unwrap_or(60_000)),
-        });
-    }
-    if let Some(message) = text("answer") {
-        return Ok(Step::Answer {
+        let Some(message) = text("answer") else { return Ok(None) };
+        Ok(Some(Order::Answer {
             message,
             result: step.get("result").and_then(Value::as_i64).unwrap_or(0),
-            data: value("data").unwrap_or_else(|| json!({})),
+            data,
             times: number("times").and_then(|times| u32::try_from(times).ok()),
-        });
+        }))
     }
-    if let Some(answer) = value("expect") {
-        return Ok(Step::Expect { answer, all: false });
-    }
-    if let Some(answer) = value("expect_all") {
-        return Ok(Step::Expect { answer, all: true });
-    }
-    if let Some(ms) = number("sleep_ms") {
-        return Ok(Step::Sleep(Duration::from_millis(ms)));
-    }
-    if let Some(names) = text("misbehave") {
-        return Ok(Step::Misbehave(names.parse()?));
-    }
-    if step.contains_key("close") {
-        return Ok(Step::Close);
-    }
-    Err(wrong("a step is one of wait, send, expect, expect_all, answer, sleep_ms, misbehave, close, repeat"))
-}
 
-/// The step with `{n}` replaced.
-fn numbered(step: &Map<String, Value>, n: u64) -> Map<String, Value> {
-    fn replace(value: &mut Value, n: &str) {
-        match value {
-            Value::String(text) if text.contains("{n}") => *text = text.replace("{n}", n),
-            Value::Array(values) => values.iter_mut().for_each(|value| replace(value, n)),
-            Value::Object(map) => map.values_mut().for_each(|value| replace(value, n)),
-            _ => {}
-        }
-    }
-    let mut step = step.clone();
-    let n = n.to_string();
-    step.values_mut().for_each(|value| replace(value, &n));
-    step
-}
-
-/// Puts pictures in the place of the names of their files.
-fn load_images(data: &mut Value, folder: &Path) -> Result<()> {
-    match data {
-        Value::Array(values) => values.iter_mut().try_for_each(|value| load_images(value, folder)),
-        Value::Object(map) => {
-            if let Some(Value::String(file)) = map.remove("image_file") {
-                map.insert("image".into(), Value::String(image(&folder.join(file))?));
-            }
-            map.values_mut().try_for_each(|value| load_images(value, folder))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The base64 of a picture's file.
-pub fn image(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).context(|| format!("the picture {} cannot be read", path.display()))?;
-    Ok(base64::engine::general_purpose::STANDARD.encode(bytes))
-}
-
-/// Whether `value` has at least what `part` has.
-fn contains(value: &Value, part: &Value) -> bool {
-    match (value, part) {
-        (Value::Object(value), Value::Object(part)) => {
-            part.iter().all(|(key, part)| value.get(key).is_some_and(|value| contains(value, part)))
-        }
-        (Value::Array(value), Value::Array(part)) => {
-            value.len() == part.len() && value.iter().zip(part).all(|(value, part)| contains(value, part))
-        }
-        (value, part) => value == part,
-    }
-}
-
-struct Run<'a> {
-    platform: &'a Platform,
-    folder: &'a Path,
-    /// Entries of the journal before this one have been waited for.
-    cursor: usize,
-    /// Commands of which nothing was expected yet.
-    open: VecDeque<(String, Sent)>,
-}
-
-impl Run<'_> {
-    async fn step(&mut self, step: &Map<String, Value>) -> Result<()> {
-        match parse(step)? {
-            Step::Repeat { times, steps } => {
-                for n in 0..times {
-                    for step in &steps {
-                        Box::pin(self.step(&numbered(step, n))).await?;
-                    }
-                }
-            }
-            Step::Send { message, mut data, to, version, expect } => {
-                load_images(&mut data, self.folder)?;
+    fn carry_out(&self, order: Order) -> Result<Option<(String, Sent)>> {
+        match order {
+            Order::Send { message, data, to, version } => {
                 let version = version.unwrap_or(if message == "config_device_pass_rule" { 4 } else { 3 });
-                let sent = self.platform.send_version(to.as_deref(), &message, data, version)?;
-                match expect {
-                    Some(answer) => self.expect(&message, sent, &answer).await?,
-                    None => self.open.push_back((message, sent)),
-                }
+                let sent = self.send_version(to.as_deref(), &message, data, version)?;
+                Ok(Some((message, sent)))
             }
-            Step::Expect { answer, all } => {
-                let many = if all { self.open.len() } else { 1 };
-                for _ in 0..many {
-                    let next = self.open.pop_front();
-                    let (message, sent) = next.ok_or_else(|| {
-                        Error::new(Kind::Input, "there is no command to expect an answer to")
-                    })?;
-                    self.expect(&message, sent, &answer).await?;
-                }
+            Order::Answer { message, result, data, times } => {
+                self.answer_with(&message, result, data, times);
+                Ok(None)
             }
-            Step::Wait { event, fields, count, within } if event == "logged_in" && fields == json!({}) => {
-                let _ = (count, within);
-                self.platform.wait_until_logged_in().await?;
+            Order::Room { number, calleds, max_seconds } => {
+                self.room(&number, calleds, max_seconds);
+                Ok(None)
             }
-            Step::Wait { event, fields, count, within } => {
-                for _ in 0..count {
-                    let found = self
-                        .platform
-                        .journal()
-                        .wait_for(self.cursor, within, |entry| {
-                            entry.event == event && contains(&Value::Object(entry.fields.clone()), &fields)
-                        })
-                        .await
-                        .context(|| format!("no {event} with {fields} came"))?;
-                    self.cursor = found.number + 1;
-                }
-            }
-            Step::Sleep(time) => tokio::time::sleep(time).await,
-            Step::Answer { message, result, data, times } => {
-                self.platform.answer_with(&message, result, data, times);
-            }
-            Step::Misbehave(misbehave) => self.platform.misbehave(misbehave),
-            Step::Close => self.platform.disconnect(),
-        }
-        Ok(())
-    }
-
-    async fn expect(&self, message: &str, sent: Sent, expected: &Value) -> Result<()> {
-        let answer = sent.answer().await.context(|| format!("{message} was not answered"))?;
-        if contains(&answer, expected) {
-            return Ok(());
-        }
-        Err(Error::new(Kind::Input, format!("{message} was answered {answer}, not {expected}")))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_wrong_is_named_by_its_line() {
-        let parse = |text: &str| Script::parse(text, Path::new("/nowhere"));
-        assert!(parse("# nothing\n\n{\"wait\":\"logged_in\"}\n{\"sleep_ms\":1}").is_ok());
-        for (text, line) in [
-            ("{\"wait\":\"x\"}\n{", "line 2"),
-            ("{\"fly\":1}", "line 1"),
-            ("\n{\"send\":\"a\",\"data\":{\"faces\":[{\"image_file\":\"no.jpg\"}]}}", "line 2"),
-            ("{\"misbehave\":\"fly\"}", "line 1"),
-        ] {
-            assert_eq!(parse(text).unwrap_err().message(), line, "{text}");
         }
     }
 
-    #[test]
-    fn pictures_and_numbers_are_put_in() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("a.jpg"), [0xff, 0xd8, 0xff, 0xdb]).unwrap();
-        let step = json!({"send": "add_person_face", "data": {"personId": "p{n}", "faces": [{"image_file": "a.jpg"}]}});
-        let step = numbered(step.as_object().unwrap(), 7);
-        let Step::Send { mut data, .. } = super::parse(&step).unwrap() else { panic!() };
-        load_images(&mut data, folder.path()).unwrap();
-        assert_eq!(data, json!({"personId": "p7", "faces": [{"image": "/9j/2w=="}]}));
+    async fn answer(sent: Sent) -> Result<Value> {
+        sent.answer().await
     }
 
-    #[test]
-    fn an_answer_may_have_more_than_is_expected() {
-        let answer = json!({"result": 0, "desc": "Success", "data": {"a": 1, "b": [1, 2]}});
-        assert!(contains(&answer, &json!({"result": 0, "data": {"b": [1, 2]}})));
-        for part in [json!({"result": 1}), json!({"data": {"b": [1]}}), json!({"more": null})] {
-            assert!(!contains(&answer, &part), "{part}");
-        }
+    async fn ready(&self) -> Result<()> {
+        self.wait_until_logged_in().await
+    }
+
+    fn misbehave(&self, misbehave: Misbehave) {
+        Platform::misbehave(self, misbehave);
+    }
+
+    fn disconnect(&self) {
+        Platform::disconnect(self);
+    }
+
+    fn stop(&self) {
+        Platform::stop(self);
     }
 }

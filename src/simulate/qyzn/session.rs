@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 
+use super::people;
 use super::wire::{self, Received, Type};
 use super::{Answering, Misbehave, Order, Registered, Session, Shared};
 
@@ -121,10 +122,10 @@ fn frame(shared: &Shared, misbehave: &Misbehave, version: u8, kind: u8, seq: u32
     frame
 }
 
-struct Terminal {
-    shared: Arc<Shared>,
-    number: u64,
-    serial: String,
+pub(super) struct Terminal {
+    pub(super) shared: Arc<Shared>,
+    pub(super) number: u64,
+    pub(super) serial: String,
     logged_in: bool,
     orders: mpsc::UnboundedSender<Order>,
     frames: u64,
@@ -132,11 +133,11 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn note(&self, event: &'static str, fields: Value) {
+    pub(super) fn note(&self, event: &'static str, fields: Value) {
         self.shared.journal.note(self.number, &self.serial, event, fields);
     }
 
-    fn violation(&self, what: impl Into<String>) {
+    pub(super) fn violation(&self, what: impl Into<String>) {
         self.note("violation", json!({ "what": what.into() }));
     }
 
@@ -208,7 +209,7 @@ impl Terminal {
         }
     }
 
-    fn answer(&self, to: &Received, result: i64, desc: &str, data: Value) {
+    pub(super) fn answer(&self, to: &Received, result: i64, desc: &str, data: Value) {
         let misbehave = self.misbehave();
         if misbehave.silent || to.kind == NOTIFICATION {
             return;
@@ -230,6 +231,7 @@ impl Terminal {
         };
         let least = match message {
             "device_call_param" | "device_call_result" => 5,
+            "device_sync_person" | "qrcode_data" => 3,
             _ => 2,
         };
         if received.version < least {
@@ -255,14 +257,11 @@ impl Terminal {
         match message {
             "sync_time" => self.on_sync_time(received, data),
             "snapshot_face" => self.on_snapshot_face(received, data, resent),
+            "device_sync_person" => self.on_device_sync_person(received, data, resent),
+            "qrcode_data" => self.on_qrcode_data(received, data, resent),
+            "device_call_param" | "device_call_result" => self.on_call(received, message, data, resent),
             _ => {
-                let known = [
-                    "logout",
-                    "device_sync_person",
-                    "qrcode_data",
-                    "device_call_param",
-                    "device_call_result",
-                ];
+                let known = ["logout"];
                 if !known.contains(&message) {
                     self.violation(format!("{message}: the document has no such message of a terminal"));
                 }
@@ -396,7 +395,7 @@ impl Terminal {
     }
 
     /// The answer that was ordered for a message, if any is left.
-    fn told(&self, message: &str) -> Option<Answering> {
+    pub(super) fn told(&self, message: &str) -> Option<Answering> {
         let mut state = self.shared.state();
         let answering = state.answers.get_mut(message)?;
         let told = answering.clone();
@@ -409,7 +408,7 @@ impl Terminal {
         Some(told)
     }
 
-    fn answer_as_told(&self, received: &Received, message: &str, otherwise: Value) {
+    pub(super) fn answer_as_told(&self, received: &Received, message: &str, otherwise: Value) {
         match self.told(message) {
             Some(told) => {
                 let desc = if told.result == 0 { "Success" } else { "as told" };
@@ -497,6 +496,35 @@ impl Terminal {
         self.answer_as_told(received, "snapshot_face", json!({ "snaptime": text("snaptime") }));
     }
 
+    /// A person of the terminal's (4.3.7). The answer has the ids as they are, or those that were ordered.
+    fn on_device_sync_person(&self, received: &Received, data: &Value, resent: bool) {
+        for what in people::check(data) {
+            self.violation(format!("device_sync_person: {what}"));
+        }
+        let mut fields = people::without_pictures(data);
+        fields["seq"] = json!(received.seq);
+        fields["resent"] = json!(resent);
+        self.note("device_sync_person", fields);
+        match self.told("device_sync_person") {
+            Some(told) if told.result != 0 => self.answer(received, told.result, "as told", told.data),
+            told => {
+                let told = told.map_or(Value::Null, |told| told.data);
+                self.answer(received, 0, "Success", people::answer(data, &told));
+            }
+        }
+    }
+
+    /// A QR code (4.6.3). The door stays shut unless something else was ordered.
+    fn on_qrcode_data(&self, received: &Received, data: &Value, resent: bool) {
+        self.check("qrcode_data", data, &[("content", Type::Text(usize::MAX), true)]);
+        let content = data.get("content").and_then(Value::as_str).unwrap_or_default();
+        if content.is_empty() {
+            self.violation("qrcode_data: content is empty");
+        }
+        self.note("qrcode_data", json!({ "seq": received.seq, "resent": resent, "content": content }));
+        self.answer_as_told(received, "qrcode_data", json!({ "opendoor": 0 }));
+    }
+
     fn on_answer(&mut self, received: &Received) {
         let mut state = self.shared.state();
         let Some(session) = state.sessions.get_mut(&self.number) else { return };
@@ -527,6 +555,11 @@ impl Terminal {
             }
         }
         let message = open.as_ref().map_or("", |open| open.message.as_str());
+        if body.get("result") == Some(&json!(0)) {
+            for what in people::check_answer(message, body.get("data").unwrap_or(&Value::Null)) {
+                self.violation(format!("the answer to {message}: {what}"));
+            }
+        }
         if let Some(open) = &open {
             if open.version != received.version {
                 self.violation(format!(

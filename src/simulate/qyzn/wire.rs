@@ -79,6 +79,14 @@ pub enum Type {
     Float,
     /// Base64 of a JPEG, or empty.
     Jpeg,
+    /// Base64 of a JPEG or a PNG.
+    Picture,
+    /// True or false.
+    Bool,
+    /// Whatever it is.
+    Any,
+    /// Periods such as `08:00~09:30,11:30~14:00`.
+    Periods,
     /// `yyyy-MM-dd HH:mm:ss`.
     Civil,
     /// Decimal digits, so many at most.
@@ -96,6 +104,17 @@ pub fn field(data: &Value, name: &str, kind: Type, required: bool) -> Result<(),
         Type::Int(least, most) => value.as_i64().is_some_and(|number| (least..=most).contains(&number)),
         Type::Float => value.is_number(),
         Type::Jpeg => text.is_some_and(|text| text.is_empty() || jpeg(text).is_some()),
+        Type::Picture => text.is_some_and(|text| picture(text).is_some()),
+        Type::Bool => value.is_boolean(),
+        Type::Any => true,
+        Type::Periods => text.is_some_and(|text| {
+            text.split(',').all(|period| {
+                period.len() == 11
+                    && period.bytes().zip(b"00:00~00:00").all(|(byte, &pattern)| {
+                        if pattern == b'0' { byte.is_ascii_digit() } else { byte == pattern }
+                    })
+            })
+        }),
         Type::Civil => text.is_some_and(|text| {
             text.len() == 19
                 && text.bytes().zip(b"0000-00-00 00:00:00").all(|(byte, &pattern)| {
@@ -111,7 +130,15 @@ pub fn field(data: &Value, name: &str, kind: Type, required: bool) -> Result<(),
 
 /// The bytes of a picture in strict base64, if it is a JPEG.
 pub fn jpeg(text: &str) -> Option<Vec<u8>> {
+    decode(text).filter(|bytes| bytes.starts_with(&[0xff, 0xd8, 0xff]))
+}
+
+/// The same, if it is a JPEG or a PNG: pictures of people are kept as they came.
+pub fn picture(text: &str) -> Option<Vec<u8>> {
+    decode(text).filter(|bytes| bytes.starts_with(&[0xff, 0xd8, 0xff]) || bytes.starts_with(b"\x89PNG"))
+}
+
+fn decode(text: &str) -> Option<Vec<u8>> {
     use base64::Engine as _;
-    let bytes = base64::engine::general_purpose::STANDARD.decode(text).ok()?;
-    bytes.starts_with(&[0xff, 0xd8, 0xff]).then_some(bytes)
+    base64::engine::general_purpose::STANDARD.decode(text).ok()
 }

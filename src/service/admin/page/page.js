@@ -70,6 +70,7 @@ function speak(chosen) {
   showAgent();
   showGate();
   showDoor();
+  showCall();
   showVerdict();
   showPictureNote();
   for (const face of faces.values()) nameBox(face);
@@ -134,6 +135,8 @@ function showAgent() {
   put($('away'), agent === 'away' ? say('agent.away') : '');
   $('away').hidden = agent !== 'away';
   $('open').disabled = agent !== 'here';
+  $('call-dial').disabled = agent !== 'here';
+  $('call-end').disabled = agent !== 'here';
 }
 
 let source = null;
@@ -190,11 +193,13 @@ function lost() {
   agent = 'away';
   // Nothing is shown that may no longer be so.
   gate.door = { state: 'unknown' };
+  gate.call = null;
   for (const one of [...gate.platforms, ...gate.cameras]) one.state = 'unknown';
   clearTimeout(verdictEnds);
   verdict = null;
   showAgent();
   showDoor();
+  showCall();
   showGate();
   showVerdict();
   stopLive();
@@ -245,7 +250,7 @@ async function refreshStatus() {
     if ([...records.values()].some(isWaiting)) {
       // No event says that a platform has taken a record: it is asked for while one waits on a line that is up.
       await loadRecords();
-      waiting = [...records.values()].some(isWaiting) && gate.platforms.some((one) => one.state === 'logged_in');
+      waiting = [...records.values()].some(isWaiting) && gate.platforms.some((one) => ['logged_in', 'reached'].includes(one.state));
     }
   } catch {
     // As above.
@@ -264,6 +269,7 @@ function showStatus(status) {
   if (remembered('language') === null && status.language !== language) speak(status.language);
   showGate();
   showDoor();
+  showCall();
 }
 
 const STATES = { watching: 'good', logged_in: 'good', lost: 'bad' };
@@ -290,7 +296,9 @@ function showGate() {
   });
   const platforms = gate.platforms.map((platform) => {
     const name = `${say('platform')} ${platform.platform.toUpperCase()}`;
-    return link(name, platform.state, sayIf(`platform.${platform.state}`, platform.state));
+    // Where nobody logs in, a connection is all there is.
+    const state = platform.state === 'connected' && platform.outbox === undefined ? 'logged_in' : platform.state;
+    return link(name, state, sayIf(`platform.${platform.state}`, platform.state));
   });
   if (platforms.length === 0) platforms.push(link(say('platform'), 'none', say('platform.none')));
   $('links').replaceChildren(...platforms, ...cameras);
@@ -332,6 +340,50 @@ async function openDoor() {
   doorNote = setTimeout(() => put($('door-note'), ''), 5000);
 }
 
+// ---- The intercom ------------------------------------------------------------------------------------------------------
+
+/** States in which there is somebody to hang up on. */
+const CALLING = ['dialling', 'ringing', 'talking'];
+
+function showCall() {
+  const call = gate.call ?? { state: 'idle' };
+  const calling = CALLING.includes(call.state);
+  $('call').dataset.state = call.state;
+  $('call').dataset.result = call.result ?? '';
+  $('call-room').disabled = calling;
+  $('call-dial').hidden = calling;
+  $('call-end').hidden = !calling;
+  if (calling && $('call-room').value !== call.room) $('call-room').value = call.room;
+  const what = call.result ? sayIf(`call.result.${call.result}`, call.result) : sayIf(`call.state.${call.state}`, call.state);
+  put($('call-state'), call.room ? `${call.room} · ${what}` : what);
+  const open = { opened: say('call.opened'), failed: say('call.open_failed') }[call.open];
+  if (calling || open) put($('call-note'), open);
+}
+
+async function dialRoom(event) {
+  event.preventDefault();
+  $('call-dial').disabled = true;
+  put($('call-note'), '');
+  try {
+    const body = JSON.stringify({ room: $('call-room').value.trim() });
+    const call = await ask('call', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body });
+    // Its events may have come first, and know more.
+    if (!CALLING.includes(gate.call?.state)) gate.call = await ask('call').catch(() => call);
+    showCall();
+  } catch (error) {
+    put($('call-note'), say('call.refused') + error.message);
+  }
+  $('call-dial').disabled = agent !== 'here';
+}
+
+async function hangUp() {
+  try {
+    await ask('call', { method: 'DELETE' });
+  } catch {
+    // It has ended by itself: its event says so.
+  }
+}
+
 // ---- Events -------------------------------------------------------------------------------------------------------------
 
 function happen(event, isPast) {
@@ -362,6 +414,10 @@ function happen(event, isPast) {
       refreshSoon();
       return;
     }
+    case 'call':
+      gate.call = event;
+      showCall();
+      return;
     case 'camera': {
       const camera = gate.cameras.find((one) => one.camera === event.camera);
       if (camera) camera.state = event.state;
@@ -655,7 +711,7 @@ function wireLine(event) {
   const what = element('span');
   switch (event.kind) {
     case 'relay':
-      what.textContent = sayIf(`wire.${event.state}`, event.state) + (event.by === 'technician' ? ` (${say('technician')})` : '');
+      what.textContent = sayIf(`wire.${event.state}`, event.state) + ({ technician: ` (${say('technician')})`, called: ` (${say('called')})` }[event.by] ?? '');
       break;
     case 'wiegand':
       if (event.bits) {
@@ -778,7 +834,7 @@ function showRecord(record) {
   const local = new Date(Date.parse(record.at) + record.utc_offset_s * 1000).toISOString();
   put(time, `${local.slice(0, 10)} ${local.slice(11, 19)}`);
   put(line.querySelector('.door'), record.opened ? say('record.opened') : say('record.shut'));
-  const sent = gate.platforms.length === 0 ? '' : record.undelivered.length > 0 ? say('record.waiting') : say('record.sent');
+  const sent = gate.platforms.every((one) => one.outbox === undefined) ? '' : record.undelivered.length > 0 ? say('record.waiting') : say('record.sent');
   put(line.querySelector('.sent'), sent);
 }
 
@@ -801,6 +857,8 @@ async function start() {
     speak(chosen);
   };
   $('open').onclick = openDoor;
+  $('call-form').onsubmit = dialRoom;
+  $('call-end').onclick = hangUp;
   $('more').onclick = loadMore;
   new ResizeObserver(fitBoxes).observe($('canvas'));
   let hidden = 0;

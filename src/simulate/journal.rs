@@ -22,8 +22,9 @@ pub struct Entry {
     pub connection: u64,
     /// Serial number of the terminal, as far as it is known.
     pub serial: String,
-    /// What: `connected`, `closed`, `register`, `login`, `logged_in`, `heartbeat`, `sync_time`,
-    /// `snapshot_face`, `request` (any other of the terminal's), `sent`, `answer`, `violation`, `script`.
+    /// What: `connected`, `closed`, `sent`, `answer`, `violation`, `script`, `tls_failed`, and the protocol's own
+    /// (QYZN: `register`, `login`, `logged_in`, `heartbeat`, `sync_time`, `snapshot_face`, `device_sync_person`,
+    /// `qrcode_data`, `request` for any other of the terminal's; terminal WebSocket: `refused`, `ping`).
     pub event: &'static str,
     /// The rest.
     #[serde(flatten)]

@@ -1,13 +1,35 @@
 //! Settings (4.5.10): `get_configs` and `config_system`. A group is one entry in [`GROUPS`], with how it is
-//! read and how it is changed.
+//! read and how it is changed; each family of groups has a file.
 
-use serde_json::{Value, json};
+mod face;
+mod lines;
+mod passing;
+mod reports;
+mod system;
+mod visitors;
+
+use serde_json::Value;
 
 use super::code::{self, Answer};
 use super::json::Fields;
 use super::link::Identity;
+use crate::clock::Moment;
+use crate::device::system::Interface;
 use crate::error::{Error, Kind, Result};
-use crate::gate::settings::{FaceSettings, Settings};
+use crate::gate::hardware::Present;
+use crate::gate::settings::Settings;
+
+pub use system::ordered_clock;
+
+/// What some groups tell besides settings.
+pub struct About<'a> {
+    /// Who the terminal is.
+    pub identity: &'a Identity,
+    /// Its time.
+    pub now: Moment,
+    /// Its network cards; they are only read when [`asks_for_network`].
+    pub interfaces: Vec<Interface>,
+}
 
 /// One group of settings.
 struct Group {
@@ -16,19 +38,116 @@ struct Group {
     /// `RspMsg` of `config_system`.
     set_msg: &'static str,
     /// What `get_configs` answers, without `groupKey`.
-    get: fn(&Settings, &Identity) -> Value,
+    get: fn(&Settings, &About<'_>) -> Value,
     /// What `config_system` does; `None` for what can only be read.
     set: Option<fn(&Fields<'_>, &mut Settings) -> Result<()>>,
 }
 
 /// All groups.
 const GROUPS: &[Group] = &[
-    Group { key: "version", set_msg: "config_system", get: |_, identity| version(identity), set: None },
+    Group {
+        key: "version",
+        set_msg: "config_system",
+        get: |_, about| system::version(about.identity),
+        set: None,
+    },
+    Group {
+        key: "netinfo",
+        set_msg: "config_system",
+        get: |_, about| system::netinfo(&about.interfaces),
+        set: None,
+    },
+    Group {
+        key: "time",
+        set_msg: "set_time",
+        get: |settings, about| system::time(&settings.time, &about.now),
+        set: Some(|fields, settings| system::set_time(fields, &mut settings.time)),
+    },
+    Group {
+        key: "system_reboot",
+        set_msg: "set_system_reboot",
+        get: |settings, _| system::system_reboot(&settings.restart),
+        set: Some(|fields, settings| system::set_system_reboot(fields, &mut settings.restart)),
+    },
     Group {
         key: "vaparam",
         set_msg: "set_vaparam",
-        get: |settings, _| vaparam(&settings.face),
-        set: Some(|fields, settings| set_vaparam(fields, &mut settings.face)),
+        get: |settings, _| face::vaparam(&settings.face),
+        set: Some(|fields, settings| face::set_vaparam(fields, &mut settings.face)),
+    },
+    Group {
+        key: "ledctl",
+        set_msg: "set_ledctl",
+        get: |settings, _| visitors::ledctl(&settings.light),
+        set: Some(|fields, settings| visitors::set_ledctl(fields, &mut settings.light)),
+    },
+    Group {
+        key: "serial",
+        set_msg: "set_serial",
+        get: |settings, _| lines::serial(&settings.serial),
+        set: Some(|fields, settings| lines::set_serial(fields, &mut settings.serial)),
+    },
+    Group {
+        key: "audioctl",
+        set_msg: "set_level",
+        get: |settings, _| visitors::audioctl(&settings.audio),
+        set: Some(|fields, settings| visitors::set_audioctl(fields, &mut settings.audio)),
+    },
+    Group {
+        key: "weigand",
+        set_msg: "set_weigand",
+        get: |settings, _| lines::weigand(&settings.wiegand),
+        set: Some(|fields, settings| lines::set_weigand(fields, &mut settings.wiegand)),
+    },
+    Group {
+        key: "switchCtrl",
+        set_msg: "set_switchCtrl",
+        get: |settings, _| lines::switch_ctrl(&settings.relay),
+        set: Some(|fields, settings| lines::set_switch_ctrl(fields, &mut settings.relay)),
+    },
+    Group {
+        key: "VoiceTips",
+        set_msg: "set_VoiceTips",
+        get: |settings, _| visitors::voice_tips(&settings.sentences),
+        set: Some(|fields, settings| visitors::set_voice_tips(fields, &mut settings.sentences)),
+    },
+    Group {
+        key: "ProductNameSet",
+        set_msg: "set_ProductNameSet",
+        get: |settings, _| visitors::product_name(&settings.product),
+        set: Some(|fields, settings| visitors::set_product_name(fields, &mut settings.product)),
+    },
+    Group {
+        key: "OpenDoorModeSet",
+        set_msg: "config_OpenDoorModeSet",
+        get: |settings, _| passing::open_door_mode(settings),
+        set: Some(passing::set_open_door_mode),
+    },
+    Group {
+        key: "StrangerParam",
+        set_msg: "set_StrangerParam",
+        get: |settings, _| passing::stranger_param(&settings.rules.stranger),
+        set: Some(|fields, settings| passing::set_stranger_param(fields, &mut settings.rules.stranger)),
+    },
+    Group {
+        key: "ForbidIdCardSet",
+        set_msg: "config_ForbidIdCardSet",
+        get: |settings, _| passing::forbid_id_card(&settings.rules.forbidden_id_prefixes),
+        set: Some(|fields, settings| {
+            passing::set_forbid_id_card(fields, &mut settings.rules.forbidden_id_prefixes)
+        }),
+    },
+    Group {
+        key: "HttpPush",
+        set_msg: "set_HttpPush",
+        get: |settings, _| reports::http_push(&settings.push),
+        set: Some(|fields, settings| reports::set_http_push(fields, &mut settings.push)),
+    },
+    Group {
+        key: "VerifyRetRspSet",
+        set_msg: "config_VerifyRetRspSet",
+        get: |settings, _| reports::verify_ret_rsp(&settings.report),
+        set: Some(|fields, settings| reports::set_verify_ret_rsp(fields, &mut settings.report)),
     },
 ];
 
@@ -39,17 +158,39 @@ fn group(key: &str) -> Result<&'static Group> {
         .ok_or_else(|| Error::new(Kind::Input, format!("{}: there is no such group", shortened(key))))
 }
 
+/// One of the values that a table has numbers for; `None` if the key is not there.
+fn choice<T: Copy>(fields: &Fields<'_>, key: &str, table: &[(i64, T)]) -> Result<Option<T>> {
+    let Some(number) = fields.int(key)? else { return Ok(None) };
+    match table.iter().find(|(known, _)| *known == number) {
+        Some((_, value)) => Ok(Some(*value)),
+        None => {
+            let known: Vec<String> = table.iter().map(|(known, _)| known.to_string()).collect();
+            Err(fields.wrong(key, format_args!("must be one of {}, not {number}", known.join(", "))))
+        }
+    }
+}
+
+/// The number of a value: the first that the table has for it.
+fn number_of<T: PartialEq>(table: &[(i64, T)], value: T) -> Option<i64> {
+    table.iter().find(|(_, known)| *known == value).map(|(number, _)| *number)
+}
+
 /// A name of the platform's own in a message: never longer than useful.
 fn shortened(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
+/// Whether a `get_configs` asks for the network cards, which take a while to read.
+pub fn asks_for_network(data: &Value) -> bool {
+    read_groups(data).is_ok_and(|groups| groups.iter().any(|group| group.key == "netinfo"))
+}
+
 /// `get_configs`: all groups that are asked for, or 104 with the name of one that does not exist.
-pub fn get_configs(data: &Value, settings: &Settings, identity: &Identity) -> Answer {
+pub fn get_configs(data: &Value, settings: &Settings, about: &About<'_>) -> Answer {
     match read_groups(data) {
         Ok(groups) => {
             let values = groups.iter().map(|group| {
-                let mut value = (group.get)(settings, identity);
+                let mut value = (group.get)(settings, about);
                 if let Some(value) = value.as_object_mut() {
                     value.insert("groupKey".into(), group.key.into());
                 }
@@ -102,6 +243,24 @@ pub fn config_system(data: &Value, settings: &mut Settings) -> Result<()> {
     Ok(())
 }
 
+/// Whether the gate has the devices that the groups in `data` ask for, as `settings` are after them. `Config` with
+/// the key that asks for one that is not there, also where nothing would change.
+pub fn asks_for(data: &Value, settings: &Settings, present: &Present) -> Result<()> {
+    for (key, _) in Fields::of(data).iter() {
+        match group(key)?.key {
+            "ledctl" => present.light(&settings.light)?,
+            "serial" => present.serial(&settings.serial)?,
+            "audioctl" => present.audio(&settings.audio)?,
+            "weigand" => present.wiegand(&settings.wiegand)?,
+            "switchCtrl" => present.relay(&settings.relay)?,
+            "VoiceTips" => present.sentences(&settings.sentences)?,
+            "ProductNameSet" => present.product(&settings.product)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// The answer to `config_system`.
 pub fn config_system_answer(data: &Value, outcome: Result<()>) -> Answer {
     let mut keys = Fields::of(data).iter().map(|(key, _)| key);
@@ -116,56 +275,12 @@ pub fn config_system_answer(data: &Value, outcome: Result<()>) -> Answer {
     Answer { rsp_msg: Some(rsp_msg.into()), ..answer }
 }
 
-/// 4.5.10.1.
-fn version(identity: &Identity) -> Value {
-    let system = rustix::system::uname();
-    let mut system = format!("{} {}", system.sysname().to_string_lossy(), system.release().to_string_lossy());
-    system.truncate(32);
-    json!({
-        "devType": identity.model,
-        "appVer": identity.version,
-        "sysVer": system,
-        "license": identity.serial,
-    })
-}
-
-/// 4.5.10.8. The helmet has two spellings in the document.
-fn vaparam(face: &FaceSettings) -> Value {
-    json!({
-        "SimilarThres": face.similar_threshold,
-        "DetThres": face.detect_threshold,
-        "LiveThres": face.live_threshold,
-        "LiveSwitch": face.live_level,
-        "Distance": face.distance,
-        "safetyhatDecect": face.safety_helmet,
-        "safetyhatDelect": face.safety_helmet,
-    })
-}
-
-fn set_vaparam(fields: &Fields<'_>, face: &mut FaceSettings) -> Result<()> {
-    let numbers: [(&str, i64, &mut u8); 5] = [
-        ("SimilarThres", 100, &mut face.similar_threshold),
-        ("DetThres", 100, &mut face.detect_threshold),
-        ("LiveThres", 100, &mut face.live_threshold),
-        ("LiveSwitch", 2, &mut face.live_level),
-        ("Distance", 5, &mut face.distance),
-    ];
-    for (key, most, place) in numbers {
-        if let Some(number) = fields.int_within(key, 0, most)? {
-            *place = u8::try_from(number).expect("within 0..=100");
-        }
-    }
-    for key in ["safetyhatDecect", "safetyhatDelect"] {
-        if let Some(flag) = fields.flag(key)? {
-            face.safety_helmet = flag;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::gate::settings::FaceSettings;
 
     fn identity() -> Identity {
         Identity {
@@ -177,7 +292,11 @@ mod tests {
     }
 
     fn get(data: Value) -> Answer {
-        get_configs(&data, &Settings::default(), &identity())
+        let identity = identity();
+        let now =
+            Moment { utc: "2026-03-02T04:00:00Z".parse().unwrap(), offset: jiff::tz::Offset::constant(8) };
+        let about = About { identity: &identity, now, interfaces: Vec::new() };
+        get_configs(&data, &Settings::default(), &about)
     }
 
     fn set(data: Value) -> (Answer, Settings) {

@@ -1,0 +1,61 @@
+//! Readers of what visitors present: the Wiegand input for cards, QR codes, identity documents. The simulated
+//! ones are driven by `menshen present` and the API of the technician.
+
+use crate::config;
+use crate::error::{Error, Kind, Result};
+
+/// One reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reader {
+    /// `none`: not there.
+    #[default]
+    None,
+    /// `sim`: presents what it is told to.
+    Simulated,
+}
+
+/// The readers of a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Readers {
+    /// `device.wiegand_in`.
+    pub card: Reader,
+    /// `device.qr_reader`.
+    pub qr: Reader,
+    /// `device.id_reader`.
+    pub document: Reader,
+}
+
+impl Readers {
+    /// The readers that `[device]` names. `Config` for one that this build does not know.
+    pub fn open(device: &config::Device) -> Result<Self> {
+        let open = |key: &str, name: &str| match name {
+            "none" => Ok(Reader::None),
+            "sim" => Ok(Reader::Simulated),
+            other => Err(Error::new(
+                Kind::Config,
+                format!("device.{key} = {other:?} is not supported by this build: use \"sim\" or \"none\""),
+            )),
+        };
+        Ok(Self {
+            card: open("wiegand_in", &device.wiegand_in)?,
+            qr: open("qr_reader", &device.qr_reader)?,
+            document: open("id_reader", &device.id_reader)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_are_named_by_the_configuration() {
+        let device = config::Device::default();
+        assert_eq!(Readers::open(&device).unwrap(), Readers::default());
+        let device = config::Device { qr_reader: "sim".into(), ..device };
+        let readers = Readers::open(&device).unwrap();
+        assert_eq!((readers.qr, readers.card), (Reader::Simulated, Reader::None));
+        let error = Readers::open(&config::Device { id_reader: "usb".into(), ..device }).unwrap_err();
+        assert!(error.message().starts_with("device.id_reader = \"usb\" is not supported"), "{error}");
+    }
+}

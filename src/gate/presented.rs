@@ -1,0 +1,271 @@
+//! What visitors present besides their faces: cards, documents and QR codes, whichever reader they came from.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::civil::Date;
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::sessions::Command;
+use super::{Gate, Inner};
+use crate::access::PrintedFacts;
+use crate::device::reader::Readers;
+use crate::device::wiegand;
+use crate::error::{Error, Kind, Result};
+
+/// Longest number of a card or a document, in bytes.
+const NUMBER_BYTES: usize = 64;
+
+/// Longest text that is printed on a document, in bytes.
+const PRINTED_BYTES: usize = 1024;
+
+/// Longest QR code, in bytes: the largest symbol of ISO/IEC 18004 holds 2953 bytes, or 4296 letters and digits.
+const QR_BYTES: usize = 4296;
+
+/// QR codes that wait for the platform.
+const WAITING_QUESTIONS: usize = 8;
+
+/// What a reader has read of an identity document. Texts are as printed, empty where nothing is. Its `Debug` is
+/// fit for a log.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Document {
+    /// Its number, 1 to 64 bytes.
+    pub number: String,
+    /// Name of the holder.
+    pub name: String,
+    /// 男 or 女, as printed.
+    pub gender: String,
+    /// Ethnic group, as printed.
+    pub ethnic: String,
+    /// Day of birth.
+    pub birthday: Option<Date>,
+    /// Address.
+    pub address: String,
+    /// The authority that issued it.
+    pub issuer: String,
+    /// First day on which it is valid.
+    pub valid_from: Option<Date>,
+    /// Last day on which it is valid; `None` where it says "long term" or nothing.
+    pub expires: Option<Date>,
+}
+
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Document").field("expires", &self.expires).finish_non_exhaustive()
+    }
+}
+
+impl Document {
+    /// What is printed on it, as a record keeps it: dates as `yyyyMMdd`.
+    pub(super) fn printed(&self) -> PrintedFacts {
+        let day =
+            |date: Option<Date>| date.map(|date| date.strftime("%Y%m%d").to_string()).unwrap_or_default();
+        PrintedFacts {
+            gender: self.gender.clone(),
+            ethnic: self.ethnic.clone(),
+            birthday: day(self.birthday),
+            address: self.address.clone(),
+            expires: day(self.expires),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        check("the number of the document", &self.number, NUMBER_BYTES)?;
+        for (what, text) in [
+            ("name", &self.name),
+            ("gender", &self.gender),
+            ("ethnic", &self.ethnic),
+            ("address", &self.address),
+            ("issuer", &self.issuer),
+        ] {
+            if text.len() > PRINTED_BYTES {
+                return Err(Error::new(
+                    Kind::Input,
+                    format!("the {what} of the document has more than {PRINTED_BYTES} bytes"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Something that was read for somebody who asked for it.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Presented {
+    /// The number of an IC card.
+    Card(String),
+    /// An identity document.
+    Document(Box<Document>),
+}
+
+impl fmt::Debug for Presented {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Presented::Card(_) => "Card",
+            Presented::Document(_) => "Document",
+        })
+    }
+}
+
+/// Who has asked for the next card or document, if anybody has.
+#[derive(Default)]
+pub(super) struct Reading(Mutex<Option<oneshot::Sender<Presented>>>);
+
+impl Reading {
+    fn lock(&self) -> MutexGuard<'_, Option<oneshot::Sender<Presented>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(&self) -> Result<oneshot::Receiver<Presented>> {
+        let mut asking = self.lock();
+        if asking.as_ref().is_some_and(|other| !other.is_closed()) {
+            return Err(Error::new(Kind::Busy, "somebody else waits for a card to be presented"));
+        }
+        let (sender, presented) = oneshot::channel();
+        *asking = Some(sender);
+        Ok(presented)
+    }
+
+    /// Gives it to whoever asked; it comes back if nobody did, or has given up.
+    fn give(&self, presented: Presented) -> Result<(), Presented> {
+        match self.lock().take() {
+            Some(asking) => asking.send(presented),
+            None => Err(presented),
+        }
+    }
+}
+
+/// A QR code that a platform is asked about.
+#[derive(Debug)]
+pub struct QrQuestion {
+    /// What it says.
+    pub content: String,
+    /// Where the answer goes: whether the door is to open, or why there is no answer.
+    pub answer: oneshot::Sender<Result<bool>>,
+}
+
+/// Who weighs QR codes, if anybody does.
+#[derive(Default)]
+pub(super) struct Questions(Mutex<Option<mpsc::Sender<QrQuestion>>>);
+
+impl Questions {
+    fn lock(&self) -> MutexGuard<'_, Option<mpsc::Sender<QrQuestion>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the platform wants the door open for a QR code. `Network` without a platform, `Busy` with too many
+    /// questions, `Timeout` without an answer in time.
+    pub(super) async fn ask(&self, content: String, within: Duration) -> Result<bool> {
+        let nobody = || Error::new(Kind::Network, "there is no platform that weighs QR codes");
+        let (sender, answered) = oneshot::channel();
+        let asked = self.lock().clone().ok_or_else(nobody)?;
+        asked.try_send(QrQuestion { content, answer: sender }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                Error::new(Kind::Busy, "the platform has too many QR codes to weigh")
+            }
+            mpsc::error::TrySendError::Closed(_) => nobody(),
+        })?;
+        match tokio::time::timeout(within, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(nobody()),
+            Err(_) => Err(Error::new(
+                Kind::Timeout,
+                format!("the platform did not weigh a QR code within {} s", within.as_secs()),
+            )),
+        }
+    }
+}
+
+/// Refuses what is empty, too long, or no text.
+fn check(what: &str, text: &str, most: usize) -> Result<()> {
+    if text.is_empty() || text.len() > most || text.chars().any(char::is_control) {
+        return Err(Error::new(
+            Kind::Input,
+            format!("{what} must have 1 to {most} bytes without control characters"),
+        ));
+    }
+    Ok(())
+}
+
+impl Inner {
+    /// Says that a reader has read something, and for whom; never what.
+    fn read(&self, credential: &'static str, used_by: &'static str) {
+        self.events.send("credential", json!({ "credential": credential, "for": used_by }));
+    }
+}
+
+impl Gate {
+    /// The readers there are.
+    pub fn readers(&self) -> Readers {
+        self.inner.readers
+    }
+
+    /// A card was presented at the gate. `Input` if that is no number of a card.
+    pub async fn present_card(&self, number: String) -> Result<()> {
+        let number = number.trim().to_owned();
+        check("the number of the card", &number, NUMBER_BYTES)?;
+        let Err(Presented::Card(number)) = self.inner.reading.give(Presented::Card(number)) else {
+            self.inner.read("card", "platform");
+            return Ok(());
+        };
+        self.inner.read("card", "session");
+        self.command(Command::Card { number, at: Instant::now() }).await
+    }
+
+    /// A frame came in on the Wiegand line: a card, with the number that the settings make of it (QYZN
+    /// `weigand.InputType`), which is the answer. `Input` if the frame is damaged.
+    pub async fn present_wiegand(&self, bits: &[bool]) -> Result<String> {
+        let (format, data) = wiegand::read(bits)?;
+        let number = wiegand::card_number(format, data, self.inner.settings.load().wiegand.input);
+        self.present_card(number.clone()).await?;
+        Ok(number)
+    }
+
+    /// A document was presented at the gate. `Input` if its facts cannot be.
+    pub async fn present_document(&self, document: Document) -> Result<()> {
+        document.check()?;
+        let presented = Presented::Document(Box::new(document));
+        let Err(Presented::Document(document)) = self.inner.reading.give(presented) else {
+            self.inner.read("document", "platform");
+            return Ok(());
+        };
+        self.inner.read("document", "session");
+        self.command(Command::Document { document, at: Instant::now() }).await
+    }
+
+    /// A QR code was presented at the gate. `Input` if it is empty or longer than any QR code.
+    pub async fn present_qr(&self, content: String) -> Result<()> {
+        if content.is_empty() || content.len() > QR_BYTES {
+            return Err(Error::new(Kind::Input, format!("a QR code has 1 to {QR_BYTES} bytes")));
+        }
+        self.inner.read("qr", "session");
+        self.command(Command::Qr { content, at: Instant::now() }).await
+    }
+
+    /// The next card or document that is presented from this call (not its first poll) on; it is no passage then.
+    /// `Busy` while somebody else waits for one, `Timeout` if none comes `within` the time.
+    pub fn next_presented(&self, within: Duration) -> impl Future<Output = Result<Presented>> + Send + use<> {
+        let presented = self.inner.reading.ask();
+        async move {
+            match tokio::time::timeout(within, presented?).await {
+                Ok(Ok(presented)) => Ok(presented),
+                Ok(Err(_)) => Err(Error::new(Kind::Stopped, "the gate is shutting down")),
+                Err(_) => Err(Error::new(
+                    Kind::Timeout,
+                    format!("no card was presented within {} s", within.as_secs()),
+                )),
+            }
+        }
+    }
+
+    /// From now on QR codes are weighed by whoever takes them from here; one at a time weighs them, the last who
+    /// asked.
+    pub fn qr_questions(&self) -> mpsc::Receiver<QrQuestion> {
+        let (sender, questions) = mpsc::channel(WAITING_QUESTIONS);
+        *self.inner.questions.lock() = Some(sender);
+        questions
+    }
+}

@@ -1,0 +1,136 @@
+//! Cards, documents and QR codes in the sessions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::Sessions;
+use super::announce;
+use crate::access::{Credential, CredentialKind, DocumentCredential, Person, PersonKind, known_as};
+use crate::config::OnStoreFailure;
+use crate::error::Result;
+use crate::gate::outputs::{OpenedBy, Opening};
+use crate::gate::passage::{Finished, QrCode};
+use crate::gate::{Document, Inner};
+use crate::text;
+
+impl Sessions {
+    /// A card: whose it is here, and who of those before the camera was asked for one.
+    pub(super) fn card(&mut self, number: String, at: Instant) {
+        let Some((person, also)) = owners(self.gate.store.people_by_card(&number), "a card") else { return };
+        let track = self.asked_for(CredentialKind::Card, person.iter().chain(&also));
+        let now = self.gate.clock.now();
+        self.weigh(track, Credential::Card { number, person, also }, at, now, None);
+    }
+
+    /// A document, likewise.
+    pub(super) fn document(&mut self, read: Document, at: Instant) {
+        let found = self.gate.store.people_by_id_number(&read.number);
+        let Some((person, also)) = owners(found, "a document") else { return };
+        let track = self.asked_for(CredentialKind::Document, person.iter().chain(&also));
+        let now = self.gate.clock.now();
+        let credential = Credential::Document(DocumentCredential {
+            printed: Some(read.printed()),
+            number: read.number,
+            name: read.name,
+            expires: read.expires,
+            holder: None,
+            person,
+            also,
+        });
+        self.weigh(track, credential, at, now, None);
+    }
+
+    /// Among those who were asked for a credential of `kind`: its owner, else who was asked last is the one at the
+    /// reader.
+    fn asked_for<'a>(
+        &self,
+        kind: CredentialKind,
+        owners: impl Iterator<Item = &'a Arc<Person>> + Clone,
+    ) -> Option<u64> {
+        let asked = self.visitors.iter().filter_map(|(track, session)| match session.state {
+            super::State::Awaiting(awaited, until) if awaited == kind => {
+                let asked = known_as(&session.presented);
+                let is_owner = owners.clone().any(|owner| asked.contains(&owner.key));
+                Some((is_owner, until, *track))
+            }
+            _ => None,
+        });
+        asked.max().map(|(.., track)| track)
+    }
+
+    /// A QR code: the rules say whether the platform is asked at all.
+    pub(super) fn qr(&mut self, content: String, at: Instant) {
+        let now = self.gate.clock.now();
+        self.weigh(None, Credential::Qr { content }, at, now, None);
+    }
+
+    /// Asks the platform beside the task, and does what it says.
+    pub(super) fn ask_platform(&mut self, qr: QrCode) {
+        let gate = Arc::clone(&self.gate);
+        self.finishing.spawn(async move {
+            ask(&gate, qr).await;
+            Finished::default()
+        });
+    }
+}
+
+/// One person, and the others who have the same number.
+type Owners = (Option<Arc<Person>>, Vec<Arc<Person>>);
+
+/// Whose a number is: one person, and the others who have it. A number that the black list names is the black list's,
+/// whoever else has it. `None` if it could not be looked up, which is logged.
+fn owners(found: Result<Vec<Person>>, what: &str) -> Option<Owners> {
+    match found {
+        Ok(mut people) => {
+            people.sort_by_key(|person| person.kind != PersonKind::Black);
+            let mut people = people.into_iter().map(Arc::new);
+            Some((people.next(), people.collect()))
+        }
+        Err(error) => {
+            tracing::error!(%error, "{what} could not be looked up");
+            None
+        }
+    }
+}
+
+/// Asks the platform about a QR code and opens if it says so. The record of it is on the disk already, or the
+/// store has refused it.
+async fn ask(gate: &Inner, qr: QrCode) {
+    let QrCode { content, record, person } = qr;
+    let within = Duration::from_secs(gate.config.session_timeout_s);
+    let sentence = match gate.questions.ask(content, within).await {
+        Ok(true) if record.is_none() && gate.config.on_store_failure == OnStoreFailure::Refuse => {
+            text::door_failed(gate.language)
+        }
+        Ok(true) => {
+            let by = record.map_or(OpenedBy::Unrecorded, OpenedBy::Record);
+            let opening = Opening::new(by, &gate.settings.load(), person.as_deref());
+            match gate.outputs.open(opening).await {
+                Ok(()) => {
+                    if let Some(record) = record {
+                        match gate.store.mark_opened(record).await {
+                            Ok(()) => gate.events.send("record", json!({ "id": record, "state": "opened" })),
+                            Err(error) => {
+                                tracing::error!(%error, "an opening could not be noted in its record");
+                            }
+                        }
+                    }
+                    return announce::let_in(gate);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the door could not be opened for a QR code");
+                    text::door_failed(gate.language)
+                }
+            }
+        }
+        Ok(false) => text::platform_refused(gate.language),
+        Err(error) => {
+            tracing::warn!(%error, "a QR code was not weighed: the door stays shut");
+            text::platform_unreachable(gate.language)
+        }
+    };
+    announce::tell(gate, sentence, sentence);
+}
