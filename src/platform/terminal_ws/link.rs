@@ -364,7 +364,7 @@ impl Link {
                 }
                 self.bytes += bytes;
                 self.answered.begin(key.clone(), (), Instant::now());
-                self.people.push_back(Waiting { key, msgid, bytes, change });
+                self.people.push_back(Waiting { key, msgid, bytes, change: *change });
                 self.begin_people();
             }
             order => {
