@@ -38,11 +38,6 @@ struct Server {
     heads: Arc<Mutex<Vec<String>>>,
 }
 
-/// What a request asks for of the package, if it asks for a part.
-fn range(head: &str) -> Option<String> {
-    head.lines().find_map(|line| line.strip_prefix("range: ").map(str::to_owned))
-}
-
 impl Server {
     async fn start(turns: Vec<Turn>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
