@@ -79,7 +79,15 @@ impl Site {
         self.running.event(wanted).await
     }
 
-    /// Stops it; what was delivered is marked then.
+    /// Waits until no record waits, as a heartbeat says.
+    async fn all_delivered(&self, receiver: &Receiver) {
+        let from = receiver.journal().len();
+        self.set(|push| push.heartbeat_s = 1).await;
+        let none_waits = |entry: &Entry| entry.event == "heartbeat" && entry.int("waiting") == Some(0);
+        receiver.journal().wait_for(from, PATIENCE, none_waits).await.unwrap();
+    }
+
+    /// Stops it.
     async fn stop(self) {
         self.stop.send(true).unwrap();
         self.push.await.unwrap().unwrap();
@@ -171,6 +179,7 @@ async fn records_go_to_the_platform_and_to_the_server_each_at_its_own_pace() {
     site.running.record_for("without", &picture, &BOTH).await;
     let without = received(&receiver, |entry| entry.text("fullName") == "without").await;
     assert_eq!(without.int("snapPic_bytes"), Some(0));
+    site.all_delivered(&receiver).await;
     site.stop().await;
     assert_eq!(receiver.violations(), [""; 0]);
     assert_eq!(waiting(folder.path()), 0);
@@ -209,6 +218,7 @@ async fn a_record_keeps_its_id_through_errors_and_a_restart() {
     ids.dedup();
     assert_eq!(ids.len(), 1, "{ids:?}");
     assert_ne!(ids[0], last.text("recordId"));
+    site.all_delivered(&receiver).await;
     site.stop().await;
     assert_eq!(waiting(folder.path()), 0);
     assert_eq!(receiver.violations(), [""; 0]);
@@ -241,6 +251,7 @@ async fn what_is_refused_three_times_lets_the_others_by_and_comes_again() {
     // Another one behind it: the answer to the one before has been taken.
     site.record("record 4").await;
     received(&receiver, |entry| entry.text("fullName") == "record 4").await;
+    site.all_delivered(&receiver).await;
     site.stop().await;
     assert_eq!(waiting(folder.path()), 0);
     assert_eq!(receiver.violations(), [""; 0]);
