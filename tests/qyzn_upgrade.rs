@@ -82,6 +82,10 @@ impl Server {
     }
 }
 
+fn range(head: &str) -> Option<String> {
+    head.lines().find_map(|line| line.strip_prefix("range: ").map(str::to_owned))
+}
+
 async fn head(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
