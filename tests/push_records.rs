@@ -55,7 +55,14 @@ impl Site {
     }
 
     async fn set(&self, change: impl FnOnce(&mut PushSettings) + Send) {
-        self.running.gate.change_settings(|settings| Ok(change(&mut settings.push))).await.unwrap();
+        self.running
+            .gate
+            .change_settings(|settings| {
+                change(&mut settings.push);
+                Ok(())
+            })
+            .await
+            .unwrap();
     }
 
     async fn record(&self, name: &str) {

@@ -33,7 +33,7 @@ const WAITING_ORDERS: usize = 16;
 /// What the task is told.
 enum Order {
     /// Open once.
-    Open(Opening, oneshot::Sender<Result<()>>),
+    Open(Box<Opening>, oneshot::Sender<Result<()>>),
     /// End the pulse that `record` began, if it is still on.
     Close(RecordId),
     /// The relay rests at another level from now on.
@@ -52,7 +52,7 @@ pub struct Opening {
     /// Who or what opened.
     pub by: OpenedBy,
     /// For whom; nothing goes out on the lines for nobody.
-    pub person: Option<Person>,
+    pub person: Option<Box<Person>>,
     /// How the relay is driven.
     pub relay: RelaySettings,
     /// How the Wiegand line is driven.
@@ -79,7 +79,7 @@ impl Opening {
     pub fn new(by: OpenedBy, settings: &Settings, person: Option<&Person>) -> Self {
         Self {
             by,
-            person: person.cloned(),
+            person: person.cloned().map(Box::new),
             relay: settings.relay,
             format: settings.wiegand.format,
             wiegand: settings.wiegand.payload,
@@ -147,7 +147,7 @@ impl Outputs {
 
     /// Orders an opening. Ok when the relay has been switched on, or will be after its delay.
     pub async fn open(&self, opening: Opening) -> Result<()> {
-        self.order(move |sender| Order::Open(opening, sender)).await
+        self.order(move |sender| Order::Open(Box::new(opening), sender)).await
     }
 
     /// The relay rests from now on, or from the end of its pulse, where `relay` wants it.
@@ -261,7 +261,7 @@ impl OutputTask {
                 }
                 order = self.orders.recv() => match order {
                     Some(Order::Open(opening, answer)) => {
-                        let _ = answer.send(self.order(opening));
+                        let _ = answer.send(self.order(*opening));
                     }
                     Some(Order::Close(record)) => {
                         if self.on.as_ref().is_some_and(|pulse| pulse.by == OpenedBy::Record(record)) {

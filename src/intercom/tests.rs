@@ -275,7 +275,7 @@ async fn nothing_goes_on_for_ever() {
     assert_eq!(rings.end().await, (Outcome::Unanswered, vec![json!(["", 5, 0, 0, "", at(35)])]));
     let rings = Bench::start("pstn,ring").answered(two_users()).await;
     assert_eq!(rings.end().await, (Outcome::Unanswered, vec![json!(["", 8, 0, 0, "", at(35)])]));
-    let (media, dropped) = Stubborn::new();
+    let (media, dropped) = Stubborn::watched();
     let silent = Bench::with(media, Requests::default(), true, &[]).answered(two_users()).await;
     assert_eq!(silent.end().await, (Outcome::Failed, vec![json!(["", 2, 0, 0, "", at(35)])]));
     // It did not hang up, and is ended.
@@ -288,7 +288,7 @@ async fn nothing_goes_on_for_ever() {
 struct Stubborn(Arc<AtomicBool>);
 
 impl Stubborn {
-    fn new() -> (Arc<dyn Media>, Arc<AtomicBool>) {
+    fn watched() -> (Arc<dyn Media>, Arc<AtomicBool>) {
         let dropped = Arc::new(AtomicBool::new(false));
         (Arc::new(Self(Arc::clone(&dropped))), dropped)
     }

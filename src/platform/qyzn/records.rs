@@ -201,7 +201,7 @@ struct Refused {
 }
 
 /// The state of sending.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Records {
     lines: [Line; 3],
     split: Split,
@@ -225,28 +225,6 @@ pub struct Records {
     streak: u32,
     /// Until when everything waits.
     hold: Option<Instant>,
-}
-
-impl Default for Records {
-    fn default() -> Self {
-        Self {
-            lines: Default::default(),
-            split: Split::default(),
-            on_wire: None,
-            epoch: 0,
-            new_was_last: false,
-            backlog_turns: 0,
-            acknowledged: HashSet::new(),
-            failed_marks: Vec::new(),
-            marks_due: None,
-            marks_fail: false,
-            refused: BTreeMap::new(),
-            review: 0,
-            reviewed: None,
-            streak: 0,
-            hold: None,
-        }
-    }
 }
 
 impl Records {

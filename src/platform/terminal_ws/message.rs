@@ -33,7 +33,7 @@ pub struct Request {
 #[derive(Debug)]
 pub enum Order {
     /// `setPerson`, `removePerson`.
-    People(PeopleChange),
+    People(Box<PeopleChange>),
     /// `open`.
     Open,
     /// `reboot`.
@@ -107,9 +107,10 @@ impl Request {
                 _ => Err(Error::new(Kind::Input, "key: is not the key of this gate")),
             }
         };
+        let people = |change| Order::People(Box::new(change));
         let order = match self.cmd.as_str() {
-            "setPerson" => allowed(true).and_then(|()| person::set_person(&form)).map(Order::People),
-            "removePerson" => allowed(true).and_then(|()| person::remove_person(&form)).map(Order::People),
+            "setPerson" => allowed(true).and_then(|()| person::set_person(&form)).map(people),
+            "removePerson" => allowed(true).and_then(|()| person::remove_person(&form)).map(people),
             // The document sends these with an empty msg: no key is no wrong key.
             "open" => allowed(false).map(|()| Order::Open),
             "reboot" => allowed(false).map(|()| Order::Restart),
@@ -150,7 +151,9 @@ mod tests {
         message["cmd"] = json!("removePerson");
         message["msg"] = json!("key=abc&id=%5B12345678%5D");
         let order = read(&message).unwrap().order("abc").unwrap();
-        assert!(matches!(order, Order::People(PeopleChange::Delete(keys)) if keys[0].id == "12345678"));
+        assert!(
+            matches!(order, Order::People(change) if matches!(&*change, PeopleChange::Delete(keys) if keys[0].id == "12345678"))
+        );
         // The sample of setPerson has no id.
         message["cmd"] = json!("setPerson");
         message["msg"] = json!("key=abc&photo==%2f9j%2f4AAQ&name=%e5%bc%a0&IC_NO=00000000&ID_NO=00000000");
@@ -267,11 +270,11 @@ mod tests {
         #[test]
         fn any_body_is_read_or_refused(cmd in "open|reboot|setPerson|removePerson|.{0,6}", msg in ".{0,100}") {
             let message = json!({"msgid": "1", "sn": SERIAL, "cmd": cmd, "msg": msg});
-            if let Ok(request) = read(&message) {
-                if let Err(status) = request.order("") {
-                    prop_assert!(status.status == 1 || status.status == 2);
-                    prop_assert!(status.to_answer(&request.msgid, SERIAL).len() < 1000);
-                }
+            if let Ok(request) = read(&message)
+                && let Err(status) = request.order("")
+            {
+                prop_assert!(status.status == 1 || status.status == 2);
+                prop_assert!(status.to_answer(&request.msgid, SERIAL).len() < 1000);
             }
         }
     }
