@@ -594,7 +594,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
                     self.link.handler.report(State::TimeOffset { milliseconds, round_trip });
                 }
             }
-            About::Record => self.on_record_answered(answer),
+            About::Record => self.on_record_answered(pending.seq, answer),
             About::Asked(reply) => {
                 let _ = reply.send(Ok(answer));
             }
@@ -654,8 +654,8 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
         self.introduce()
     }
 
-    fn on_record_answered(&mut self, answer: Answer) {
-        let Some((framed, follow)) = self.link.records.answered(&answer, Instant::now()) else { return };
+    fn on_record_answered(&mut self, seq: u32, answer: Answer) {
+        let Some((framed, follow)) = self.link.records.answered(seq, &answer, Instant::now()) else { return };
         match follow {
             Follow::Delivered(mark) => {
                 self.progress = true;

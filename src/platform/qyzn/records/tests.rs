@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -11,7 +11,9 @@ struct House {
     now: Instant,
     owed: BTreeSet<i64>,
     asked: BTreeSet<i64>,
-    /// Everything that went on the wire: its queue's number, and whether it was accepted.
+    /// What went on the wire and is not answered yet, as the platform has it.
+    unanswered: VecDeque<i64>,
+    /// Everything that was answered: its number, and whether it was accepted.
     sent: Vec<(i64, bool)>,
     aside: Vec<i64>,
     newest: i64,
@@ -28,6 +30,7 @@ impl House {
             now: Instant::now(),
             owed: (1..=backlog).collect(),
             asked: BTreeSet::new(),
+            unanswered: VecDeque::new(),
             sent: Vec::new(),
             aside: Vec::new(),
             newest: backlog,
@@ -55,6 +58,7 @@ impl House {
 
     fn lose_line(&mut self, seconds: u64) {
         self.records.lost(self.now);
+        self.unanswered.clear();
         self.pass(seconds);
         self.records.logged_in(self.now);
     }
@@ -85,13 +89,22 @@ impl House {
     fn send(&mut self) -> Option<i64> {
         self.fetch();
         let sent = self.records.next_to_send(self.now).map(|framed| framed.id.0);
+        self.unanswered.extend(sent);
         self.fetch();
         sent
     }
 
+    /// The number of the next that the platform answers: what it has got, or what is sent now.
+    fn next(&mut self) -> Option<i64> {
+        self.unanswered.front().copied().or_else(|| self.send())
+    }
+
+    /// Answers the oldest that the platform has got.
     fn answer(&mut self, answer: &Answer) {
-        let (framed, follow) = self.records.answered(answer, self.now).unwrap();
-        self.sent.push((framed.id.0, answer.result == code::SUCCESS));
+        let id = self.unanswered.pop_front().unwrap();
+        let (framed, follow) = self.records.answered(id as u32, answer, self.now).unwrap();
+        assert_eq!(framed.id.0, id, "an answer belongs to what it answers");
+        self.sent.push((id, answer.result == code::SUCCESS));
         match follow {
             Follow::Delivered(mark) => {
                 if mark.again {
@@ -108,7 +121,7 @@ impl House {
 
     /// Sends one and has it accepted.
     fn deliver(&mut self) -> Option<i64> {
-        let sent = self.send()?;
+        let sent = self.next()?;
         self.answer(&Answer::success());
         Some(sent)
     }
@@ -118,7 +131,7 @@ impl House {
     }
 
     fn refuse(&mut self) -> Option<i64> {
-        let sent = self.send()?;
+        let sent = self.next()?;
         self.answer(&Answer::failure(104, "no"));
         Some(sent)
     }
@@ -289,7 +302,7 @@ fn what_is_acknowledged_is_not_sent_again_before_its_mark_is_on_the_disk() {
     let mut house = House::new(2);
     assert_eq!(house.send(), Some(1));
     let mark = Mark { id: OutboxId(1), again: false };
-    let follow = house.records.answered(&Answer::success(), house.now).unwrap().1;
+    let follow = house.records.answered(1, &Answer::success(), house.now).unwrap().1;
     assert_eq!(follow, Follow::Delivered(mark));
     house.lose_line(60);
     house.fetch();
@@ -308,10 +321,10 @@ fn what_is_acknowledged_is_not_sent_again_before_its_mark_is_on_the_disk() {
 fn asked_again_it_is_marked_as_such_also_while_the_first_mark_is_missing() {
     let mut house = House::new(1);
     assert_eq!(house.send(), Some(1));
-    house.records.answered(&Answer::success(), house.now).unwrap();
+    house.records.answered(1, &Answer::success(), house.now).unwrap();
     house.ask([1]);
     assert_eq!(house.send(), Some(1), "it is wanted once more");
-    let follow = house.records.answered(&Answer::success(), house.now).unwrap().1;
+    let follow = house.records.answered(1, &Answer::success(), house.now).unwrap().1;
     assert_eq!(follow, Follow::Delivered(Mark { id: OutboxId(1), again: true }));
 }
 
@@ -337,10 +350,30 @@ fn what_was_read_before_a_loss_or_a_clearing_is_not_used() {
 }
 
 #[test]
+fn a_review_leaves_what_is_on_the_wire_and_an_answer_is_that_of_its_own_record() {
+    let mut house = House::new(3);
+    for _ in 0..3 {
+        assert_eq!(house.refuse(), Some(1));
+        house.pass(2);
+    }
+    assert_eq!((&house.aside[..], house.send()), (&[1][..], Some(2)));
+    house.records.begin_review(house.now);
+    assert_eq!(house.send(), None, "the second is still on the wire");
+    assert!(
+        house.records.answered(1, &Answer::success(), house.now).is_none(),
+        "a late one is not its answer"
+    );
+    assert_eq!(house.refuse(), Some(2));
+    house.pass(2);
+    assert_eq!(house.deliver_all(), [2, 1, 3]);
+    assert!(house.owed.is_empty());
+}
+
+#[test]
 fn marks_that_failed_are_tried_again() {
     let mut house = House::new(1);
     house.send();
-    house.records.answered(&Answer::success(), house.now).unwrap();
+    house.records.answered(1, &Answer::success(), house.now).unwrap();
     let mark = Mark { id: OutboxId(1), again: false };
     assert!(house.records.mark_failed(mark, house.now));
     assert!(!house.records.mark_failed(mark, house.now), "it is told once");
@@ -357,6 +390,7 @@ enum Step {
     Deliver(usize),
     Refuse,
     Busy,
+    Send,
     SendAndLose(u64),
     Lose(u64),
     Pass(u64),
@@ -370,6 +404,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (1..4_usize).prop_map(Step::Deliver),
         2 => Just(Step::Refuse),
         1 => Just(Step::Busy),
+        2 => Just(Step::Send),
         1 => (0..70_u64).prop_map(Step::SendAndLose),
         1 => (0..70_u64).prop_map(Step::Lose),
         2 => (1..40_u64).prop_map(Step::Pass),
@@ -396,7 +431,8 @@ proptest! {
                 }
                 Step::Deliver(count) => for _ in 0..count { house.deliver(); },
                 Step::Refuse => { house.refuse(); }
-                Step::Busy => if house.send().is_some() { house.answer(&Answer::busy("")) },
+                Step::Busy => if house.next().is_some() { house.answer(&Answer::busy("")) },
+                Step::Send => { house.send(); }
                 Step::SendAndLose(seconds) => { house.send(); house.lose_line(seconds); }
                 Step::Lose(seconds) => house.lose_line(seconds),
                 Step::Pass(seconds) => house.pass(seconds),
