@@ -689,8 +689,10 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
     fn on_done(&mut self, done: Done) {
         match done {
             Done::Command { key, duty, bytes, reply, clears_records, answer } => {
+                let cleared =
+                    clears_records && answer.as_ref().is_some_and(|answer| answer.result == code::SUCCESS);
                 self.on_command_done(key, duty, bytes, reply, answer);
-                if clears_records {
+                if cleared {
                     self.link.records.forget();
                 }
             }

@@ -188,7 +188,7 @@ struct Split {
 struct OnWire {
     queue: Queue,
     framed: Framed,
-    /// It was cleared meanwhile, and is not sent again.
+    /// Records were cleared meanwhile, perhaps this one: it is not sent again unless it is read again.
     cleared: bool,
 }
 
@@ -275,13 +275,15 @@ impl Records {
         }
     }
 
-    /// The records were cleared: forgets what is not on the disk any more.
+    /// The records were cleared: forgets what was read, for it may not be on the disk any more, and begins every
+    /// queue at its oldest again, for what was made after the clearing is.
     pub fn forget(&mut self) {
         self.epoch += 1;
         for line in &mut self.lines {
             line.ready = None;
             line.again = None;
             line.fetching = false;
+            line.after = None;
             line.more = true;
         }
         if let Some(on_wire) = &mut self.on_wire {
@@ -534,6 +536,8 @@ impl Records {
             self.hold = Some(now + Duration::from_secs(seconds.clamp(1, 300).unsigned_abs()));
         }
         if cleared {
+            let queue = self.home(queue, framed.id);
+            self.line(queue).begin_at(framed.id);
             return Some((framed, Follow::Again));
         }
         if busy {
