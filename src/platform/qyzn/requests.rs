@@ -70,7 +70,7 @@ pub(super) fn not_connected() -> Error {
 }
 
 /// The platform has left this request unanswered, with all its repetitions, while it answered others.
-pub(super) fn unanswered() -> Error {
+pub(crate) fn unanswered() -> Error {
     Error::caused(Kind::Timeout, "a request to the QYZN platform was not answered", Unanswered)
 }
 
