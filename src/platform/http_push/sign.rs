@@ -1,5 +1,5 @@
 //! What a request is signed with. The document (4.5.10.16) names `appid`, `appSecret` and `AuthSn` and no more;
-//! how they sign is laid down here and in `docs/platforms.md`, where there is a worked example.
+//! how they sign is laid down here and in `docs/http-push.md`, where there is a worked example.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
