@@ -104,7 +104,9 @@ async fn a_card_or_document_that_the_platform_waits_for_is_its_own() {
             "idUsefulLife": "20000101~20300101"})
     );
     // The line goes, and the wait with it: the next card is a passage, and the first verdict of all.
-    platform.send(None, "swiping_card", json!({"timeOut": 300, "again": 2})).unwrap();
+    let body = json!({"message": "swiping_card", "data": {"timeOut": 300, "again": 2}}).to_string();
+    let cut = 0x7654_3210;
+    platform.send_body(None, "swiping_card", 3, cut, body.clone().into_bytes()).unwrap();
     assert_eq!(result(&platform, "get_configs", json!({"groupKey": ["vaparam"], "again": 1})).await, 0);
     platform.disconnect();
     running.event(|event| event.kind == "platform" && event.fields["state"] == "lost").await;
@@ -117,6 +119,11 @@ async fn a_card_or_document_that_the_platform_waits_for_is_its_own() {
         (&json!("granted"), &json!("100001"))
     );
     assert_eq!(passed.fields["credential"], json!(["card"]));
+    // Repeated on the new line, the request waits anew.
+    let again = platform.send_body(None, "swiping_card", 3, cut, body.into_bytes()).unwrap();
+    assert_eq!(result(&platform, "get_configs", json!({"groupKey": ["vaparam"], "again": 2})).await, 0);
+    running.gate.present_card("157342643".into()).await.unwrap();
+    assert_eq!(again.answer().await.unwrap()["data"]["idNum"], "157342643");
     running.stop().await;
     assert_eq!(platform.violations(), [""; 0]);
 }
