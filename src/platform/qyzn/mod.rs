@@ -26,6 +26,7 @@ pub mod output;
 pub mod pass_rule;
 pub mod person;
 pub mod qr;
+pub mod recent;
 pub mod record;
 pub mod records;
 pub mod requests;
@@ -69,6 +70,10 @@ pub async fn run(
         version: format!("V{}", env!("CARGO_PKG_VERSION")),
     };
     let duties = Arc::new(Duties::new(gate.clone(), identity, terminal.language, updates));
+    if let Err(error) = duties.begin().await {
+        // Better an old answer obeyed than a visitor left at the door.
+        tracing::warn!(%error, "it is not known which records are older than this link");
+    }
     let wake = Arc::clone(&duties);
     let mut link = Link::serving(duties, Options::new(&config), &requests);
     let secure = match config.tls {
