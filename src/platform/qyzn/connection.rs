@@ -686,8 +686,11 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
         let Some((queue, framed, follow)) = self.link.records.answered(seq, &answer, Instant::now()) else {
             return;
         };
+        // Also of a refusal: the platform has spoken, and may have said that the door stays shut. Busy without a
+        // word of the door is none.
+        let orders = answer.result != code::BUSY || Fields::of(&answer.data).get("opendoor").is_some();
         // What is asked for again was answered when its visitor stood there.
-        if matches!(follow, Follow::Delivered(_)) && queue != Queue::Again {
+        if orders && queue != Queue::Again {
             let obey = self.link.handler.obey(framed.record, answer.data);
             self.link.work.spawn(async move {
                 obey.await;
