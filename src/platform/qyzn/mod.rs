@@ -63,6 +63,7 @@ pub async fn run(
     updates: Updates,
     stopped: watch::Receiver<bool>,
 ) -> Result<()> {
+    let _unreached = Unreached(gate.clone());
     let identity = Identity {
         serial: terminal.serial.clone(),
         mac: mac(&terminal.mac),
@@ -93,6 +94,16 @@ pub async fn run(
         () = qr::weigh(gate, requests.clone()) => {}
     }
     Ok(())
+}
+
+/// Tells the gate that there is no line when the link ends, in whatever way: after a panic, too, nobody would wait
+/// for a platform that is not there.
+struct Unreached(Gate);
+
+impl Drop for Unreached {
+    fn drop(&mut self) {
+        self.0.platform_reached(false);
+    }
 }
 
 /// Connects. Small frames go out at once, and a line that died without a word is noticed by the kernel.
