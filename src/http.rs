@@ -92,7 +92,7 @@ impl Url {
     /// Where a `Location` leads (RFC 9110, 10.2.2): an address, or a path on this server. Never from `https`
     /// down to `http`, never to another scheme.
     pub fn redirected(&self, location: &str) -> Result<Self> {
-        let target = if location.contains("://") {
+        let target = if split_scheme(location).is_some() {
             Self::parse(location)?
         } else if let Some(other) = location.strip_prefix("//") {
             Self::parse(&format!("{}://{other}", if self.secure { "https" } else { "http" }))?
@@ -124,6 +124,16 @@ impl Url {
     pub fn origin(&self) -> String {
         format!("{}://{}", if self.secure { "https" } else { "http" }, self.authority())
     }
+}
+
+/// What stands before and behind the `://` of an absolute address (RFC 3986, 3.1); `None` where what stands before
+/// it is no scheme, such as in a path whose query holds another address.
+pub(crate) fn split_scheme(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let of_scheme = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    let is_scheme =
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.bytes().all(of_scheme);
+    is_scheme.then_some((scheme, rest))
 }
 
 impl fmt::Display for Url {
@@ -416,6 +426,16 @@ mod tests {
         assert_eq!(from.redirected("//c/d").unwrap(), url("https://c/d"));
         assert_eq!(from.redirected("https://c/d").unwrap(), url("https://c/d"));
         assert_eq!(url("http://a/").redirected("https://a/").unwrap(), url("https://a/"));
+        // An address in a query makes no absolute one of the path before it.
+        assert_eq!(
+            from.redirected("/get?src=https://cdn/x").unwrap(),
+            url("https://a:444/get?src=https://cdn/x")
+        );
+        assert_eq!(from.redirected("get?src=http://cdn/x").unwrap().to_string(), {
+            "https://a:444/x/get?src=http://cdn/x"
+        });
+        assert_eq!(from.redirected("//c/d?src=http://e/").unwrap(), url("https://c/d?src=http://e/"));
+        assert!(from.redirected("svn+ssh://a/x").is_err());
         assert!(from.redirected("http://a/x").is_err());
         assert!(from.redirected("file:///etc/passwd").is_err());
         assert!(from.redirected("ftp://a/x").is_err());

@@ -28,7 +28,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::event::Event;
 use crate::gate::Gate;
 use crate::gate::settings::PushSettings;
-use crate::http::{Ask, Client, Stage, Url, Within};
+use crate::http::{Ask, Client, Stage, Url, Within, split_scheme};
 use crate::platform::qyzn::time::format_civil;
 use crate::store::{Destination, OutboxId, PictureKind, Store};
 use crate::text::Language;
@@ -549,7 +549,7 @@ fn address(address: &str, key: &str, settings: &PushSettings) -> Result<Url> {
     if address.is_empty() {
         return Err(bad("push is enabled, but there is no server".into()));
     }
-    let (secure, rest) = match address.split_once("://") {
+    let (secure, rest) = match split_scheme(address) {
         None => (settings.tls, address),
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest),
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") && !settings.tls => (false, rest),
@@ -615,6 +615,7 @@ mod tests {
             ("HTTPS://push.example/x", false, "https://push.example:8443/x"),
             ("[::1]/x", false, "http://[::1]:8000/x"),
             ("[::1]:82", false, "http://[::1]:82/"),
+            ("push.example/x?to=https://y", false, "http://push.example:8000/x?to=https://y"),
         ] {
             let servers = servers(&settings(server, tls)).unwrap();
             assert_eq!(servers[0].url.to_string(), wanted, "{server}");
