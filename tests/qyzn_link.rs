@@ -15,6 +15,7 @@ use menshen::platform::qyzn::link::{
     Account, Command, Duty, Handler, Identity, Lane, Link, Options, Requests, State, Work,
 };
 use menshen::platform::qyzn::records::{Mark, OutgoingRecord, Queue, Wanted};
+use menshen::platform::qyzn::requests::is_unanswered;
 use menshen::simulate::qyzn::{Misbehave, Platform};
 use menshen::store::{OutboxId, RecordId};
 use menshen::{Error, Kind, Result};
@@ -823,5 +824,48 @@ async fn other_parts_of_the_gate_can_ask() {
             Ok(_) => tokio::task::yield_now().await,
         }
     }
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_the_platform_never_answers_fails_alone() {
+    // On a platform that answers heartbeats, and on one that does not.
+    for misbehaviour in ["mute=qrcode_data", "mute=qrcode_data,no-heartbeats"] {
+        let (platform, _bench, _states, running) = in_memory(options());
+        platform.wait_until_logged_in().await.unwrap();
+        platform.wait_for(|entry| entry.event == "sync_time").await.unwrap();
+        // Its answer has come.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        platform.misbehave(misbehaviour.parse().unwrap());
+        let began = Instant::now();
+        let unanswered =
+            running.requests.request("qrcode_data", json!({"content": "x"}), 3).await.unwrap_err();
+        assert_eq!(unanswered.kind(), Kind::Timeout, "{misbehaviour}: {unanswered}");
+        assert!(is_unanswered(&unanswered), "{misbehaviour}: {unanswered}");
+        assert_eq!(began.elapsed().as_secs(), 80);
+        let asked = |platform: &Platform| {
+            platform.journal().from(0).iter().filter(|entry| entry.event == "qrcode_data").count()
+        };
+        assert_eq!(asked(&platform), 4);
+        // Whoever asks and waits no longer is not repeated.
+        for number in 0..20 {
+            let asking = running.requests.request("qrcode_data", json!({"content": number}), 3);
+            assert!(tokio::time::timeout(Duration::from_millis(100), asking).await.is_err());
+        }
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        assert_eq!(asked(&platform), 4 + 20);
+        assert!(platform.journal().from(0).iter().all(|entry| entry.event != "closed"), "{misbehaviour}");
+        running.stop().await;
+        assert_eq!(platform.violations(), [""; 0]);
+    }
+    // When nothing at all is answered, the line is dead.
+    let (platform, _bench, _states, running) = in_memory(options());
+    platform.wait_until_logged_in().await.unwrap();
+    platform.wait_for(|entry| entry.event == "sync_time").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    platform.misbehave(Misbehave { silent: true, ..Misbehave::default() });
+    let lost = running.requests.request("qrcode_data", json!({"content": "x"}), 3).await.unwrap_err();
+    assert!(lost.kind() == Kind::Timeout && !is_unanswered(&lost), "{lost}");
+    platform.wait_for(|entry| entry.event == "closed").await.unwrap();
     running.stop().await;
 }
