@@ -116,3 +116,145 @@ fn a_face_that_both_know_is_matched_once_and_each_platform_has_its_own_people() 
     assert_eq!(violations, 0);
     assert_eq!(agent.process.stop(), Some(0));
 }
+
+/// Pictures that enrol, small as platforms send them, of people who are not in the demonstration.
+fn faces(site: &Site) -> Vec<String> {
+    let names = ["p03-01", "p04-1", "p05-1", "p06-1", "p07-1", "p08-1", "p09-1", "p10-1", "p11-1", "p12-1"];
+    let small = names.map(|name| {
+        let picture = image::open(prepared(&format!(".setup/test/pictures/{name}.jpg"))).unwrap();
+        let picture = picture.resize(320, 320, image::imageops::FilterType::Triangle).into_rgb8();
+        let mut jpeg = Vec::new();
+        image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 85).encode_image(&picture).unwrap();
+        base64(&jpeg)
+    });
+    // Not every picture of the set-up is good enough for that size.
+    let enrols = |image: &String| {
+        let mut person = site::person("probe", "", b"");
+        person["faces"][0]["image"] = image.as_str().into();
+        site.request("add_person_face", person)["result"] == 0
+    };
+    let good: Vec<String> = small.into_iter().filter(enrols).collect();
+    site.request("delete_person", json!({ "idSet": ["probe"] }));
+    assert!(good.len() >= 3, "{} pictures enrol", good.len());
+    good
+}
+
+/// Latencies of passes in milliseconds, sorted.
+struct Latencies(Vec<u64>);
+
+impl Latencies {
+    fn of(mut passes: Vec<u64>) -> Self {
+        assert!(!passes.is_empty(), "nobody passed");
+        passes.sort_unstable();
+        Self(passes)
+    }
+
+    fn median(&self) -> u64 {
+        self.0[self.0.len() / 2]
+    }
+
+    fn worst(&self) -> u64 {
+        *self.0.last().unwrap()
+    }
+}
+
+#[test]
+#[ignore = "ten minutes: each platform enrols 50 000 people (MENSHEN_LOAD) while visitors pass; prints what it costs them"]
+fn visitors_pass_while_both_platforms_enrol() {
+    /// Commands under way at each platform.
+    const IN_FLIGHT: usize = 64;
+    let load: usize = std::env::var("MENSHEN_LOAD").map_or(50_000, |load| load.parse().unwrap());
+    let site = Site::new();
+    let second = Second::new(&site);
+    let mut agent = Agent::start(site.folder(), &second.config(&site));
+    site.logged_in();
+    site.block_on(second.platform.wait_until_connected()).unwrap();
+    let faces = faces(&site);
+    assert_eq!(site.enrol("100001", "157342643", ".setup/demo/enrol/A.jpg")["result"], 0);
+    assert_eq!(second.enrol(&site, "B", "李四", ".setup/demo/enrol/B.jpg"), 0);
+
+    let pass = |event: &Value| {
+        let passes = event["kind"] == "verdict" && event["verdict"] == "pass";
+        passes.then(|| event["latency_ms"].as_u64().unwrap())
+    };
+    let usual = (0..10).map(|_| pass(&agent.event("a usual pass", |event| pass(event).is_some())).unwrap());
+    let usual = Latencies::of(usual.collect());
+
+    let began = std::time::Instant::now();
+    let (first, other) = (site.platform.clone(), second.platform.clone());
+    let images = std::sync::Arc::new(faces);
+    let at_qyzn = site.spawn({
+        let images = std::sync::Arc::clone(&images);
+        async move {
+            let mut under_way = std::collections::VecDeque::new();
+            for number in 0..load {
+                if under_way.len() == IN_FLIGHT {
+                    let sent: menshen::simulate::qyzn::Sent = under_way.pop_front().unwrap();
+                    assert_eq!(sent.answer().await.unwrap()["result"], 0);
+                }
+                let mut person = site::person(&format!("q{number}"), "", b"");
+                person["faces"][0]["image"] = images[number % images.len()].as_str().into();
+                under_way.push_back(first.send(None, "add_person_face", person).unwrap());
+            }
+            for sent in under_way {
+                assert_eq!(sent.answer().await.unwrap()["result"], 0);
+            }
+        }
+    });
+    let at_second = site.spawn(async move {
+        let mut under_way = std::collections::VecDeque::new();
+        let good = |answer: Value| answer["msg"].as_str().is_some_and(|told| told.contains("\"status\":0"));
+        for number in 0..load {
+            if under_way.len() == IN_FLIGHT {
+                let sent: menshen::simulate::terminal_ws::Sent = under_way.pop_front().unwrap();
+                let answer = sent.answer().await.unwrap();
+                assert!(good(answer.clone()), "{answer}");
+            }
+            let person = json!({ "id": format!("w{number}"), "name": "王五", "IC_NO": "0", "ID_NO": "0",
+                                 "photo": images[number % images.len()], "passCount": 10000, "startTs": -1, "endTs": -1 });
+            under_way.push_back(other.send(None, "setPerson", person).unwrap());
+        }
+        for sent in under_way {
+            let answer = sent.answer().await.unwrap();
+            assert!(good(answer.clone()), "{answer}");
+        }
+    });
+    let mut loaded = Vec::new();
+    while !(at_qyzn.is_finished() && at_second.is_finished()) {
+        if let Some(event) =
+            agent.event_within(std::time::Duration::from_secs(1), |event| pass(event).is_some())
+        {
+            loaded.push(pass(&event).unwrap());
+        }
+    }
+    let took = began.elapsed();
+    site.block_on(async {
+        at_qyzn.await.unwrap();
+        at_second.await.unwrap();
+    });
+    let loaded = Latencies::of(loaded);
+    let people = agent.get("/api/v1/status")["store"]["people"].as_u64().unwrap();
+    eprintln!(
+        "{} people in {:.0} s, {:.0} a second; a pass usually takes {} ms (at most {}), meanwhile {} (at most {}, of {}): \
+         {} ms more at the worst",
+        2 * load,
+        took.as_secs_f64(),
+        2.0 * load as f64 / took.as_secs_f64(),
+        usual.median(),
+        usual.worst(),
+        loaded.median(),
+        loaded.worst(),
+        loaded.0.len(),
+        loaded.worst().saturating_sub(usual.median()),
+    );
+    assert_eq!(people, 2 * load as u64 + 2);
+    // Every pass was told to the first platform.
+    let passes = agent.heard("verdict").filter(|event| event["verdict"] == "pass").count();
+    let mut told = 0;
+    let all_told = site.platform.wait_for(|entry| {
+        told += usize::from(entry.event == "snapshot_face" && entry.int("result") == Some(1));
+        told >= passes
+    });
+    site.block_on(all_told).unwrap();
+    site.assert_proper();
+}

@@ -556,3 +556,23 @@ async fn people_outlive_a_restart() {
     assert_eq!(running.store.counts().unwrap().people, 1);
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reboot_restarts_once_even_when_it_is_repeated_after_the_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let is_restart = |event: &Event| event.kind == "system" && event.fields["order"] == "restart";
+    let (platform, mut running) = connected(folder.path()).await;
+    let answer = platform.send_as(None, "r1", "reboot", "").unwrap().answer().await.unwrap();
+    assert_eq!(answer, json!({"status": 0, "msg": "ok"}));
+    running.event(is_restart).await;
+    running.stop().await;
+    let (platform, mut running) = connected(folder.path()).await;
+    let answer = platform.send_as(None, "r1", "reboot", "").unwrap().answer().await.unwrap();
+    assert_eq!(answer["status"], 0);
+    assert_eq!(status(&platform, "setPerson", json!({"id": "1", "name": "x"})).await, 0);
+    let next = running.event(|event| is_restart(event) || event.kind == "person").await;
+    assert_eq!(next.kind, "person", "it restarted again");
+    assert_eq!(platform.send_as(None, "r2", "reboot", "").unwrap().answer().await.unwrap()["status"], 0);
+    running.event(is_restart).await;
+    running.stop().await;
+}

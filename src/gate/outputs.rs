@@ -52,7 +52,7 @@ pub struct Opening {
     /// Who or what opened.
     pub by: OpenedBy,
     /// For whom; nothing goes out on the lines for nobody.
-    pub person: Option<Person>,
+    pub person: Option<Box<Person>>,
     /// How the relay is driven.
     pub relay: RelaySettings,
     /// How the Wiegand line is driven.
@@ -79,7 +79,7 @@ impl Opening {
     pub fn new(by: OpenedBy, settings: &Settings, person: Option<&Person>) -> Self {
         Self {
             by,
-            person: person.cloned(),
+            person: person.cloned().map(Box::new),
             relay: settings.relay,
             format: settings.wiegand.format,
             wiegand: settings.wiegand.payload,

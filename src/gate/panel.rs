@@ -285,15 +285,20 @@ impl PanelTask {
         self.light = light;
         // Counted from now: the screen must not go dark because it was idle before.
         self.active = Instant::now();
-        let lamp = self.settle_lamp().map_err(|error| named("ledctl.mode", &error));
-        let title =
-            lamp.and_then(|()| self.settle_title().map_err(|error| named("ProductNameSet.UIName", &error)));
-        if title.is_err() {
+        // Only what changes: a name is not refused for a lamp that is broken.
+        let mut outcome = Ok(());
+        if self.light != before.0 {
+            outcome = self.settle_lamp().map_err(|error| named("ledctl.mode", &error));
+        }
+        if outcome.is_ok() && self.title != before.1 {
+            outcome = self.settle_title().map_err(|error| named("ProductNameSet.UIName", &error));
+        }
+        if outcome.is_err() {
             (self.light, self.title) = before;
             // What was taken is put back at once, not after a pause.
             self.failed = None;
         }
-        title
+        outcome
     }
 
     /// Says what a driver did, or, the first time, that it failed.

@@ -46,6 +46,8 @@ const PATIENCE: u32 = 2;
 const GOOD_AFTER: Duration = Duration::from_secs(10);
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Where the store keeps the request that the last restart was for, and when it was.
+const RESTARTED: &str = "terminal_ws.restarted";
 /// Most characters of a platform's own words in ours.
 const QUOTED: usize = 100;
 
@@ -365,20 +367,19 @@ impl Link {
                 self.people.push_back(Waiting { key, msgid, bytes, change: *change });
                 self.begin_people();
             }
-            Order::Open => {
+            order => {
                 if self.orders_at_work >= ORDERS_AT_ONCE {
                     return self.refuse(&msgid, &busy());
                 }
                 self.orders_at_work += 1;
                 self.answered.begin(key.clone(), (), Instant::now());
-                let gate = self.gate.clone();
+                let (gate, ordered) = (self.gate.clone(), key.clone());
                 self.begin(key, msgid, None, async move {
-                    gate.open_door(OrderedBy::Platform(Origin::TerminalWs)).await
+                    match order {
+                        Order::Restart => restart(&gate, &ordered).await,
+                        _ => gate.open_door(OrderedBy::Platform(Origin::TerminalWs)).await,
+                    }
                 });
-            }
-            Order::Restart => {
-                let status = Status::failure(status::NO_COMMAND, "reboot is not supported by this gate");
-                self.refuse(&msgid, &status);
             }
         }
     }
@@ -457,6 +458,35 @@ impl Link {
 
 fn busy() -> Status {
     Status::failure(status::BUSY, "too many commands are waiting: send it again when some are answered")
+}
+
+/// Restarts the machine. What is remembered of requests is lost with it, so that this one is kept in the store:
+/// a platform that repeats it must not restart the gate again and again.
+async fn restart(gate: &Gate, (msgid, digest): &Key) -> crate::Result<()> {
+    let now = gate.clock().now().as_second();
+    let reading = gate.store().clone();
+    let kept =
+        tokio::task::spawn_blocking(move || reading.setting(RESTARTED)).await.ok().and_then(Result::ok);
+    let last = kept.flatten().and_then(|text| serde_json::from_str::<(String, u64, i64)>(&text).ok());
+    if let Some((last_msgid, last_digest, at)) = last
+        && (&last_msgid, &last_digest) == (msgid, digest)
+        && now.abs_diff(at) <= REMEMBERED_FOR.as_secs()
+    {
+        tracing::info!("the WebSocket platform repeats a reboot that has been carried out");
+        return Ok(());
+    }
+    let keep = |text: String| gate.store().put_setting(RESTARTED, text);
+    // A store that takes nothing must not keep a gate from the restart that may help it.
+    if let Err(error) = keep(json!([msgid, digest, now]).to_string()).await {
+        tracing::warn!(%error, "the order to restart cannot be kept; if it comes again it is obeyed again");
+    }
+    let restarted = gate.restart(OrderedBy::Platform(Origin::TerminalWs)).await;
+    if restarted.is_err()
+        && let Err(error) = keep(String::new()).await
+    {
+        tracing::warn!(%error, "an order to restart that was refused stays in the store");
+    }
+    restarted
 }
 
 /// Bytes that a change holds on to.
