@@ -341,16 +341,13 @@ fn people_rows() -> Vec<Row> {
         "icNum": "", "passMode": 255, "faces": [{"faceId": "3000002", "image": photo("p01-1")}],
         "extPassRule": sample_rule()});
     whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let face =
-        |id: &str, image: &str| json!({"personId": id, "faceId": "3000004", "image": image});
+    let face = |id: &str, image: &str| json!({"personId": id, "faceId": "3000004", "image": image});
     let four: Vec<Value> =
         (0..4).map(|face| json!({"faceId": format!("f{face}"), "image": photo("p01-1")})).collect();
     vec![
         // The first of all: it removes whom the others add.
         Row {
-            before: |place, _| {
-                Box::pin(async { place.done("add_person", person("gone")).await })
-            },
+            before: |place, _| Box::pin(async { place.done("add_person", person("gone")).await }),
             effect: |place, _| {
                 Box::pin(async {
                     place.event("person", json!({"change": "cleared"})).await;
@@ -393,9 +390,7 @@ fn people_rows() -> Vec<Row> {
             ..row("4.3.2", "update_person", sample_person())
         },
         Row {
-            before: |place, _| {
-                Box::pin(async { place.done("add_person", person("100003")).await })
-            },
+            before: |place, _| Box::pin(async { place.done("add_person", person("100003")).await }),
             effect: |place, _| Box::pin(async { assert_eq!(place.person("100003"), None) }),
             kept: |place, _| Box::pin(async { assert_eq!(place.person("100003"), None) }),
             bad: vec![
@@ -423,20 +418,24 @@ fn people_rows() -> Vec<Row> {
                 })
             },
             bad: vec![
-                (with(whole.clone(), "faces", json!([{"faceId": "f", "image": base64(b"no picture")}])), 110, ""),
+                (
+                    with(whole.clone(), "faces", json!([{"faceId": "f", "image": base64(b"no picture")}])),
+                    110,
+                    "",
+                ),
                 (with(whole.clone(), "faces", json!(four)), 104, "faces: "),
                 (with(whole.clone(), "passMode", json!(7)), 104, "passMode: "),
-                (with(whole.clone(), "extPassRule", json!({"weekly": {"mon": {"mode": 3}}})), 104, "extPassRule"),
+                (
+                    with(whole.clone(), "extPassRule", json!({"weekly": {"mon": {"mode": 3}}})),
+                    104,
+                    "extPassRule",
+                ),
             ],
             ..row("4.3.8", "add_person_face", whole)
         },
         Row {
-            before: |place, _| {
-                Box::pin(async { place.done("add_person", person("100004")).await })
-            },
-            effect: |place, _| {
-                Box::pin(async { assert_eq!(place.faces("100004"), ["3000004"]) })
-            },
+            before: |place, _| Box::pin(async { place.done("add_person", person("100004")).await }),
+            effect: |place, _| Box::pin(async { assert_eq!(place.faces("100004"), ["3000004"]) }),
             kept: |place, _| Box::pin(async { assert_eq!(place.faces("100004"), ["3000004"]) }),
             bad: vec![
                 (face("nobody", &photo("p02-1")), 105, ""),
@@ -618,7 +617,10 @@ fn control_rows(packages: &Packages) -> Vec<Row> {
                     assert_eq!(place.running.gate.settings().rules.remote, remote);
                 })
             },
-            bad: vec![(json!({"online": 1}), 104, "mode: is missing"), (json!({}), 104, "online: is missing")],
+            bad: vec![
+                (json!({"online": 1}), 104, "mode: is missing"),
+                (json!({}), 104, "online: is missing"),
+            ],
             ..row("4.5.7", "online_open_door", json!({"online": 1, "mode": 1}))
         },
         // The facts of the sample; dates as the table has them.
@@ -658,12 +660,8 @@ fn control_rows(packages: &Packages) -> Vec<Row> {
         },
         Row {
             rsp_msg: Some("set_level"),
-            effect: |place, _| {
-                Box::pin(async { assert_eq!(place.running.gate.settings().audio.volume, 12) })
-            },
-            kept: |place, _| {
-                Box::pin(async { assert_eq!(place.running.gate.settings().audio.volume, 12) })
-            },
+            effect: |place, _| Box::pin(async { assert_eq!(place.running.gate.settings().audio.volume, 12) }),
+            kept: |place, _| Box::pin(async { assert_eq!(place.running.gate.settings().audio.volume, 12) }),
             bad: vec![
                 (json!({"audioctl": {"level": 16}}), 104, "audioctl.level: "),
                 (json!({"weather": {}}), 104, "weather: "),
@@ -832,7 +830,14 @@ fn start(folder: &Path, address: SocketAddr, now: jiff::Timestamp) -> Running {
         let updates =
             Updates::with(installer(&config, gate.events()), options, &config, &data, gate.events());
         let terminal = config::Terminal { mac: "0064871ECB01".into(), ..config::Terminal::default() };
-        qyzn::run(gate, terminal, config::Qyzn::new(address.to_string()), Requests::default(), updates, stopped)
+        qyzn::run(
+            gate,
+            terminal,
+            config::Qyzn::new(address.to_string()),
+            Requests::default(),
+            updates,
+            stopped,
+        )
     })
 }
 
@@ -857,8 +862,7 @@ async fn every_message_of_a_platform() {
         let name = format!("{} {}", row.chapter, row.message);
         let _row = In(&name);
         (row.before)(&mut place, &Value::Null).await;
-        let sent =
-            place.platform.send_version(None, row.message, row.request.clone(), row.version).unwrap();
+        let sent = place.platform.send_version(None, row.message, row.request.clone(), row.version).unwrap();
         (row.during)(&mut place, &Value::Null).await;
         let answer = sent.answer().await.unwrap();
         assert_eq!((&answer["result"], &answer["desc"]), (&json!(0), &json!("Success")), "{answer}");
@@ -867,9 +871,14 @@ async fn every_message_of_a_platform() {
         (row.effect)(&mut place, &answer).await;
         let before = (place.running.gate.settings(), place.running.store.counts().unwrap().people);
         for (bad, code, desc) in &row.bad {
-            let refused =
-                place.platform.send_version(None, row.message, bad.clone(), row.version).unwrap();
-            let refused = refused.answer().await.unwrap();
+            let refused = loop {
+                let sent = place.platform.send_version(None, row.message, bad.clone(), row.version).unwrap();
+                let answer = sent.answer().await.unwrap();
+                // The one before, which was taken, is on its last steps.
+                if answer["result"] != 109 {
+                    break answer;
+                }
+            };
             assert_eq!(refused["result"], *code, "{bad}: {refused}");
             let said = refused["desc"].as_str().unwrap();
             assert!(said.starts_with(desc) && !said.is_empty(), "{bad}: {refused}");
@@ -881,7 +890,7 @@ async fn every_message_of_a_platform() {
         assert_eq!(before, after, "what was refused has changed nothing");
     }
     // What a gate sends is nothing that it takes.
-    for other in ["register", "login", "snapshot_face", "device_sync_person", "fly", ""] {
+    for other in ["register", "login", "snapshot_face", "device_sync_person", "fly"] {
         let refused = place.ask(other, json!({})).await;
         assert_eq!(refused["result"], 103, "{other}: {refused}");
     }
@@ -973,13 +982,13 @@ fn groups() -> Vec<Group> {
             "version",
             json!({"devType": terminal.model, "appVer": "*", "sysVer": "*", "license": terminal.serial}),
             |_, group| {
-                Box::pin(async {
+                Box::pin(async move {
                     assert!(group["appVer"].as_str().unwrap().contains(env!("CARGO_PKG_VERSION")), "{group}");
                 })
             },
         ),
         read_only("netinfo", json!({"item": "*"}), |_, group| {
-            Box::pin(async {
+            Box::pin(async move {
                 for card in group["item"].as_array().unwrap() {
                     assert_like(
                         card,
@@ -1011,6 +1020,30 @@ fn groups() -> Vec<Group> {
             },
             kept: NOTHING,
             bad: (json!({"timezone": 25}), "timezone"),
+        },
+        Group {
+            key: "system_reboot",
+            set_msg: Some("set_system_reboot"),
+            before: json!({"auto_reboot": false, "time": "03:00:00", "week": 0, "log_level": 1}),
+            sample: json!({"week": 4, "auto_reboot": true, "log_level": 0, "time": "03:00:00"}),
+            then: json!({"week": 4, "auto_reboot": true, "log_level": 0}),
+            other: json!({"log_level": 2}),
+            effect: |place, _| {
+                Box::pin(async {
+                    let restart = place.running.gate.settings().restart;
+                    assert_eq!((restart.automatic, restart.week, restart.log_level), (true, 4, Some(2)));
+                })
+            },
+            // The timer waits until nobody is at the gate: before all that somebody does there. 2020-07-01 is a
+            // Wednesday: 4.
+            kept: |place, _| {
+                Box::pin(async {
+                    let clock = json!({"time": {"time_control": 0, "currenttime": "2020-07-01 02:59:57"}});
+                    place.done("config_system", clock).await;
+                    place.event("system", json!({"order": "restart", "by": "timer"})).await;
+                })
+            },
+            bad: (json!({"time": "24:00:00"}), "time"),
         },
         Group {
             key: "OpenDoorModeSet",
@@ -1228,7 +1261,8 @@ fn groups() -> Vec<Group> {
                 Box::pin(async {
                     assert_eq!(place.running.gate.settings().push.app_secret, "afaf");
                     // Nobody pushes in this test: what is to be pushed waits (the rest is in `push_records.rs`).
-                    let waiting = |place: &Place| place.running.store.outbox_len(Destination::HttpPush).unwrap();
+                    let waiting =
+                        |place: &Place| place.running.store.outbox_len(Destination::HttpPush).unwrap();
                     assert_eq!(waiting(place), 0);
                     assert_eq!(place.verdict("312", json!({})).await, ("granted".into(), true));
                     assert_eq!(waiting(place), 1);
@@ -1246,9 +1280,7 @@ fn groups() -> Vec<Group> {
             sample: json!({"strangerOpenDoorEn": false, "strangerIdentifyEn": true}),
             then: json!({}),
             other: json!({"strangerOpenDoorEn": true}),
-            effect: |place, _| {
-                Box::pin(async { assert!(place.running.gate.settings().rules.stranger.open) })
-            },
+            effect: |place, _| Box::pin(async { assert!(place.running.gate.settings().rules.stranger.open) }),
             // With the threshold of the next row nobody is known.
             kept: |place, _| {
                 Box::pin(async {
@@ -1258,6 +1290,7 @@ fn groups() -> Vec<Group> {
                         known["faces"] = json!([{"faceId": id, "image": picture}]);
                         place.done("add_person_face", known).await;
                     }
+                    // With the empty frames between, whoever comes is a new visitor each time.
                     place.watch(1..=60);
                     let allowed = json!({"reason": "stranger_allowed", "opened": true, "person": null});
                     place.event("verdict", allowed).await;
@@ -1295,29 +1328,6 @@ fn groups() -> Vec<Group> {
                 })
             },
             bad: (json!({"Distance": 6}), "Distance"),
-        },
-        Group {
-            key: "system_reboot",
-            set_msg: Some("set_system_reboot"),
-            before: json!({"auto_reboot": false, "time": "03:00:00", "week": 0, "log_level": 1}),
-            sample: json!({"week": 4, "auto_reboot": true, "log_level": 0, "time": "03:00:00"}),
-            then: json!({"week": 4, "auto_reboot": true, "log_level": 0}),
-            other: json!({"log_level": 2}),
-            effect: |place, _| {
-                Box::pin(async {
-                    let restart = place.running.gate.settings().restart;
-                    assert_eq!((restart.automatic, restart.week, restart.log_level), (true, 4, Some(2)));
-                })
-            },
-            // The last of all. 2020-07-01 is a Wednesday: 4.
-            kept: |place, _| {
-                Box::pin(async {
-                    let clock = json!({"time": {"time_control": 0, "currenttime": "2020-07-01 02:59:56"}});
-                    place.done("config_system", clock).await;
-                    place.event("system", json!({"order": "restart", "by": "timer"})).await;
-                })
-            },
-            bad: (json!({"time": "24:00:00"}), "time"),
         },
     ]
 }
@@ -1461,8 +1471,10 @@ fn snapshot(change: Value) -> Value {
 
 /// A record of the person whose card this is, with the result of it.
 fn snapshot_of(card: &str, result: u8) -> Value {
-    snapshot(json!({"personId": card, "fullName": "张三", "fullname": "张三", "icNum": card, "result": result,
-        "idNum": "430726199801042312"}))
+    snapshot(
+        json!({"personId": card, "fullName": "张三", "fullname": "张三", "icNum": card, "result": result,
+        "idNum": "430726199801042312"}),
+    )
 }
 
 fn reports() -> Vec<Report> {
@@ -1548,9 +1560,11 @@ fn reports() -> Vec<Report> {
             ..report(
                 "4.6.1",
                 "snapshot_face",
-                snapshot(json!({"fullName": "Jim", "fullname": "Jim", "type": 4, "idNum": "420381198802141789",
+                snapshot(
+                    json!({"fullName": "Jim", "fullname": "Jim", "type": 4, "idNum": "420381198802141789",
                     "gender": "男", "ethnic": "汉", "birthday": "19891010", "address": "北京市朝阳区清湖路",
-                    "expiredate": "20300101"})),
+                    "expiredate": "20300101"}),
+                ),
             )
         },
         Report {
@@ -1581,7 +1595,7 @@ fn reports() -> Vec<Report> {
                 json!({"personId": "100001", "personCode": "100001", "name": "张三", "type": 1,
                     "idNum": "420381200010013857", "icNum": "157342643", "passNum": 10, "passMonday": true,
                     "passTuesday": true, "passWednesday": true, "passThursday": true, "passFriday": true,
-                    "passSaturday": true, "passSunday": true, "passMode": 255,
+                    "passSaturday": true, "passSunday": true,
                     "faces": [{"faceId": "3000004", "image": base64(&[0xff, 0xd8, 0xff, 0xdb])}]}),
             )
         },
