@@ -312,7 +312,8 @@ async fn a_server_that_asks_for_patience_gets_it() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move {
-        for answer in ["429 Slow\r\nretry-after: 0", "500 Oh\r\nretry-after: 0", "503 Busy\r\nretry-after: 7"] {
+        for answer in ["429 Slow\r\nretry-after: 0", "500 Oh\r\nretry-after: 0", "503 Busy\r\nretry-after: 7"]
+        {
             let mut stream = BufReader::new(listener.accept().await.unwrap().0);
             let (mut line, mut length) = (String::new(), 0);
             while line != "\r\n" {

@@ -549,8 +549,7 @@ impl Push {
         let most = first.saturating_mul(1 << self.failures.min(16)).min(longest);
         // Between half of it and all of it, so that many gates do not come back at one instant.
         let share = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-        let pause =
-            retry_after.map_or(most.mul_f64(0.5 + share / 2.0), |asked| granted(asked, first));
+        let pause = retry_after.map_or(most.mul_f64(0.5 + share / 2.0), |asked| granted(asked, first));
         self.failures = self.failures.saturating_add(1);
         self.hold = Some(Instant::now() + pause);
         self.lost(reason, Some(pause));

@@ -738,7 +738,8 @@ mod tests {
             sink
         });
         let began = Instant::now();
-        let message = connection.next(&mut VecDeque::new()).await.map_err(|_| "the line was given up").unwrap();
+        let message =
+            connection.next(&mut VecDeque::new()).await.map_err(|_| "the line was given up").unwrap();
         assert_eq!(message.len(), 1_500_000);
         assert!((500..=520).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
         // Then it says nothing: as dead as any other.
