@@ -521,6 +521,29 @@ async fn the_answer_to_a_record_is_obeyed_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_is_a_word_on_the_door_and_busy_is_none() {
+    let (platform, bench, _states, running) = in_memory(options());
+    platform.wait_until_logged_in().await.unwrap();
+    let shut = json!({"opendoor": 0});
+    platform.answer_with("snapshot_face", 109, json!({"waitSeconds": 1}), Some(2));
+    bench.record(1);
+    platform.wait_for(|entry| entry.event == "snapshot_face").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(*bench.obeyed.lock().unwrap(), []);
+    platform.answer_with("snapshot_face", 109, json!({"waitSeconds": 1, "opendoor": 0}), Some(1));
+    tokio::time::sleep(Duration::from_millis(1000)).await;
+    let busy = json!({"waitSeconds": 1, "opendoor": 0});
+    assert_eq!(*bench.obeyed.lock().unwrap(), [(1, busy.clone())]);
+    platform.answer_with("snapshot_face", 104, shut.clone(), Some(1));
+    tokio::time::sleep(Duration::from_millis(1000)).await;
+    platform.answer_with("snapshot_face", 108, json!({}), Some(1));
+    tokio::time::sleep(Duration::from_millis(1000)).await;
+    assert_eq!(*bench.obeyed.lock().unwrap(), [(1, busy), (1, shut), (1, json!({}))]);
+    running.stop().await;
+    assert_eq!(platform.violations(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_record_that_is_refused_does_not_block_those_behind_it() {
     let (platform, bench, mut states, running) = in_memory(options());
     platform.wait_until_logged_in().await.unwrap();

@@ -8,7 +8,7 @@
 //!
 //! Then the visitor is both: each platform's rules are asked, and each is told. Where the faces are clearly alike
 //! and the names differ (another spelling, or a twin) the second does not make the first ambiguous, but lends no
-//! rights either.
+//! rights either. A black list holds in both cases.
 //!
 //! That is asked only when a visitor is like two people, so it costs nothing while platforms have different people.
 
@@ -16,7 +16,7 @@ use std::cmp::Ordering;
 
 use super::sighting::Compared;
 use super::watch::Eyes;
-use crate::access::Person;
+use crate::access::{Person, PersonKind};
 use crate::error::Result;
 use crate::store::{FaceRow, PersonRow};
 use crate::vision::gallery::{self, Hit};
@@ -84,7 +84,7 @@ fn known_elsewhere(
             Some(sure.min(compare(known, &person, alike, threshold)?))
         });
         let Some(sure) = sure else { break };
-        if sure == Sure::Proven {
+        if sure == Sure::Proven || person.kind == PersonKind::Black {
             also.push((hit.face, hit.person));
         }
         people.push((hit.face, person));
@@ -151,7 +151,7 @@ fn compare_numbers(one: Option<&str>, other: Option<&str>) -> Option<Ordering> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{Origin, PersonKey, PersonKind, Schedule};
+    use crate::access::{Origin, PersonKey, Schedule};
 
     fn person(origin: Origin, name: &str, id_number: Option<&str>) -> Person {
         Person {

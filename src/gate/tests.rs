@@ -564,6 +564,15 @@ async fn two_platforms_know_one_face() {
     };
     rename("Zhang San").await.unwrap();
     assert_eq!(look(), Some((q, vec![])));
+    let listed = |kind: PersonKind| {
+        gate.inner.store.edit_person(PersonKey::new(Origin::TerminalWs, "A"), move |person| {
+            person.kind = kind;
+            Ok(())
+        })
+    };
+    listed(PersonKind::Black).await.unwrap();
+    assert_eq!(look(), Some((q, vec![w])), "a black list holds");
+    listed(PersonKind::White).await.unwrap();
     rename("张三").await.unwrap();
     // A technician has enrolled the same face too.
     let l = enrol(Origin::Local, "x", "张三", at_angle(-12.0, 1)).await;

@@ -3,7 +3,7 @@
 //! its own in it.
 //!
 //! [`sign`] makes the headers, [`message`] the bodies, [`queue`] keeps the order of the records. What is sent and
-//! how it is signed is laid down in `docs/platforms.md`: the document names the settings and no more.
+//! how it is signed is laid down in `docs/http-push.md`: the document names the settings and no more.
 //!
 //! While push is off nothing runs here but the wait for a change of the settings.
 

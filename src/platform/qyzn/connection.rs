@@ -17,7 +17,7 @@ use super::code::{self, Answer};
 use super::codec::{Body, Decoder, Frame, MsgType, encode};
 use super::json::{self, Fields};
 use super::link::{Account, Command, Done, Duty, Handler, Lane, Link, State, Waiting, stopped};
-use super::records::{Fetch, Follow, Framed, Mark};
+use super::records::{Fetch, Follow, Framed, Mark, Queue};
 use super::requests::{Asked, not_connected, unanswered};
 use super::time::{SyncTime, offset_ms};
 use crate::error::Result;
@@ -683,15 +683,23 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
     }
 
     fn on_record_answered(&mut self, seq: u32, answer: Answer) {
-        let Some((framed, follow)) = self.link.records.answered(seq, &answer, Instant::now()) else { return };
+        let Some((queue, framed, follow)) = self.link.records.answered(seq, &answer, Instant::now()) else {
+            return;
+        };
+        // Also of a refusal: the platform has spoken, and may have said that the door stays shut. Busy without a
+        // word of the door is none.
+        let orders = answer.result != code::BUSY || Fields::of(&answer.data).get("opendoor").is_some();
+        // What is asked for again was answered when its visitor stood there.
+        if orders && queue != Queue::Again {
+            let obey = self.link.handler.obey(framed.record, answer.data);
+            self.link.work.spawn(async move {
+                obey.await;
+                Done::Nothing
+            });
+        }
         match follow {
             Follow::Delivered(mark) => {
                 self.progress = true;
-                let obey = self.link.handler.obey(framed.record, answer.data);
-                self.link.work.spawn(async move {
-                    obey.await;
-                    Done::Nothing
-                });
                 self.mark_delivered(mark);
             }
             Follow::Again => {}

@@ -521,14 +521,14 @@ impl Records {
     }
 
     /// What the request with the sequence `seq` was answered; `None` if that is not the record on the wire.
-    pub fn answered(&mut self, seq: u32, answer: &Answer, now: Instant) -> Option<(Framed, Follow)> {
+    pub fn answered(&mut self, seq: u32, answer: &Answer, now: Instant) -> Option<(Queue, Framed, Follow)> {
         let OnWire { queue, framed, cleared } = self.on_wire.take_if(|on_wire| on_wire.framed.seq == seq)?;
         if answer.result == code::SUCCESS {
             self.streak = 0;
             self.refused.remove(&framed.id);
             let mark = Mark { id: framed.id, again: queue == Queue::Again };
             self.acknowledged.insert(mark);
-            return Some((framed, Follow::Delivered(mark)));
+            return Some((queue, framed, Follow::Delivered(mark)));
         }
         let busy = answer.result == code::BUSY;
         if busy {
@@ -536,13 +536,13 @@ impl Records {
             self.hold = Some(now + Duration::from_secs(seconds.clamp(1, 300).unsigned_abs()));
         }
         if cleared {
-            let queue = self.home(queue, framed.id);
-            self.line(queue).begin_at(framed.id);
-            return Some((framed, Follow::Again));
+            let home = self.home(queue, framed.id);
+            self.line(home).begin_at(framed.id);
+            return Some((queue, framed, Follow::Again));
         }
         if busy {
             self.line(queue).again = Some(framed.clone());
-            return Some((framed, Follow::Again));
+            return Some((queue, framed, Follow::Again));
         }
         let review = self.review;
         let refused = self.refused.entry(framed.id).or_insert(Refused { times: 0, review });
@@ -556,7 +556,7 @@ impl Records {
             let line = self.line(queue);
             line.hold = Some(now + Duration::from_secs(1 << (times - 1)));
             line.again = Some(framed.clone());
-            return Some((framed, Follow::Again));
+            return Some((queue, framed, Follow::Again));
         }
         let first_time = times == TRIES;
         // Several in a row: the platform is at fault rather than the record. Do not rush through them all.
@@ -564,7 +564,7 @@ impl Records {
             self.hold = Some(now + LONGEST_HOLD.min(Duration::from_secs(1 << self.streak.min(6))));
         }
         self.streak = self.streak.saturating_add(1);
-        Some((framed, if first_time { Follow::SetAside } else { Follow::Again }))
+        Some((queue, framed, if first_time { Follow::SetAside } else { Follow::Again }))
     }
 
     // Marks.

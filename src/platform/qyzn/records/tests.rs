@@ -102,7 +102,7 @@ impl House {
     /// Answers the oldest that the platform has got.
     fn answer(&mut self, answer: &Answer) {
         let id = self.unanswered.pop_front().unwrap();
-        let (framed, follow) = self.records.answered(id as u32, answer, self.now).unwrap();
+        let (_, framed, follow) = self.records.answered(id as u32, answer, self.now).unwrap();
         assert_eq!(framed.id.0, id, "an answer belongs to what it answers");
         self.sent.push((id, answer.result == code::SUCCESS));
         match follow {
@@ -302,7 +302,7 @@ fn what_is_acknowledged_is_not_sent_again_before_its_mark_is_on_the_disk() {
     let mut house = House::new(2);
     assert_eq!(house.send(), Some(1));
     let mark = Mark { id: OutboxId(1), again: false };
-    let follow = house.records.answered(1, &Answer::success(), house.now).unwrap().1;
+    let follow = house.records.answered(1, &Answer::success(), house.now).unwrap().2;
     assert_eq!(follow, Follow::Delivered(mark));
     house.lose_line(60);
     house.fetch();
@@ -324,7 +324,7 @@ fn asked_again_it_is_marked_as_such_also_while_the_first_mark_is_missing() {
     house.records.answered(1, &Answer::success(), house.now).unwrap();
     house.ask([1]);
     assert_eq!(house.send(), Some(1), "it is wanted once more");
-    let follow = house.records.answered(1, &Answer::success(), house.now).unwrap().1;
+    let follow = house.records.answered(1, &Answer::success(), house.now).unwrap().2;
     assert_eq!(follow, Follow::Delivered(Mark { id: OutboxId(1), again: true }));
 }
 
@@ -356,7 +356,8 @@ fn a_review_leaves_what_is_on_the_wire_and_an_answer_is_that_of_its_own_record()
         assert_eq!(house.refuse(), Some(1));
         house.pass(2);
     }
-    assert_eq!((&house.aside[..], house.send()), (&[1][..], Some(2)));
+    assert_eq!(house.aside, [1]);
+    assert_eq!(house.send(), Some(2));
     house.records.begin_review(house.now);
     assert_eq!(house.send(), None, "the second is still on the wire");
     assert!(
