@@ -520,4 +520,47 @@ mod tests {
         let failure = client.ask(get(&nobody), 10, WITHIN).await.unwrap_err();
         assert_eq!((failure.stage, failure.error.kind()), (Stage::Connecting, Kind::Network));
     }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever an address or a `Location` says: it is refused, or an address that says the same when it is
+        /// written and read again, and that no line of a request can break out of.
+        #[test]
+        fn any_text_is_an_address_or_refused(
+            text in "(https?://)?[a-z0-9:/?#@.\\[\\]%\\\\-]{0,30}|.{0,40}",
+            location in "(/|//|https?://|[a-z+]{1,5}://)?[a-z0-9:/?#@.\\[\\]=]{0,30}|.{0,40}",
+        ) {
+            for from in [Url::parse(&text), Ok(url("https://a:444/x/y?z"))].into_iter().flatten() {
+                prop_assert_eq!(&Url::parse(&from.to_string()).unwrap(), &from);
+                if let Ok(target) = from.redirected(&location) {
+                    prop_assert!(target.secure || !from.secure);
+                    prop_assert!(target.port != 0 && target.path.starts_with('/'));
+                    prop_assert!(target.to_string().bytes().all(|byte| byte.is_ascii_graphic()));
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn any_bytes_are_an_answer_or_none() {
+        let answers = [
+            "",
+            "\0\0\0\0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 18446744073709551615\r\n\r\nhi",
+            "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\nhi",
+            "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nhi",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\nhi",
+            "HTTP/1.1 503 \u{fffd}\r\nretry-after: 99999999999999999999\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 999 X\r\nretry-after: soon\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/9.9 200 OK\r\n\r\n",
+        ];
+        for answer in answers {
+            let (url, _server) = server(vec![vec![answer]]).await;
+            if let Ok(read) = Client::new(Trust::System).ask(get(&url), 10, WITHIN).await {
+                assert!(read.body.len() <= 10 && read.retry_after.is_none(), "{answer}: {read:?}");
+            }
+        }
+    }
 }
