@@ -23,6 +23,7 @@ pub mod template;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod wiegand;
 mod worker;
 
 use std::sync::Arc;
@@ -422,7 +423,8 @@ impl Gate {
     }
 
     /// Sends bytes on the RS485 line (QYZN `serial_output`). Ok when the line has taken them. Orders go out in the
-    /// order of these calls, and in their place among the outputs of passages. `Input` without a line.
+    /// order of these calls; what passages send goes before those that wait. `Busy` when too many wait, `Input` without
+    /// a line.
     pub fn send_serial(&self, bytes: Vec<u8>) -> impl Future<Output = Result<()>> + Send + 'static {
         self.inner.outputs.serial(bytes)
     }
