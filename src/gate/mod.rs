@@ -610,7 +610,16 @@ fn stored_settings(store: &Store, configured: Settings, config: &config::Gate) -
         // One group that another version wrote must not cost the others.
         let mut all = groups(&settings)?;
         all.insert(group.clone(), value);
-        match serde_json::from_value::<Settings>(serde_json::Value::Object(all)) {
+        let laid_over =
+            serde_json::from_value::<Settings>(serde_json::Value::Object(all)).map(|mut laid_over| {
+                if std::mem::take(&mut laid_over.face.safety_helmet) {
+                    tracing::warn!(
+                        "stored settings ask for a safety helmet, which nothing looks for: left out"
+                    );
+                }
+                laid_over
+            });
+        match laid_over {
             Ok(laid_over) if laid_over.check().is_ok() => settings = laid_over,
             _ => tracing::error!(group, "stored settings cannot be used: those of the configuration are"),
         }
