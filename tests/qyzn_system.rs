@@ -421,11 +421,12 @@ async fn a_machine_under_systemd_is_ordered_by_its_programs() {
     assert_eq!(set(&platform, json!({ "time": time })).await["result"], 0);
     let told = calls(machine.path());
     assert_eq!(
-        told[told.len() - 5..],
+        told[told.len() - 6..],
         [
             "timedatectl <--no-ask-password> <set-timezone> <Etc/GMT+8>",
             "timedatectl <show> <--property=NTP> <--value>",
             "timedatectl <--no-ask-password> <set-time> <2026-03-02 12:00:00.000 UTC>",
+            "timedatectl <show> <--property=NTP> <--value>",
             "timedatectl <--no-ask-password> <set-ntp> <false>",
             "timedatectl <--no-ask-password> <set-ntp> <true>",
         ]

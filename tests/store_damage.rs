@@ -546,3 +546,52 @@ fn a_file_that_is_no_store_is_left_alone() {
     assert_eq!(std::fs::read(file(&options)).unwrap(), foreign);
     assert!(!options.data_dir.join("store.sqlite.damaged-1").exists());
 }
+
+/// A store as version 1 had it: without the tables that version 2 added.
+fn make_version_1(options: &Options) {
+    db(options)
+        .execute_batch("DROP TABLE record_times; DROP TABLE asked_again; PRAGMA user_version = 1; VACUUM")
+        .unwrap();
+}
+
+#[test]
+fn an_old_store_with_a_damaged_page_of_records_is_upgraded_without_its_rows() {
+    let sound = tempfile::tempdir().unwrap();
+    fill(&options(sound.path()));
+    make_version_1(&options(sound.path()));
+    let uses = page_uses(&options(sound.path()));
+    for (table, kind) in [("records", "leaf"), ("records", "internal"), ("records_by_age", "leaf")] {
+        let mut pages = uses.iter().filter(|(_, (name, what, _))| name == table && what == kind);
+        let (page, (_, _, rows)) = pages.next().unwrap_or_else(|| panic!("no {kind} page of {table}"));
+        for bytes in [[0; PAGE], [0xa5; PAGE]] {
+            let folder = scratch();
+            let options = options(folder.path());
+            copy(sound.path(), folder.path());
+            std::fs::File::options()
+                .write(true)
+                .open(file(&options))
+                .unwrap()
+                .write_all_at(&bytes, u64::from(page - 1) * PAGE as u64)
+                .unwrap();
+            let what = format!("{kind} page {page} of {table}");
+            let store = open(&options).unwrap_or_else(|error| panic!("{what}: {error}"));
+            // People are let in: nothing of theirs was touched.
+            assert_eq!(store.person(&key(1)).unwrap().unwrap(), person(1), "{what}");
+            drop(store);
+            let times: i64 =
+                db(&options).query_row("SELECT count(*) FROM record_times", [], |row| row.get(0)).unwrap();
+            let readable = match (table, kind) {
+                ("records", "leaf") => RECORDS - 10 - rows,
+                ("records", _) => 0,
+                _ => RECORDS - 10,
+            };
+            assert_eq!(times, readable as i64, "{what}");
+            let report = check(&options, true).unwrap();
+            assert!(report.in_order(), "{what}: {report:?}");
+            assert_eq!(check(&options, false).unwrap().findings, [], "{what}: a second look");
+            let found = survivors(&options, &what);
+            let least = if (table, kind) == ("records", "leaf") { RECORDS - 10 - rows } else { RECORDS - 10 };
+            assert_eq!(found.records.len(), least, "{what}");
+        }
+    }
+}

@@ -11,6 +11,7 @@ use super::settings::{
 };
 use super::speaker::Speaker;
 use super::template::Template;
+use super::wiegand::Frames;
 use super::worker::{ANSWERS_WITHIN, Tended, Worker};
 use crate::config;
 use crate::device::Devices;
@@ -194,6 +195,7 @@ pub(super) struct Hardware {
     pub(super) panel: Panel,
     pub(super) voice: Option<Worker<Speaker>>,
     serial: Option<Worker<SerialOut>>,
+    wiegand: Option<Worker<Frames>>,
     thermometer: Option<Worker<Sensor>>,
 }
 
@@ -217,10 +219,19 @@ impl Hardware {
         });
         let serial = serial.transpose()?;
         let thermometer = devices.thermometer.map(|sensor| Worker::start(Sensor(sensor), events.clone()));
+        let wiegand =
+            devices.wiegand.map(|line| Worker::start(Frames::new(line, events.clone()), events.clone()));
+        let wiegand = wiegand.transpose()?;
         let lines =
-            Lines { relay: devices.relay, wiegand: devices.wiegand, serial: serial.clone(), templates };
-        let hardware =
-            Self { present, panel, voice: voice.transpose()?, serial, thermometer: thermometer.transpose()? };
+            Lines { relay: devices.relay, wiegand: wiegand.clone(), serial: serial.clone(), templates };
+        let hardware = Self {
+            present,
+            panel,
+            voice: voice.transpose()?,
+            serial,
+            wiegand,
+            thermometer: thermometer.transpose()?,
+        };
         Ok((hardware, lines, task))
     }
 
@@ -293,6 +304,9 @@ impl Hardware {
         if let Some(serial) = &self.serial {
             // One that hangs is left behind.
             let _ = serial.ask(ANSWERS_WITHIN, |_| Ok(())).await;
+        }
+        if let Some(wiegand) = &self.wiegand {
+            let _ = wiegand.ask(ANSWERS_WITHIN, |_| Ok(())).await;
         }
     }
 }

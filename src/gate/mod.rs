@@ -23,6 +23,7 @@ pub mod template;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod wiegand;
 mod worker;
 
 use std::sync::Arc;
@@ -209,7 +210,7 @@ struct Inner {
     settings: ArcSwap<Settings>,
     settings_changed: latest::Sender<()>,
     /// One change of settings at a time.
-    changing: Mutex<()>,
+    changing: Arc<Mutex<()>>,
     live: latest::Sender<Option<LiveFrame>>,
     outputs: Outputs,
     hardware: Hardware,
@@ -239,6 +240,72 @@ impl Inner {
         let mut rules = self.settings.load().rules.clone();
         rules.remote.online &= self.platform_reached.load(Ordering::Relaxed);
         rules
+    }
+
+    /// Changes settings: see [`Gate::change_settings_and_clock`].
+    async fn change_settings(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Settings) -> Result<()> + Send,
+        clock: Option<jiff::civil::DateTime>,
+    ) -> Result<()> {
+        let one_at_a_time = Arc::clone(&self.changing).lock_owned().await;
+        let old = self.settings.load_full();
+        let mut new = Settings::clone(&old);
+        change(&mut new)?;
+        new.check()?;
+        self.hardware.present.changed(&old, &new)?;
+        let mut stored = stored_groups(&self.store)?;
+        let (before, all) = (groups(&old)?, groups(&new)?);
+        for (group, value) in all {
+            if before.get(&group) != Some(&value) {
+                stored.insert(group, value);
+            }
+        }
+        let text = serde_json::Value::Object(stored).to_string();
+        let inner = Arc::clone(self);
+        // Of its own: devices that have changed and settings that have not would stay apart.
+        let changed = tokio::spawn(async move {
+            let outcome = inner.put_in_force(&old, new, text, clock).await;
+            drop(one_at_a_time);
+            outcome
+        });
+        changed.await.unwrap_or_else(|error| {
+            if error.is_panic() {
+                self.failed("settings");
+            }
+            Err(Error::caused(Kind::Stopped, "the change of settings was not finished", error))
+        })
+    }
+
+    /// Gives settings to the devices, stores them as `text` and puts them in force, or none of it.
+    async fn put_in_force(
+        &self,
+        old: &Settings,
+        new: Settings,
+        text: String,
+        clock: Option<jiff::civil::DateTime>,
+    ) -> Result<()> {
+        self.hardware.apply(&self.outputs, old, &new).await?;
+        let kept = match self.apply_time(old, &new, clock).await {
+            Ok(applied) => match self.store.put_setting(SETTINGS_ROW, text).await {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    self.undo_time(applied).await;
+                    Err(error)
+                }
+            },
+            Err(error) => Err(error),
+        };
+        if let Err(error) = kept {
+            if let Err(error) = self.hardware.apply(&self.outputs, &new, old).await {
+                tracing::error!(%error, "devices could not be put back after settings that were not stored");
+            }
+            return Err(error);
+        }
+        self.machine.log_at(new.restart.log_level);
+        self.settings.store(Arc::new(new));
+        self.settings_changed.send_replace(());
+        Ok(())
     }
 
     /// The person and face that the gallery named, with the names that other platforms have for the same; `None` if
@@ -303,7 +370,7 @@ impl Gate {
             destinations: parts.destinations,
             settings: ArcSwap::from_pointee(settings),
             settings_changed: latest::channel(()).0,
-            changing: Mutex::new(()),
+            changing: Arc::default(),
             live: latest::channel(None).0,
             outputs,
             hardware,
@@ -368,7 +435,7 @@ impl Gate {
 
     /// Changes settings: `change` edits a copy, which is checked, given to the devices that it concerns, stored
     /// and then put in force. Nothing changes on an error; one of a device that cannot do what it is asked is
-    /// `Config` and names the key.
+    /// `Config` and names the key. A change whose caller goes away is carried to its end.
     pub async fn change_settings(
         &self,
         change: impl FnOnce(&mut Settings) -> Result<()> + Send,
@@ -383,46 +450,12 @@ impl Gate {
         change: impl FnOnce(&mut Settings) -> Result<()> + Send,
         clock: Option<jiff::civil::DateTime>,
     ) -> Result<()> {
-        let inner = &self.inner;
-        let _one_at_a_time = inner.changing.lock().await;
-        let old = inner.settings.load_full();
-        let mut new = Settings::clone(&old);
-        change(&mut new)?;
-        new.check()?;
-        inner.hardware.present.changed(&old, &new)?;
-        let mut stored = stored_groups(&inner.store)?;
-        let (before, all) = (groups(&old)?, groups(&new)?);
-        for (group, value) in all {
-            if before.get(&group) != Some(&value) {
-                stored.insert(group, value);
-            }
-        }
-        let text = serde_json::Value::Object(stored).to_string();
-        inner.hardware.apply(&inner.outputs, &old, &new).await?;
-        let kept = match inner.apply_time(&old, &new, clock).await {
-            Ok(applied) => match inner.store.put_setting(SETTINGS_ROW, text).await {
-                Ok(()) => Ok(()),
-                Err(error) => {
-                    inner.undo_time(applied).await;
-                    Err(error)
-                }
-            },
-            Err(error) => Err(error),
-        };
-        if let Err(error) = kept {
-            if let Err(error) = inner.hardware.apply(&inner.outputs, &new, &old).await {
-                tracing::error!(%error, "devices could not be put back after settings that were not stored");
-            }
-            return Err(error);
-        }
-        inner.machine.log_at(new.restart.log_level);
-        inner.settings.store(Arc::new(new));
-        inner.settings_changed.send_replace(());
-        Ok(())
+        self.inner.change_settings(change, clock).await
     }
 
     /// Sends bytes on the RS485 line (QYZN `serial_output`). Ok when the line has taken them. Orders go out in the
-    /// order of these calls, and in their place among the outputs of passages. `Input` without a line.
+    /// order of these calls; what passages send goes before those that wait. `Busy` when too many wait, `Input` without
+    /// a line.
     pub fn send_serial(&self, bytes: Vec<u8>) -> impl Future<Output = Result<()>> + Send + 'static {
         self.inner.outputs.serial(bytes)
     }
@@ -608,7 +641,16 @@ fn stored_settings(store: &Store, configured: Settings, config: &config::Gate) -
         // One group that another version wrote must not cost the others.
         let mut all = groups(&settings)?;
         all.insert(group.clone(), value);
-        match serde_json::from_value::<Settings>(serde_json::Value::Object(all)) {
+        let laid_over =
+            serde_json::from_value::<Settings>(serde_json::Value::Object(all)).map(|mut laid_over| {
+                if std::mem::take(&mut laid_over.face.safety_helmet) {
+                    tracing::warn!(
+                        "stored settings ask for a safety helmet, which nothing looks for: left out"
+                    );
+                }
+                laid_over
+            });
+        match laid_over {
             Ok(laid_over) if laid_over.check().is_ok() => settings = laid_over,
             _ => tracing::error!(group, "stored settings cannot be used: those of the configuration are"),
         }

@@ -1,11 +1,12 @@
-//! The door: relay pulses and Wiegand frames. One task owns the drivers; whoever opens sends it an order and
-//! need not wait for the pulse to end.
+//! The door: relay pulses, and what goes out on the lines. One task owns the relay; whoever opens sends it an order
+//! and need not wait for the pulse to end. Frames of a platform's own wait in queues of their own, one for each
+//! line, so that no number of them stands between a visitor and the door.
 
-use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -13,11 +14,12 @@ use tokio::time::{Instant, sleep_until};
 use super::hardware::Templates;
 use super::serial::SerialOut;
 use super::settings::{Payload, RelaySettings, SerialPayload, Settings};
-use super::worker::{ANSWERS_WITHIN, Worker};
+use super::wiegand::Frames;
+use super::worker::{ANSWERS_WITHIN, Tended, Worker};
 use super::{OrderedBy, report_panic};
 use crate::access::Person;
 use crate::device::relay::Relay;
-use crate::device::wiegand::{self, WiegandOut};
+use crate::device::wiegand;
 use crate::error::{Error, Kind, Result};
 use crate::event::Events;
 use crate::store::RecordId;
@@ -25,14 +27,17 @@ use crate::store::RecordId;
 /// The shortest pulse a relay is given: QYZN allows `outputInterval` 0, and no relay closes in no time.
 const SHORTEST_PULSE: Duration = Duration::from_millis(20);
 
-/// Before a relay that did not go off is ordered off again.
+/// Before a relay that did not take an order is ordered to rest again.
 const OFF_AGAIN: Duration = Duration::from_millis(200);
 
 /// Orders that wait; more than these would be openings nobody stands for any more.
 const WAITING_ORDERS: usize = 16;
 
-/// Openings that wait for the delay of the relay, of at most 5 s.
-const PENDING: usize = 64;
+/// Openings that wait for their delay, and openings that one pulse stands for.
+const WAITING_OPENINGS: usize = 16;
+
+/// Frames of a platform's own that wait for one line.
+const WAITING_FRAMES: usize = 16;
 
 /// What the task is told.
 enum Order {
@@ -40,12 +45,8 @@ enum Order {
     Open(Box<Opening>, oneshot::Sender<Result<()>>),
     /// End the pulse that `record` began, if it is still on.
     Close(RecordId),
-    /// The relay rests at another level from now on.
+    /// The relay opens and rests at these levels from now on.
     Rest(RelaySettings, oneshot::Sender<Result<()>>),
-    /// One frame on the Wiegand line.
-    Wiegand(wiegand::Format, u64, oneshot::Sender<Result<()>>),
-    /// Bytes on the RS485 line.
-    Serial(Vec<u8>, oneshot::Sender<Result<()>>),
     /// End.
     Stop,
 }
@@ -57,7 +58,7 @@ pub struct Opening {
     pub by: OpenedBy,
     /// For whom; nothing goes out on the lines for nobody.
     pub person: Option<Box<Person>>,
-    /// How the relay is driven.
+    /// How the relay is driven: whether, how long and when. At which level is what the gate is set to when it is.
     pub relay: RelaySettings,
     /// How the Wiegand line is driven.
     pub format: wiegand::Format,
@@ -120,7 +121,7 @@ pub(super) struct Lines {
     /// The relay.
     pub(super) relay: Option<Box<dyn Relay>>,
     /// The Wiegand output.
-    pub(super) wiegand: Option<Box<dyn WiegandOut>>,
+    pub(super) wiegand: Option<Worker<Frames>>,
     /// The RS485 line.
     pub(super) serial: Option<Worker<SerialOut>>,
     /// What goes out where the settings say `custom`.
@@ -131,22 +132,27 @@ pub(super) struct Lines {
 #[derive(Clone)]
 pub struct Outputs {
     orders: mpsc::Sender<Order>,
+    wiegand: Option<Queue<Frames>>,
+    serial: Option<Queue<SerialOut>>,
 }
 
 impl Outputs {
-    /// The handle, and the task that must be run for it to do anything.
+    /// The handle, and the task that must be run for it to do anything. Starts those of the platform's frames on
+    /// the current runtime.
     pub(super) fn new(lines: Lines, events: Events) -> (Self, OutputTask) {
         let (orders, receiver) = mpsc::channel(WAITING_ORDERS);
+        let wiegand = lines.wiegand.clone().map(Queue::start);
+        let serial = lines.serial.clone().map(Queue::start);
         let task = OutputTask {
             lines,
             events,
             orders: receiver,
+            active_low: false,
             on: None,
-            pending: VecDeque::new(),
-            idle: None,
-            resting: None,
+            pending: Vec::new(),
+            again: None,
         };
-        (Self { orders }, task)
+        (Self { orders, wiegand, serial }, task)
     }
 
     /// Orders an opening. Ok when the relay has been switched on, or will be after its delay.
@@ -154,23 +160,40 @@ impl Outputs {
         self.order(move |sender| Order::Open(Box::new(opening), sender)).await
     }
 
-    /// The relay rests from now on, or from the end of its pulse, where `relay` wants it.
+    /// The relay opens and rests from now on where `relay` wants it. A pulse that is on goes on at the new level.
+    /// On an error the levels are what they were.
     pub async fn rest(&self, relay: RelaySettings) -> Result<()> {
         self.order(move |sender| Order::Rest(relay, sender)).await
     }
 
-    /// Sends data bits on the Wiegand line, with their parity. Ok when they are on the wire. Ordered by the call.
+    /// Sends data bits on the Wiegand line, with their parity. Ok when they are on the wire. Ordered by the call;
+    /// `Busy` when too many wait.
     pub fn wiegand(
         &self,
         format: wiegand::Format,
         value: u64,
     ) -> impl Future<Output = Result<()>> + Send + 'static {
-        self.order(move |sender| Order::Wiegand(format, value, sender))
+        let ordered = match &self.wiegand {
+            Some(queue) => Ok(queue.send(move |line| line.send(format, value))),
+            None => Err(Error::new(
+                Kind::Input,
+                "this gate has no Wiegand output: device.wiegand_out is \"none\" in its configuration",
+            )),
+        };
+        async move { ordered?.await }
     }
 
-    /// Sends bytes on the RS485 line. Ok when the line has taken them. Ordered by the call.
+    /// Sends bytes on the RS485 line. Ok when the line has taken them. Ordered by the call; `Busy` when too many
+    /// wait.
     pub fn serial(&self, bytes: Vec<u8>) -> impl Future<Output = Result<()>> + Send + 'static {
-        self.order(move |sender| Order::Serial(bytes, sender))
+        let ordered = match &self.serial {
+            Some(queue) => Ok(queue.send(move |line| line.send(&bytes))),
+            None => Err(Error::new(
+                Kind::Input,
+                "this gate has no RS485 line: device.rs485 is \"none\" in its configuration",
+            )),
+        };
+        async move { ordered?.await }
     }
 
     /// Gives an order at once; its outcome follows.
@@ -191,13 +214,19 @@ impl Outputs {
         }
     }
 
-    /// Puts the relay to rest and ends the task, after the orders that wait.
+    /// Puts the relay to rest and ends the task, after the orders that wait; then waits for the frames that do.
     pub async fn stop(&self) {
         // Gone already: the relay is at rest.
         let _ = self.orders.send(Order::Stop).await;
+        if let Some(queue) = &self.wiegand {
+            queue.drain().await;
+        }
+        if let Some(queue) = &self.serial {
+            queue.drain().await;
+        }
     }
 
-    /// Ends the pulse that `record` began, if it is still on.
+    /// Ends the pulse that `record` began, if it is still on and nobody else's, or takes back its opening.
     pub fn close(&self, record: RecordId) {
         // Full of openings: the pulse will end by itself.
         let _ = self.orders.try_send(Order::Close(record));
@@ -208,11 +237,75 @@ fn stopped() -> Error {
     Error::new(Kind::Stopped, "the outputs have been stopped")
 }
 
-/// A pulse that is on.
-struct Pulse {
-    by: OpenedBy,
-    until: Instant,
-    relay: RelaySettings,
+/// Frames of a platform's own for one line. One at a time is handed to the line's thread, whose own queue is for
+/// passages.
+struct Queue<D> {
+    line: Worker<D>,
+    frames: mpsc::Sender<BoxFuture<'static, ()>>,
+}
+
+impl<D> Clone for Queue<D> {
+    fn clone(&self) -> Self {
+        Self { line: self.line.clone(), frames: self.frames.clone() }
+    }
+}
+
+impl<D: Tended> Queue<D> {
+    fn start(line: Worker<D>) -> Self {
+        let (frames, mut waiting) = mpsc::channel::<BoxFuture<'static, ()>>(WAITING_FRAMES);
+        tokio::spawn(async move {
+            while let Some(frame) = waiting.recv().await {
+                frame.await;
+            }
+        });
+        Self { line, frames }
+    }
+
+    /// Orders a frame at once; its outcome follows.
+    fn send(
+        &self,
+        frame: impl FnOnce(&mut D) -> Result<()> + Send + 'static,
+    ) -> impl Future<Output = Result<()>> + Send + 'static {
+        let (sender, receiver) = oneshot::channel();
+        let line = self.line.clone();
+        let ordered = self.frames.try_send(Box::pin(async move {
+            // Whoever ordered it may have given up.
+            let _ = sender.send(line.ask(ANSWERS_WITHIN, frame).await);
+        }));
+        let ordered = ordered.map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                Error::new(Kind::Busy, format!("too many frames wait for the {} line", D::NAME))
+            }
+            mpsc::error::TrySendError::Closed(_) => stopped(),
+        });
+        async move {
+            ordered?;
+            receiver.await.unwrap_or_else(|_| Err(stopped()))
+        }
+    }
+
+    /// Waits until the line has what waits for it now, unless it hangs.
+    async fn drain(&self) {
+        let (sender, receiver) = oneshot::channel();
+        let marked = async {
+            let mark: BoxFuture<'static, ()> = Box::pin(async move {
+                let _ = sender.send(());
+            });
+            let _ = self.frames.send(mark).await;
+            let _ = receiver.await;
+        };
+        let _ = tokio::time::timeout(ANSWERS_WITHIN, marked).await;
+    }
+}
+
+/// A pulse that is on: whose openings it stands for, and until when each of them wants it.
+struct Pulse(Vec<(OpenedBy, Instant)>);
+
+impl Pulse {
+    /// The opening that wants it longest.
+    fn last(&self) -> Option<(OpenedBy, Instant)> {
+        self.0.iter().copied().max_by_key(|(_, until)| *until)
+    }
 }
 
 /// The task.
@@ -220,26 +313,25 @@ pub struct OutputTask {
     lines: Lines,
     events: Events,
     orders: mpsc::Receiver<Order>,
+    /// The low level opens. In force for every pulse, whatever was set when it was ordered.
+    active_low: bool,
     on: Option<Pulse>,
-    /// Openings that wait for their delay, and until when; the first is due first.
-    pending: VecDeque<(Instant, Opening)>,
-    /// Where the relay rests, if that changed since the start.
-    idle: Option<RelaySettings>,
-    /// The same, while a pulse must end first.
-    resting: Option<RelaySettings>,
+    /// Openings that wait for their delay, and until when.
+    pending: Vec<(Instant, Opening)>,
+    /// The relay did not take an order: when it is ordered to rest again, and who opened.
+    again: Option<(Instant, Option<OpenedBy>)>,
 }
 
 impl OutputTask {
     /// Runs until every [`Outputs`] is gone; the relay is off then. A panic of a driver puts the relay to rest
     /// and is reported; the next order is served.
     pub async fn run(mut self, idle: RelaySettings) {
+        self.active_low = idle.active_low;
         loop {
             // The line may have been left anywhere by whoever ran before.
-            let idle = self.resting.take().or(self.idle).unwrap_or(idle);
-            let rest = self.on.take().map_or(idle, |pulse| pulse.relay);
-            self.pending.clear();
+            (self.on, self.again) = (None, None);
             let served = AssertUnwindSafe(async {
-                self.switch(&rest, false, None);
+                self.go_to_rest(None);
                 self.serve().await;
             });
             if served.catch_unwind().await.is_ok() {
@@ -252,34 +344,32 @@ impl OutputTask {
 
     async fn serve(&mut self) {
         loop {
-            let pulse_end = self.on.as_ref().map(|pulse| pulse.until);
-            let delay_end = self.pending.front().map(|(at, _)| *at);
+            let pulse_end = self.on.as_ref().and_then(Pulse::last).map(|(_, until)| until);
+            let delay_end = self.pending.iter().map(|(at, _)| *at).min();
+            let again = self.again.map(|(at, _)| at);
             tokio::select! {
                 biased;
                 () = maybe(pulse_end) => self.end_pulse(),
                 () = maybe(delay_end) => {
-                    if let Some((_, opening)) = self.pending.pop_front() {
-                        // Whoever ordered it was answered when the delay began; a failure is in the events.
-                        let _ = self.begin(&opening);
+                    // All of them: several openings within one delay are one pulse, and the earliest moment holds.
+                    let openings: Vec<_> =
+                        std::mem::take(&mut self.pending).into_iter().map(|(_, opening)| opening).collect();
+                    // Whoever ordered it was answered when the delay began; a failure is in the events.
+                    let _ = self.begin(&openings);
+                }
+                () = maybe(again) => {
+                    if let Some((_, by)) = self.again.take() {
+                        self.go_to_rest(by);
                     }
                 }
                 order = self.orders.recv() => match order {
                     Some(Order::Open(opening, answer)) => {
                         let _ = answer.send(self.order(*opening));
                     }
-                    Some(Order::Close(record)) => {
-                        if self.on.as_ref().is_some_and(|pulse| pulse.by == OpenedBy::Record(record)) {
-                            self.end_pulse();
-                        }
-                        self.pending.retain(|(_, opening)| opening.by != OpenedBy::Record(record));
-                    }
+                    Some(Order::Close(record)) => self.close(OpenedBy::Record(record)),
                     Some(Order::Rest(relay, answer)) => {
                         let _ = answer.send(self.rest(relay));
                     }
-                    Some(Order::Wiegand(format, value, answer)) => {
-                        let _ = answer.send(self.frame(format, value));
-                    }
-                    Some(Order::Serial(bytes, answer)) => self.serial(bytes, answer),
                     Some(Order::Stop) | None => break,
                 },
             }
@@ -289,102 +379,102 @@ impl OutputTask {
 
     fn order(&mut self, opening: Opening) -> Result<()> {
         if opening.relay.delay_ms == 0 {
-            return self.begin(&opening);
+            return self.begin(&[opening]);
+        }
+        if self.pending.len() >= WAITING_OPENINGS {
+            return Err(Error::new(Kind::Busy, "the door has more openings waiting than it can serve"));
         }
         let at = Instant::now() + Duration::from_millis(opening.relay.delay_ms.into());
-        if self.pending.len() >= PENDING {
-            return Err(Error::new(Kind::Busy, "too many openings wait for the delay of the relay"));
-        }
-        // Each by itself: each has a number for the lines, and one may be taken back without the others. A delay that
-        // was made shorter in between overtakes.
-        let place = self.pending.partition_point(|(due, _)| *due <= at);
-        self.pending.insert(place, (at, opening));
+        self.pending.push((at, opening));
         Ok(())
     }
 
-    fn begin(&mut self, opening: &Opening) -> Result<()> {
-        if let Some(text) = opening.wiegand(&self.lines.templates) {
-            self.send_wiegand(&text, opening.format);
+    /// One pulse for all of these, and what each of them sends.
+    fn begin(&mut self, openings: &[Opening]) -> Result<()> {
+        for opening in openings {
+            if let Some(text) = opening.wiegand(&self.lines.templates) {
+                self.send_wiegand(&text, opening.format);
+            }
         }
-        if opening.relay.enabled {
-            self.pulse(opening)?;
+        if openings.iter().any(|opening| opening.relay.enabled) {
+            self.pulse(openings)?;
         }
         // Only now: whoever listens on this line counts those who were let in.
-        if let (Some(line), Some(text)) = (&self.lines.serial, opening.serial(&self.lines.templates)) {
-            line.output(text.into_bytes());
+        if let Some(line) = &self.lines.serial {
+            for text in openings.iter().filter_map(|opening| opening.serial(&self.lines.templates)) {
+                line.output(text.into_bytes());
+            }
         }
         Ok(())
     }
 
-    fn pulse(&mut self, opening: &Opening) -> Result<()> {
-        if !self.switch(&opening.relay, true, Some(opening.by)) {
+    fn pulse(&mut self, openings: &[Opening]) -> Result<()> {
+        let now = Instant::now();
+        let by = openings.first().map(|opening| opening.by);
+        if !self.switch(true, by) {
+            // It may have taken it all the same, and nothing else would end it.
+            if self.on.is_none() {
+                self.again = Some((now + OFF_AGAIN, by));
+            }
             return Err(not_taken());
         }
-        let pulse = Duration::from_millis(opening.relay.pulse_ms.into()).max(SHORTEST_PULSE);
-        self.on = Some(Pulse { by: opening.by, until: Instant::now() + pulse, relay: opening.relay });
+        self.again = None;
+        let mut whose = self.on.take().map_or_else(Vec::new, |pulse| pulse.0);
+        for opening in openings.iter().filter(|opening| opening.relay.enabled) {
+            let length = Duration::from_millis(opening.relay.pulse_ms.into()).max(SHORTEST_PULSE);
+            whose.retain(|(by, until)| *by != opening.by && *until > now);
+            whose.push((opening.by, now + length));
+        }
+        // The oldest of so many cannot be closed by itself any more; the others hold the door anyway.
+        whose.drain(..whose.len().saturating_sub(WAITING_OPENINGS));
+        self.on = Some(Pulse(whose));
         Ok(())
+    }
+
+    /// Takes back an opening: it does not begin any more, and holds the door no longer.
+    fn close(&mut self, by: OpenedBy) {
+        self.pending.retain(|(_, opening)| opening.by != by);
+        let Some(Pulse(whose)) = &mut self.on else { return };
+        let others = whose.iter().any(|(other, _)| *other != by);
+        if others {
+            whose.retain(|(other, _)| *other != by);
+        } else {
+            self.end_pulse();
+        }
     }
 
     fn end_pulse(&mut self) {
-        if let Some(pulse) = self.on.take()
-            && !self.switch(&pulse.relay, false, Some(pulse.by))
-        {
-            // The door must not stay open because one order was lost on the line.
-            self.on = Some(Pulse { until: Instant::now() + OFF_AGAIN, ..pulse });
-            return;
+        if let Some(pulse) = self.on.take() {
+            self.go_to_rest(pulse.last().map(|(by, _)| by));
         }
-        if let Some(relay) = self.resting.take() {
-            // A failure is in the events; the next pulse ends at the new level.
-            let _ = self.rest(relay);
-        }
+    }
+
+    /// Puts the line to the level of rest in force; it must not stay open because one order was lost.
+    fn go_to_rest(&mut self, by: Option<OpenedBy>) {
+        self.again = (!self.switch(false, by)).then(|| (Instant::now() + OFF_AGAIN, by));
     }
 
     fn rest(&mut self, relay: RelaySettings) -> Result<()> {
-        if self.on.is_some() {
-            self.resting = Some(relay);
+        let by = self.on.as_ref().and_then(Pulse::last).map(|(by, _)| by);
+        if self.switch_at(relay.active_low, self.on.is_some(), by) {
+            (self.active_low, self.again) = (relay.active_low, None);
             return Ok(());
         }
-        if !self.switch(&relay, false, None) {
-            return Err(not_taken());
+        // Wherever it is now. A pulse that is on ends at rest by itself.
+        if self.on.is_none() {
+            self.again = Some((Instant::now() + OFF_AGAIN, None));
         }
-        self.idle = Some(relay);
-        Ok(())
-    }
-
-    /// Data bits of the platform's own.
-    fn frame(&mut self, format: wiegand::Format, value: u64) -> Result<()> {
-        let Some(line) = &mut self.lines.wiegand else {
-            return Err(Error::new(
-                Kind::Input,
-                "this gate has no Wiegand output: device.wiegand_out is \"none\" in its configuration",
-            ));
-        };
-        let bits = wiegand::frame(format, value);
-        let sent = line.send(&bits);
-        self.tell_wiegand(&bits, &sent);
-        sent
-    }
-
-    /// Hands bytes to the line's own thread, which answers.
-    fn serial(&mut self, bytes: Vec<u8>, answer: oneshot::Sender<Result<()>>) {
-        let Some(line) = &self.lines.serial else {
-            let error = Error::new(
-                Kind::Input,
-                "this gate has no RS485 line: device.rs485 is \"none\" in its configuration",
-            );
-            let _ = answer.send(Err(error));
-            return;
-        };
-        let sent = line.ask(ANSWERS_WITHIN, move |serial| serial.send(&bytes));
-        tokio::spawn(async move {
-            let _ = answer.send(sent.await);
-        });
+        Err(not_taken())
     }
 
     /// Switches the relay and says so; false if it failed.
-    fn switch(&mut self, settings: &RelaySettings, on: bool, by: Option<OpenedBy>) -> bool {
+    fn switch(&mut self, on: bool, by: Option<OpenedBy>) -> bool {
+        self.switch_at(self.active_low, on, by)
+    }
+
+    fn switch_at(&mut self, active_low: bool, on: bool, by: Option<OpenedBy>) -> bool {
         let Some(relay) = &mut self.lines.relay else { return true };
-        let high = on != settings.active_low;
+        let high = on != active_low;
         let state = if on { "on" } else { "off" };
         let fields = match by {
             Some(OpenedBy::Record(record)) => {
@@ -406,8 +496,8 @@ impl OutputTask {
         }
     }
 
-    fn send_wiegand(&mut self, text: &str, format: wiegand::Format) {
-        let Some(line) = &mut self.lines.wiegand else { return };
+    fn send_wiegand(&self, text: &str, format: wiegand::Format) {
+        let Some(line) = &self.lines.wiegand else { return };
         let Some(number) = wiegand::number(text) else {
             tracing::warn!(
                 "a number for the Wiegand line is neither decimal nor hexadecimal: nothing was sent"
@@ -415,22 +505,7 @@ impl OutputTask {
             self.events.send("wiegand", json!({ "error": "not a number" }));
             return;
         };
-        let bits = wiegand::frame(format, number);
-        let sent = line.send(&bits);
-        self.tell_wiegand(&bits, &sent);
-    }
-
-    fn tell_wiegand(&self, bits: &[bool], sent: &Result<()>) {
-        match sent {
-            Ok(()) => {
-                let text: String = bits.iter().map(|bit| if *bit { '1' } else { '0' }).collect();
-                self.events.send("wiegand", json!({ "bits": text }));
-            }
-            Err(error) => {
-                tracing::error!(%error, "the Wiegand line did not take the frame");
-                self.events.send("wiegand", json!({ "error": error.to_string() }));
-            }
-        }
+        line.output(format, number);
     }
 }
 
@@ -453,6 +528,7 @@ mod tests {
     use crate::clock::{ManualClock, SharedClock};
     use crate::device::relay::SimulatedRelay;
     use crate::device::rs485::SimulatedRs485;
+    use crate::device::wiegand::WiegandOut;
     use crate::event::Event;
     use crate::gate::settings::SerialSettings;
     use std::sync::Arc;
@@ -481,12 +557,7 @@ mod tests {
     }
 
     fn lines(relay: Box<dyn Relay>) -> Lines {
-        Lines {
-            relay: Some(relay),
-            wiegand: Some(Box::new(wiegand::SimulatedWiegand)),
-            serial: None,
-            templates: Templates::default(),
-        }
+        Lines { relay: Some(relay), wiegand: None, serial: None, templates: Templates::default() }
     }
 
     /// A driver with a fault: every second order panics.
@@ -582,49 +653,162 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn two_within_one_delay_are_two() {
-        let mut door = door();
-        door.relay().await;
-        door.outputs.open(opening(1, 5000, 300)).await.unwrap();
-        door.outputs.open(opening(2, 5000, 300)).await.unwrap();
-        door.outputs.open(opening(3, 5000, 300)).await.unwrap();
-        // The second is taken back; both others go out, each with its number before its pulse.
-        door.outputs.close(RecordId(2));
-        for record in [1, 3] {
-            assert_eq!(door.events.recv().await.unwrap().kind, "wiegand");
-            let on = door.events.recv().await.unwrap();
-            assert_eq!((&on.fields["state"], &on.fields["record"]), (&json!("on"), &json!(record)));
-        }
-        let off = door.events.recv().await.unwrap();
-        assert_eq!((&off.fields["state"], &off.fields["record"]), (&json!("off"), &json!(3)));
-        for record in 0..PENDING {
-            door.outputs.open(opening(record as i64, 20, 300)).await.unwrap();
-        }
-        assert_eq!(door.outputs.open(opening(1, 20, 300)).await.unwrap_err().kind(), Kind::Busy);
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn the_low_level_opens_where_the_lock_wants_it() {
         let mut door = door();
         door.relay().await;
-        let mut low = opening(1, 1000, 0);
-        low.relay.active_low = true;
-        door.outputs.open(low).await.unwrap();
+        door.outputs.rest(RelaySettings { active_low: true, ..RelaySettings::default() }).await.unwrap();
+        assert!(door.relay.level());
+        door.relay().await;
+        // Ordered with the settings of before: the level in force opens.
+        door.outputs.open(opening(1, 1000, 0)).await.unwrap();
         assert!(!door.relay.level());
         door.relay().await;
         assert_eq!(door.relay().await.0, "off");
         assert!(door.relay.level());
     }
 
+    /// A Wiegand line that sends nothing until it is let go, and tells what it sent.
+    struct Held {
+        go: std::sync::mpsc::Receiver<()>,
+        sent: mpsc::UnboundedSender<Vec<bool>>,
+    }
+
+    impl WiegandOut for Held {
+        fn send(&mut self, bits: &[bool]) -> Result<()> {
+            // Let go for good when the test is over.
+            let _ = self.go.recv();
+            let _ = self.sent.send(bits.to_vec());
+            Ok(())
+        }
+    }
+
+    fn with_held(
+        relay: Box<dyn Relay>,
+    ) -> (Outputs, std::sync::mpsc::Sender<()>, mpsc::UnboundedReceiver<Vec<bool>>) {
+        let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let bus = Events::new(clock);
+        let (let_go, go) = std::sync::mpsc::channel();
+        let (sent, seen) = mpsc::unbounded_channel();
+        let frames = Frames::new(Box::new(Held { go, sent }), bus.clone());
+        let wiegand = Some(Worker::start(frames, bus.clone()).unwrap());
+        let (outputs, task) = Outputs::new(Lines { wiegand, ..lines(relay) }, bus);
+        tokio::spawn(task.run(RelaySettings::default()));
+        (outputs, let_go, seen)
+    }
+
+    /// An opening whose card is `card`.
+    fn with_card(record: i64, card: u64, delay_ms: u16) -> Opening {
+        let person = Person { card: Some(card.to_string()), ..person() };
+        Opening { person: Some(Box::new(person)), ..opening(record, 10_000, delay_ms) }
+    }
+
+    #[tokio::test]
+    async fn no_number_of_frames_and_no_slow_line_stands_before_an_opening() {
+        let relay = SimulatedRelay::default();
+        let (outputs, let_go, mut seen) = with_held(Box::new(relay.clone()));
+        let frames: Vec<_> = (100..132).map(|value| outputs.wiegand(wiegand::Format::W26, value)).collect();
+        // The line holds: the door opens all the same.
+        outputs.open(with_card(1, 7, 0)).await.unwrap();
+        assert!(relay.level());
+        drop(let_go);
+        let mut taken = 0;
+        for (index, frame) in frames.into_iter().enumerate() {
+            match frame.await {
+                Ok(()) => taken += 1,
+                Err(error) => {
+                    assert_eq!(error.kind(), Kind::Busy);
+                    assert!(index >= WAITING_FRAMES, "frame {index} was refused");
+                }
+            }
+        }
+        assert!((WAITING_FRAMES..32).contains(&taken), "{taken}");
+        let mut bits = Vec::new();
+        while bits.len() <= taken {
+            bits.push(seen.recv().await.unwrap());
+        }
+        assert!(bits.contains(&wiegand::frame(wiegand::Format::W26, 7)), "the visitor's number");
+        bits.retain(|bits| *bits != wiegand::frame(wiegand::Format::W26, 7));
+        let expected: Vec<_> =
+            (100..100 + taken as u64).map(|value| wiegand::frame(wiegand::Format::W26, value)).collect();
+        assert_eq!(bits, expected, "in their order");
+    }
+
+    #[tokio::test]
+    async fn openings_within_one_delay_are_one_pulse_and_each_its_own() {
+        let relay = SimulatedRelay::default();
+        let (outputs, let_go, mut seen) = with_held(Box::new(relay.clone()));
+        drop(let_go);
+        for (record, card) in [(1, 11), (2, 12), (3, 13)] {
+            outputs.open(with_card(record, card, 100)).await.unwrap();
+        }
+        // The first is taken back: the others are let in.
+        outputs.close(RecordId(1));
+        for card in [12, 13] {
+            assert_eq!(seen.recv().await.unwrap(), wiegand::frame(wiegand::Format::W26, card));
+        }
+        // Any answer of the task says that the pulse has begun.
+        outputs.open(with_card(4, 14, 100)).await.unwrap();
+        assert!(relay.level());
+        outputs.close(RecordId(4));
+        outputs.close(RecordId(2));
+        outputs.rest(RelaySettings::default()).await.unwrap();
+        assert!(relay.level(), "the third still holds the door");
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn wiegand_goes_out_before_the_relay() {
+    async fn one_pulse_stands_for_all_who_are_let_in() {
         let mut door = door();
         door.relay().await;
-        door.outputs.open(opening(1, 1000, 0)).await.unwrap();
-        let event = door.events.recv().await.unwrap();
-        assert_eq!(event.kind, "wiegand");
-        assert_eq!(event.fields["bits"], format!("0{}10", "0".repeat(23)));
-        assert_eq!(door.events.recv().await.unwrap().kind, "relay");
+        door.outputs.open(opening(1, 2000, 300)).await.unwrap();
+        door.outputs.open(opening(2, 1000, 300)).await.unwrap();
+        assert_eq!(door.relay().await.0, "on");
+        // Without the first it ends when the second wants it.
+        door.outputs.close(RecordId(1));
+        let (state, at) = door.relay().await;
+        assert_eq!(state, "off");
+        assert!((1300..=1304).contains(&at), "{at}");
+        // Too many are told so.
+        for record in 0..WAITING_OPENINGS {
+            door.outputs.open(opening(record as i64, 1000, 300)).await.unwrap();
+        }
+        let error = door.outputs.open(opening(99, 1000, 300)).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Busy);
+    }
+
+    /// A relay that refuses while told to.
+    #[derive(Default, Clone)]
+    struct Moody {
+        relay: SimulatedRelay,
+        refuses: Arc<std::sync::atomic::AtomicBool>,
+    }
+
+    impl Relay for Moody {
+        fn set_level(&mut self, high: bool) -> Result<()> {
+            if self.refuses.load(std::sync::atomic::Ordering::SeqCst) {
+                return Err(Error::new(Kind::Device, "not now"));
+            }
+            self.relay.set_level(high)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_level_of_rest_that_was_not_taken_is_tried_again() {
+        let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let relay = Moody::default();
+        let (outputs, task) = Outputs::new(lines(Box::new(relay.clone())), Events::new(clock));
+        tokio::spawn(task.run(RelaySettings::default()));
+        let low = RelaySettings { active_low: true, ..RelaySettings::default() };
+        outputs.rest(low).await.unwrap();
+        assert!(relay.relay.level());
+        relay.refuses.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(outputs.rest(RelaySettings::default()).await.unwrap_err().kind(), Kind::Device);
+        // As if the line had moved all the same.
+        relay.relay.clone().set_level(false).unwrap();
+        relay.refuses.store(false, std::sync::atomic::Ordering::SeqCst);
+        tokio::time::sleep(2 * OFF_AGAIN).await;
+        assert!(relay.relay.level(), "the level in force is the one of before");
+        outputs.open(opening(1, 1000, 0)).await.unwrap();
+        assert!(!relay.relay.level());
     }
 
     /// With a serial line; on the real clock, for the line has a thread.
@@ -696,15 +880,22 @@ mod tests {
         door.outputs.rest(low).await.unwrap();
         assert!(door.relay.level());
         door.relay().await;
-        // During a pulse it waits for its end.
+        // A pulse goes on at the new level, and ends at the new rest.
         door.outputs.open(Opening { relay: low, ..opening(1, 1000, 0) }).await.unwrap();
         assert!(!door.relay.level());
         door.outputs.rest(RelaySettings::default()).await.unwrap();
-        assert!(!door.relay.level());
-        for state in ["on", "off", "off"] {
+        assert!(door.relay.level());
+        for state in ["on", "on", "off"] {
             assert_eq!(door.relay().await.0, state);
         }
-        assert!(!door.relay.level(), "high while the old setting ended, low at rest");
+        assert!(!door.relay.level());
+        // So does one that was ordered before, and begins after.
+        door.outputs.open(opening(2, 1000, 300)).await.unwrap();
+        door.outputs.rest(low).await.unwrap();
+        assert!(door.relay.level());
+        for (state, level) in [("off", true), ("on", false), ("off", true)] {
+            assert_eq!((door.relay().await.0.as_str(), door.relay.level()), (state, level));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::settings::RestartSettings;
 use super::{Gate, Inner, OrderedBy};
 use crate::device::system::Restart;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
 /// From the order to the restart: the answer to whoever ordered it goes out first.
 const ANSWER_FIRST: Duration = Duration::from_millis(500);
@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How long nobody must have been at the gate: longer than a session lasts.
 const QUIET: Duration = Duration::from_secs(15);
+
+/// How long a machine may take to go down. One that is still there then was told by others to stay.
+const GOES_DOWN: Duration = Duration::from_secs(300);
 
 /// Row of the store that is true while the restart under way is the timer's.
 const BY_TIMER: &str = "restart.by_timer";
@@ -63,7 +66,13 @@ impl Inner {
             tokio::time::sleep(ANSWER_FIRST).await;
             match inner.machine.call(|system| system.restart()).await {
                 // Everybody is told to stop soon.
-                Ok(Restart::Machine) => {}
+                Ok(Restart::Machine) => {
+                    tokio::time::sleep(GOES_DOWN).await;
+                    tracing::error!("the machine was told to restart and did not: it may be told again");
+                    let error = Error::new(Kind::Timeout, "the machine is still there");
+                    inner.failed_order(json!({ "order": "restart" }), &error);
+                    inner.machine.restarting.store(false, Ordering::SeqCst);
+                }
                 Ok(Restart::Agent) => {
                     inner.machine.anew.send_replace(true);
                 }

@@ -58,7 +58,7 @@ pub struct FaceSettings {
     pub live_level: u8,
     /// `Distance`: 0 any, 1 to 5 within 0.5, 1, 1.5, 2 and 3 m.
     pub distance: u8,
-    /// `safetyhatDecect`: whether a safety helmet is asked for.
+    /// `safetyhatDecect`: whether a safety helmet is asked for. Nothing looks for one: only false.
     pub safety_helmet: bool,
 }
 
@@ -439,6 +439,12 @@ impl Settings {
                     format!("{key} must be {least} to {most}, not {value}"),
                 ));
             }
+        }
+        if face.safety_helmet {
+            return Err(Error::new(
+                Kind::Config,
+                "safetyhatDecect (safety_helmet): nothing in this gate looks for a safety helmet: only false",
+            ));
         }
         if !BAUD_RATES.contains(&self.serial.baud) {
             return Err(Error::new(

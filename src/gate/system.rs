@@ -200,6 +200,10 @@ impl Inner {
             match self.order_time(order.clone()).await {
                 Ok(()) => applied.done.push(order),
                 Err(error) => {
+                    // It may have been done all the same.
+                    if error.kind() == Kind::Timeout {
+                        applied.done.push(order);
+                    }
                     self.undo_time(applied).await;
                     return Err(match error.kind() {
                         Kind::Stopped => error,

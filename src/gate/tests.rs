@@ -74,6 +74,10 @@ impl Bench {
     }
 
     fn with_config(settings: Settings, config: config::Gate) -> Self {
+        Self::on(machine(), settings, config)
+    }
+
+    fn on(machine: Machine, settings: Settings, config: config::Gate) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = ManualClock::new("2026-03-02T04:00:00Z".parse().unwrap());
         let shared: SharedClock = clock.clone();
@@ -91,12 +95,12 @@ impl Bench {
             destinations: vec![Destination::Qyzn],
             settings: ArcSwap::from_pointee(settings),
             settings_changed: latest::channel(()).0,
-            changing: Mutex::new(()),
+            changing: Arc::default(),
             live: latest::channel(None).0,
             outputs,
             hardware,
             settled: Arc::default(),
-            machine: machine(),
+            machine,
             platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
             reading: Default::default(),
@@ -134,7 +138,7 @@ impl Bench {
             destinations: Vec::new(),
             settings: ArcSwap::new(self.inner.settings.load_full()),
             settings_changed: latest::channel(()).0,
-            changing: Mutex::new(()),
+            changing: Arc::default(),
             live: latest::channel(None).0,
             outputs,
             hardware,
@@ -735,4 +739,127 @@ async fn who_cannot_be_judged_in_time_is_refused() {
     let verdict = gate.event("verdict").await;
     assert_eq!(verdict.fields["reason"], "not_live");
     assert_eq!(gate.inner.store.list_records(None, 10).unwrap().len(), 1);
+}
+
+/// A machine that notes its orders. It never goes down, and sets its zone as it is told to.
+struct Noting {
+    orders: std::sync::Mutex<Vec<String>>,
+    zone: fn(i16) -> Result<()>,
+    began: mpsc::UnboundedSender<()>,
+    go: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Noting {
+    fn note(&self, order: String) {
+        self.orders.lock().unwrap().push(order);
+    }
+
+    fn orders(&self) -> Vec<String> {
+        std::mem::take(&mut *self.orders.lock().unwrap())
+    }
+}
+
+impl System for Noting {
+    fn set_clock(&self, _now: jiff::Timestamp) -> Result<()> {
+        Ok(())
+    }
+
+    fn set_zone(&self, minutes: i16) -> Result<()> {
+        self.note(format!("zone {minutes}"));
+        let _ = self.began.send(());
+        let _ = self.go.lock().unwrap().recv();
+        (self.zone)(minutes)
+    }
+
+    fn follow_ntp(&self, _server: Option<&crate::device::system::NtpServer>) -> Result<()> {
+        Ok(())
+    }
+
+    fn may_restart(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn restart(&self) -> Result<crate::device::system::Restart> {
+        self.note("restart".into());
+        Ok(crate::device::system::Restart::Machine)
+    }
+}
+
+/// A gate on such a machine, what lets its zone be set, and what tells that it is about to be.
+fn noting(
+    zone: fn(i16) -> Result<()>,
+) -> (Bench, Arc<Noting>, std::sync::mpsc::Sender<()>, mpsc::UnboundedReceiver<()>) {
+    let (let_go, go) = std::sync::mpsc::channel();
+    let (began, beginning) = mpsc::unbounded_channel();
+    let system = Arc::new(Noting { orders: Default::default(), zone, began, go: go.into() });
+    let machine = Machine::new(Arc::clone(&system) as Arc<dyn System>, LogLevel::default());
+    (Bench::on(machine, Settings::default(), config::Gate::default()), system, let_go, beginning)
+}
+
+#[tokio::test]
+async fn a_change_of_settings_outlives_its_caller() {
+    let (bench, system, let_go, mut beginning) = noting(|_| Ok(()));
+    let mut changes = bench.inner.settings_changed.subscribe();
+    let inner = Arc::clone(&bench.inner);
+    let zone = |settings: &mut Settings| {
+        settings.time.utc_offset_minutes = 60;
+        Ok(())
+    };
+    let caller = tokio::spawn(async move { inner.change_settings(zone, None).await });
+    beginning.recv().await.unwrap();
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
+    drop(let_go);
+    tokio::time::timeout(Duration::from_secs(10), changes.changed()).await.expect("in force").unwrap();
+    assert_eq!(bench.inner.settings.load().time.utc_offset_minutes, 60);
+    assert_eq!(stored_groups(&bench.inner.store).unwrap()["time"]["utc_offset_minutes"], 60);
+    assert_eq!(system.orders(), ["zone 60"]);
+}
+
+#[tokio::test]
+async fn an_order_of_time_that_did_not_answer_is_taken_back() {
+    let (bench, system, let_go, _beginning) = noting(|minutes| match minutes {
+        60 => Err(Error::new(Kind::Timeout, "no answer")),
+        _ => Ok(()),
+    });
+    drop(let_go);
+    let before = bench.inner.settings.load().time.utc_offset_minutes;
+    let zone = |settings: &mut Settings| {
+        settings.time.utc_offset_minutes = 60;
+        Ok(())
+    };
+    let error = bench.inner.change_settings(zone, None).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Config);
+    assert_eq!(system.orders(), ["zone 60".to_owned(), format!("zone {before}")]);
+    assert_eq!(bench.inner.settings.load().time.utc_offset_minutes, before);
+}
+
+#[tokio::test]
+async fn stored_settings_that_ask_for_a_helmet_cost_nothing_else() {
+    let bench = Bench::new(Settings::default());
+    let stored = serde_json::json!({ "face": { "similar_threshold": 85, "safety_helmet": true } });
+    bench.inner.store.put_setting(SETTINGS_ROW, stored.to_string()).await.unwrap();
+    let settings = stored_settings(&bench.inner.store, Settings::default(), &bench.inner.config).unwrap();
+    assert_eq!((settings.face.similar_threshold, settings.face.safety_helmet), (85, false));
+    let helmet = |settings: &mut Settings| {
+        settings.face.safety_helmet = true;
+        Ok(())
+    };
+    let error = bench.inner.change_settings(helmet, None).await.unwrap_err();
+    assert!(error.message().starts_with("safetyhatDecect"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_did_not_go_down_is_told_again() {
+    let (bench, system, _let_go, _beginning) = noting(|_| Ok(()));
+    let order = || bench.inner.order_restart(OrderedBy::Technician);
+    order().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    order().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(system.orders(), ["restart"], "on its way");
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    order().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(system.orders(), ["restart"], "again");
 }

@@ -97,8 +97,11 @@ fn run(db: &Connection, seal: &Seal, version: i64, steps: &[Step]) -> Result<()>
 
 /// Times and results of records in clear, and what is asked for again.
 mod v1_to_v2 {
+    use std::path::Path;
+
     use super::*;
-    use crate::store::records;
+    use crate::store::sqlite::open_reader;
+    use crate::store::{RecordFacts, next_number, records};
 
     /// As version 2 had them, whatever later versions make of them.
     const TABLES: &str = "
@@ -114,14 +117,17 @@ mod v1_to_v2 {
 
     pub(super) fn upgrade(db: &Connection, seal: &Seal) -> Result<()> {
         db.execute_batch(TABLES).at(|| "the tables of version 2 cannot be made")?;
-        let mut statement = db.prepare("SELECT id, facts FROM records ORDER BY id")?;
-        let mut rows = statement.query([])?;
+        // On a connection of its own: one that has met a damaged page writes nothing more in its transaction.
+        let reader = match db.path().filter(|path| !path.is_empty()) {
+            Some(path) => Some(open_reader(Path::new(path))?),
+            None => None,
+        };
+        let reader = reader.as_ref().unwrap_or(db);
         let mut unreadable = 0_u64;
-        while let Some(row) = rows.next()? {
-            let record = row.get(0)?;
-            let sealed = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
-            match records::open_facts(seal, record, sealed) {
-                Ok(facts) => records::note_time(db, record, &facts)?,
+        for record in numbers(reader) {
+            match facts(reader, seal, record) {
+                Ok(Some(facts)) => records::note_time(db, record, &facts)?,
+                Ok(None) => {}
                 // A gate must not stay shut for it; `menshen check` says which.
                 Err(_) => unreadable += 1,
             }
@@ -133,6 +139,30 @@ mod v1_to_v2 {
             );
         }
         Ok(())
+    }
+
+    /// The numbers of the records, from a short index: a damaged page of the table stops a walk through it. Every
+    /// number that was ever given out where the index is damaged too.
+    fn numbers(db: &Connection) -> Vec<i64> {
+        let listed = || -> rusqlite::Result<Vec<i64>> {
+            db.prepare("SELECT id FROM records INDEXED BY records_by_age")?
+                .query_map([], |row| row.get(0))?
+                .collect()
+        };
+        let mut numbers = listed().unwrap_or_else(|_| match next_number(db, "records") {
+            Ok(next) => (1..next).collect(),
+            Err(_) => Vec::new(),
+        });
+        numbers.sort_unstable();
+        numbers
+    }
+
+    fn facts(db: &Connection, seal: &Seal, record: i64) -> Result<Option<RecordFacts>> {
+        let mut statement = db.prepare_cached("SELECT facts FROM records WHERE id = ?1")?;
+        let mut rows = statement.query([record])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let sealed = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+        records::open_facts(seal, record, sealed).map(Some)
     }
 }
 

@@ -189,6 +189,13 @@ fn attempt<T>(what: &str, outcome: Result<T>) -> Result<T> {
     outcome.map_err(|error| Error::new(error.kind(), format!("{what}: {error}")))
 }
 
+/// Says that something could not be put back as it was before an order that failed.
+fn put_back(outcome: Result<()>) {
+    if let Err(error) = outcome {
+        tracing::error!(%error, "the machine could not be put back as it was");
+    }
+}
+
 /// The name of a zone of whole hours. The sign is that of POSIX: what is west counts up.
 fn zone_name(minutes: i16) -> Result<String> {
     let hours = minutes / 60;
@@ -212,14 +219,13 @@ impl System for Systemd {
         let set = || {
             // It refuses while the machine follows NTP, and the other way round NTP would set it back.
             let followed = self.follows()?;
-            if followed {
-                self.switch_ntp(false)?;
-            }
-            let outcome = self.run("timedatectl", &["--no-ask-password", "set-time", &time]);
+            let given_way = if followed { self.switch_ntp(false) } else { Ok(()) };
+            let outcome = given_way
+                .and_then(|()| self.run("timedatectl", &["--no-ask-password", "set-time", &time]).map(drop));
             if outcome.is_err() && followed {
-                let _ = self.switch_ntp(true);
+                put_back(self.switch_ntp(true));
             }
-            outcome.map(drop)
+            outcome
         };
         attempt("the clock cannot be set", set())
     }
@@ -262,13 +268,25 @@ impl System for Systemd {
                 _ => None,
             };
             let before = std::fs::read(&path).ok();
+            // One that does not tell followed if the gate had told it a server.
+            let followed = self.follows().unwrap_or(before.is_some());
+            // Off and on: the service reads its files when it starts.
+            let mut switched = false;
             let outcome = self.write_drop_in(text.as_deref().map(str::as_bytes)).and_then(|()| {
-                // Off and on: the service reads its files when it starts.
-                self.switch_ntp(false)?;
+                let off = self.switch_ntp(false);
+                // What did not answer may have been done all the same.
+                switched = off.as_ref().err().is_none_or(|error| error.kind() == Kind::Timeout);
+                off?;
                 if server.is_some() { self.switch_ntp(true) } else { Ok(()) }
             });
             if outcome.is_err() {
-                let _ = self.write_drop_in(before.as_deref());
+                put_back(self.write_drop_in(before.as_deref()));
+                if switched {
+                    put_back(self.switch_ntp(false));
+                }
+                if switched && followed {
+                    put_back(self.switch_ntp(true));
+                }
             }
             outcome
         };
@@ -434,7 +452,7 @@ mod tests {
         machine.systemd.follow_ntp(Some(&server("192.168.1.250", 123))).unwrap();
         let text = "# Written by menshen.\n[Time]\nNTP=\nNTP=192.168.1.250\n";
         assert_eq!(machine.drop_in().as_deref(), Some(text));
-        assert_eq!(machine.calls(), [NTP_OFF, NTP_ON]);
+        assert_eq!(machine.calls(), [ASK, NTP_OFF, NTP_ON]);
         // Another port cannot be asked: nothing happens.
         let error = machine.systemd.follow_ntp(Some(&server("10.0.0.1", 3030))).unwrap_err();
         assert_eq!(error.kind(), Kind::Device);
@@ -448,13 +466,51 @@ mod tests {
         let error = machine.systemd.follow_ntp(Some(&server("10.0.0.1", 0))).unwrap_err();
         assert!(error.message().starts_with("NTP cannot be followed: not permitted: "), "{error}");
         assert_eq!(machine.drop_in().as_deref(), Some(text));
-        assert_eq!(machine.calls(), [NTP_OFF]);
+        assert_eq!(machine.calls(), [ASK, NTP_OFF]);
         // Its own choice, and none.
         machine.program("timedatectl", "exit 0");
         machine.systemd.follow_ntp(Some(&server("", 0))).unwrap();
-        assert_eq!((machine.calls(), machine.drop_in()), (vec![NTP_OFF.into(), NTP_ON.into()], None));
+        assert_eq!(
+            (machine.calls(), machine.drop_in()),
+            (vec![ASK.into(), NTP_OFF.into(), NTP_ON.into()], None)
+        );
         machine.systemd.follow_ntp(None).unwrap();
-        assert_eq!(machine.calls(), [NTP_OFF]);
+        assert_eq!(machine.calls(), [ASK, NTP_OFF]);
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_followed_leaves_the_one_before() {
+        let machine = Machine::new("[ \"$1\" = show ] && echo no; exit 0");
+        let server = |host: &str| NtpServer { host: host.into(), port: 0 };
+        machine.systemd.follow_ntp(Some(&server("192.168.1.250"))).unwrap();
+        let before = machine.drop_in();
+        assert!(before.is_some());
+        machine.calls();
+        // It lets NTP be switched off, and on only where the server is the one of before.
+        let refuse = format!(
+            "[ \"$1\" = show ] && echo yes; [ \"$3\" = true ] && ! grep -q 192.168.1.250 '{}' && exit 1; exit 0",
+            machine.folder.path().join("timesyncd.conf.d").join(DROP_IN).display()
+        );
+        machine.program("timedatectl", &refuse);
+        let error = machine.systemd.follow_ntp(Some(&server("10.0.0.1"))).unwrap_err();
+        assert_eq!(error.kind(), Kind::Device);
+        assert_eq!(machine.drop_in(), before);
+        assert_eq!(machine.calls(), [ASK, NTP_OFF, NTP_ON, NTP_OFF, NTP_ON]);
+        // Nothing was followed before: it is off again.
+        machine.program("timedatectl", &refuse.replace("echo yes", "echo no"));
+        machine.systemd.follow_ntp(Some(&server("10.0.0.1"))).unwrap_err();
+        assert_eq!(machine.calls(), [ASK, NTP_OFF, NTP_ON, NTP_OFF]);
+        // Switching it off does not answer, and may have been done.
+        let hangs = Machine::within(
+            "[ \"$1\" = show ] && echo yes; [ \"$3\" = false ] && exec sleep 1000; exit 0",
+            SHORT,
+        );
+        let error = hangs.systemd.follow_ntp(None).unwrap_err();
+        assert_eq!(error.kind(), Kind::Timeout);
+        assert_eq!(hangs.calls(), [ASK, NTP_OFF, NTP_OFF, NTP_ON]);
+        let error = hangs.systemd.set_clock(at()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Timeout);
+        assert_eq!(hangs.calls(), [ASK, NTP_OFF, NTP_ON]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::Fields;
 use crate::error::Result;
 use crate::gate::settings::FaceSettings;
 
-/// `vaparam` (4.5.10.8). The helmet has two spellings in the document.
+/// `vaparam` (4.5.10.8). The helmet has two spellings in the document; it cannot be asked for.
 pub(super) fn vaparam(face: &FaceSettings) -> Value {
     json!({
         "SimilarThres": face.similar_threshold,
@@ -35,7 +35,10 @@ pub(super) fn set_vaparam(fields: &Fields<'_>, face: &mut FaceSettings) -> Resul
     }
     for key in ["safetyhatDecect", "safetyhatDelect"] {
         if let Some(flag) = fields.flag(key)? {
-            face.safety_helmet = flag;
+            if flag {
+                return Err(fields.wrong(key, "nothing in this gate looks for a safety helmet: only false"));
+            }
+            face.safety_helmet = false;
         }
     }
     Ok(())

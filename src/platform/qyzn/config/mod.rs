@@ -351,8 +351,14 @@ mod tests {
         let expected = FaceSettings { similar_threshold: 85, distance: 5, ..FaceSettings::default() };
         assert_eq!(settings.face, expected);
         for spelling in ["safetyhatDecect", "safetyhatDelect"] {
-            let (_, settings) = set(json!({"vaparam": {spelling: 1}}));
-            assert!(settings.face.safety_helmet, "{spelling}");
+            // Nothing looks for a helmet: it cannot be asked for.
+            for asked in [json!(1), json!(true)] {
+                let (answer, settings) = set(json!({"vaparam": {"Distance": 5, spelling: asked}}));
+                assert_eq!((answer.result, settings), (104, Settings::default()), "{spelling}");
+                assert!(answer.desc.starts_with(&format!("vaparam.{spelling}: ")), "{}", answer.desc);
+            }
+            let (answer, settings) = set(json!({"vaparam": {"Distance": 5, spelling: 0}}));
+            assert_eq!((answer.result, settings.face.distance), (0, 5), "{spelling}");
         }
     }
 
