@@ -92,7 +92,7 @@ impl Url {
     /// Where a `Location` leads (RFC 9110, 10.2.2): an address, or a path on this server. Never from `https`
     /// down to `http`, never to another scheme.
     pub fn redirected(&self, location: &str) -> Result<Self> {
-        let target = if location.contains("://") {
+        let target = if split_scheme(location).is_some() {
             Self::parse(location)?
         } else if let Some(other) = location.strip_prefix("//") {
             Self::parse(&format!("{}://{other}", if self.secure { "https" } else { "http" }))?
@@ -124,6 +124,16 @@ impl Url {
     pub fn origin(&self) -> String {
         format!("{}://{}", if self.secure { "https" } else { "http" }, self.authority())
     }
+}
+
+/// What stands before and behind the `://` of an absolute address (RFC 3986, 3.1); `None` where what stands before
+/// it is no scheme, such as in a path whose query holds another address.
+pub(crate) fn split_scheme(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let of_scheme = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    let is_scheme =
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.bytes().all(of_scheme);
+    is_scheme.then_some((scheme, rest))
 }
 
 impl fmt::Display for Url {
@@ -416,6 +426,16 @@ mod tests {
         assert_eq!(from.redirected("//c/d").unwrap(), url("https://c/d"));
         assert_eq!(from.redirected("https://c/d").unwrap(), url("https://c/d"));
         assert_eq!(url("http://a/").redirected("https://a/").unwrap(), url("https://a/"));
+        // An address in a query makes no absolute one of the path before it.
+        assert_eq!(
+            from.redirected("/get?src=https://cdn/x").unwrap(),
+            url("https://a:444/get?src=https://cdn/x")
+        );
+        assert_eq!(from.redirected("get?src=http://cdn/x").unwrap().to_string(), {
+            "https://a:444/x/get?src=http://cdn/x"
+        });
+        assert_eq!(from.redirected("//c/d?src=http://e/").unwrap(), url("https://c/d?src=http://e/"));
+        assert!(from.redirected("svn+ssh://a/x").is_err());
         assert!(from.redirected("http://a/x").is_err());
         assert!(from.redirected("file:///etc/passwd").is_err());
         assert!(from.redirected("ftp://a/x").is_err());
@@ -499,5 +519,48 @@ mod tests {
         }));
         let failure = client.ask(get(&nobody), 10, WITHIN).await.unwrap_err();
         assert_eq!((failure.stage, failure.error.kind()), (Stage::Connecting, Kind::Network));
+    }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever an address or a `Location` says: it is refused, or an address that says the same when it is
+        /// written and read again, and that no line of a request can break out of.
+        #[test]
+        fn any_text_is_an_address_or_refused(
+            text in "(https?://)?[a-z0-9:/?#@.\\[\\]%\\\\-]{0,30}|.{0,40}",
+            location in "(/|//|https?://|[a-z+]{1,5}://)?[a-z0-9:/?#@.\\[\\]=]{0,30}|.{0,40}",
+        ) {
+            for from in [Url::parse(&text), Ok(url("https://a:444/x/y?z"))].into_iter().flatten() {
+                prop_assert_eq!(&Url::parse(&from.to_string()).unwrap(), &from);
+                if let Ok(target) = from.redirected(&location) {
+                    prop_assert!(target.secure || !from.secure);
+                    prop_assert!(target.port != 0 && target.path.starts_with('/'));
+                    prop_assert!(target.to_string().bytes().all(|byte| byte.is_ascii_graphic()));
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn any_bytes_are_an_answer_or_none() {
+        let answers = [
+            "",
+            "\0\0\0\0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 18446744073709551615\r\n\r\nhi",
+            "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\nhi",
+            "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nhi",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\nhi",
+            "HTTP/1.1 503 \u{fffd}\r\nretry-after: 99999999999999999999\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 999 X\r\nretry-after: soon\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/9.9 200 OK\r\n\r\n",
+        ];
+        for answer in answers {
+            let (url, _server) = server(vec![vec![answer]]).await;
+            if let Ok(read) = Client::new(Trust::System).ask(get(&url), 10, WITHIN).await {
+                assert!(read.body.len() <= 10 && read.retry_after.is_none(), "{answer}: {read:?}");
+            }
+        }
     }
 }

@@ -66,7 +66,7 @@ fn a_face_that_both_know_is_matched_once_and_each_platform_has_its_own_people() 
     // The same human being, with a name and an id of each platform's own; and one whom the second alone knows, under
     // an id that the first has given to somebody else.
     assert_eq!(site.enrol("100001", "157342643", ".setup/demo/enrol/A.jpg")["result"], 0);
-    assert_eq!(second.enrol(&site, "A7", "Zhang San", ".setup/demo/enrol/A.jpg"), 0);
+    assert_eq!(second.enrol(&site, "A7", "张三", ".setup/demo/enrol/A.jpg"), 0);
     assert_eq!(second.enrol(&site, "100001", "李四", ".setup/demo/enrol/B.jpg"), 0);
 
     let passes = |event: &Value| event["kind"] == "verdict" && event["verdict"] == "pass";
@@ -98,7 +98,7 @@ fn a_face_that_both_know_is_matched_once_and_each_platform_has_its_own_people() 
             && event["person"]["origin"] == "qyzn"
     });
     assert_eq!(alone["person"]["id"], "100001");
-    assert_eq!(second.enrol(&site, "A7", "Zhang San", ".setup/demo/enrol/A.jpg"), 0);
+    assert_eq!(second.enrol(&site, "A7", "张三", ".setup/demo/enrol/A.jpg"), 0);
     assert_eq!(site.request("clear_person", json!({}))["result"], 0);
     let moved = agent
         .event("a pass after the move", |event| passes(event) && event["person"]["origin"] == "terminal_ws");

@@ -79,7 +79,15 @@ impl Site {
         self.running.event(wanted).await
     }
 
-    /// Stops it; what was delivered is marked then.
+    /// Waits until no record waits, as a heartbeat says.
+    async fn all_delivered(&self, receiver: &Receiver) {
+        let from = receiver.journal().len();
+        self.set(|push| push.heartbeat_s = 1).await;
+        let none_waits = |entry: &Entry| entry.event == "heartbeat" && entry.int("waiting") == Some(0);
+        receiver.journal().wait_for(from, PATIENCE, none_waits).await.unwrap();
+    }
+
+    /// Stops it.
     async fn stop(self) {
         self.stop.send(true).unwrap();
         self.push.await.unwrap().unwrap();
@@ -171,6 +179,7 @@ async fn records_go_to_the_platform_and_to_the_server_each_at_its_own_pace() {
     site.running.record_for("without", &picture, &BOTH).await;
     let without = received(&receiver, |entry| entry.text("fullName") == "without").await;
     assert_eq!(without.int("snapPic_bytes"), Some(0));
+    site.all_delivered(&receiver).await;
     site.stop().await;
     assert_eq!(receiver.violations(), [""; 0]);
     assert_eq!(waiting(folder.path()), 0);
@@ -209,6 +218,7 @@ async fn a_record_keeps_its_id_through_errors_and_a_restart() {
     ids.dedup();
     assert_eq!(ids.len(), 1, "{ids:?}");
     assert_ne!(ids[0], last.text("recordId"));
+    site.all_delivered(&receiver).await;
     site.stop().await;
     assert_eq!(waiting(folder.path()), 0);
     assert_eq!(receiver.violations(), [""; 0]);
@@ -241,9 +251,92 @@ async fn what_is_refused_three_times_lets_the_others_by_and_comes_again() {
     // Another one behind it: the answer to the one before has been taken.
     site.record("record 4").await;
     received(&receiver, |entry| entry.text("fullName") == "record 4").await;
+    site.all_delivered(&receiver).await;
     site.stop().await;
     assert_eq!(waiting(folder.path()), 0);
     assert_eq!(receiver.violations(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_while_heartbeats_are_taken_lets_the_others_by() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_platform, qyzn) = platform().await;
+    let (receiver, address) = receiver("afaf").await;
+    receiver.answer_name("record 1", StatusCode::INTERNAL_SERVER_ERROR);
+    let options = Options { review: Duration::from_millis(100), ..quick() };
+    let mut site = Site::start(folder.path(), qyzn, options, "");
+    for number in 0..4 {
+        site.record(&format!("record {number}")).await;
+    }
+    site.set(|push| {
+        push_to(push, address);
+        push.heartbeat_s = 1;
+    })
+    .await;
+    // The states in their order: heartbeats that are taken do not hide that records are not.
+    let mut states = Vec::new();
+    while states.len() < 3 || states.last().is_some_and(|state| state != "reached") {
+        let event = site
+            .running
+            .event(|event| event.kind == "platform" && event.fields["platform"] == "http_push")
+            .await;
+        if event.fields["state"] == "record_refused" {
+            assert_eq!(event.fields["result"], 500);
+        }
+        states.push(event.fields["state"].as_str().unwrap().to_owned());
+    }
+    states.dedup();
+    assert_eq!(states, ["reached", "lost", "record_refused", "reached"]);
+    received(&receiver, |entry| entry.text("fullName") == "record 3").await;
+    let names = names(&receiver);
+    assert!(names.iter().filter(|name| *name == "record 1").count() >= 10, "{names:?}");
+    // It is tried again, and that it fails still is no news.
+    let again = |entry: &Entry| entry.text("fullName") == "record 1";
+    let from = receiver.journal().len();
+    receiver.journal().wait_for(from, PATIENCE, again).await.unwrap();
+    let from = receiver.journal().len();
+    receiver.journal().wait_for(from, PATIENCE, again).await.unwrap();
+    receiver.answer_name("record 1", StatusCode::OK);
+    site.set(|push| push.heartbeat_s = 0).await;
+    site.all_delivered(&receiver).await;
+    site.stop().await;
+    assert_eq!(waiting(folder.path()), 0);
+    assert_eq!(receiver.violations(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_asks_for_patience_gets_it() {
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+    let folder = tempfile::tempdir().unwrap();
+    let (_platform, qyzn) = platform().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move {
+        for answer in ["429 Slow\r\nretry-after: 0", "500 Oh\r\nretry-after: 0", "503 Busy\r\nretry-after: 7"]
+        {
+            let mut stream = BufReader::new(listener.accept().await.unwrap().0);
+            let (mut line, mut length) = (String::new(), 0);
+            while line != "\r\n" {
+                line.clear();
+                stream.read_line(&mut line).await.unwrap();
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+            }
+            stream.read_exact(&mut vec![0; length]).await.unwrap();
+            let answer = format!("HTTP/1.1 {answer}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let mut site = Site::start(folder.path(), qyzn, quick(), "");
+    site.record("record 0").await;
+    site.set(|push| push_to(push, address)).await;
+    for wanted in [10, 10, 7000] {
+        assert_eq!(site.state("lost").await.fields["retry_ms"], wanted);
+    }
+    server.await.unwrap();
+    site.stop().await;
+    assert_eq!(waiting(folder.path()), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

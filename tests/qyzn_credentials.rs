@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::civil::date;
-use menshen::access::PassMode;
+use menshen::access::{PassMode, Remote, RemoteMode};
 use menshen::config;
 use menshen::device::wiegand;
 use menshen::event::Event;
@@ -104,7 +104,9 @@ async fn a_card_or_document_that_the_platform_waits_for_is_its_own() {
             "idUsefulLife": "20000101~20300101"})
     );
     // The line goes, and the wait with it: the next card is a passage, and the first verdict of all.
-    platform.send(None, "swiping_card", json!({"timeOut": 300, "again": 2})).unwrap();
+    let body = json!({"message": "swiping_card", "data": {"timeOut": 300, "again": 2}}).to_string();
+    let cut = 0x7654_3210;
+    platform.send_body(None, "swiping_card", 3, cut, body.clone().into_bytes()).unwrap();
     assert_eq!(result(&platform, "get_configs", json!({"groupKey": ["vaparam"], "again": 1})).await, 0);
     platform.disconnect();
     running.event(|event| event.kind == "platform" && event.fields["state"] == "lost").await;
@@ -117,8 +119,35 @@ async fn a_card_or_document_that_the_platform_waits_for_is_its_own() {
         (&json!("granted"), &json!("100001"))
     );
     assert_eq!(passed.fields["credential"], json!(["card"]));
+    // Repeated on the new line, the request waits anew.
+    let again = platform.send_body(None, "swiping_card", 3, cut, body.into_bytes()).unwrap();
+    assert_eq!(result(&platform, "get_configs", json!({"groupKey": ["vaparam"], "again": 2})).await, 0);
+    running.gate.present_card("157342643".into()).await.unwrap();
+    assert_eq!(again.answer().await.unwrap()["data"]["idNum"], "157342643");
     running.stop().await;
     assert_eq!(platform.violations(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_link_ends_the_gate_waits_for_no_platform() {
+    let folder = tempfile::tempdir().unwrap();
+    let (platform, address) = platform().await;
+    let device = config::Device { wiegand_in: "sim".into(), ..config::Device::default() };
+    let mut running =
+        Running::start_changed(folder.path(), config::Qyzn::new(address.to_string()), &device, |parts| {
+            parts.settings.rules.mode = PassMode::FaceOrCard;
+            parts.settings.rules.remote = Remote { mode: RemoteMode::RemoteWhenOnline, online: true };
+        });
+    running.event(|event| event.kind == "platform" && event.fields["state"] == "logged_in").await;
+    let mut owner = person("100001");
+    owner["icNum"] = json!("157342643");
+    assert_eq!(result(&platform, "add_person", owner).await, 0);
+    // As a panic does: without a word.
+    running.link.abort();
+    assert!((&mut running.link).await.unwrap_err().is_cancelled());
+    running.gate.present_card("157342643".into()).await.unwrap();
+    let passed = verdict(&mut running).await;
+    assert_eq!((&passed.fields["reason"], &passed.fields["opened"]), (&json!("granted"), &json!(true)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

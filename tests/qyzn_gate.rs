@@ -227,6 +227,38 @@ async fn real_records_go_out_and_clearing_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_record_is_acknowledged_and_its_answer_orders_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (platform, address) = platform().await;
+    let picture = bytes("pictures/p01-1.jpg");
+    platform.misbehave("silent".parse().unwrap());
+    let running = Running::start(folder.path(), address);
+    running.record("record 1", &picture).await;
+    running.stop().await;
+
+    platform.misbehave("none".parse().unwrap());
+    let orders = |text: &str| json!({"opendoor": 1, "screenDisp": text});
+    platform.answer_with("snapshot_face", 0, orders("old"), None);
+    let mut running = Running::start(folder.path(), address);
+    platform.wait_for(|entry| entry.text("fullName") == "record 1").await.unwrap();
+    // Its answer is behind the acknowledgement.
+    assert_eq!(result(&platform, "open_door", json!({})).await, 0);
+    platform.answer_with("snapshot_face", 0, orders("new"), None);
+    running.record("record 2", &picture).await;
+    let shown = running.event(|event| event.kind == "screen").await;
+    assert_eq!(shown.fields["text"], "new");
+    assert!(
+        running.store.outbox(Destination::Qyzn, None, 10).unwrap().iter().all(|entry| entry
+            .record
+            .facts
+            .name
+            != "record 1")
+    );
+    running.stop().await;
+    assert_eq!(platform.violations(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_script_drives_a_gate() {
     use menshen::simulate::qyzn::script::Script;
     let folder = tempfile::tempdir().unwrap();

@@ -15,6 +15,7 @@ use menshen::platform::qyzn::link::{
     Account, Command, Duty, Handler, Identity, Lane, Link, Options, Requests, State, Work,
 };
 use menshen::platform::qyzn::records::{Mark, OutgoingRecord, Queue, Wanted};
+use menshen::platform::qyzn::requests::is_unanswered;
 use menshen::simulate::qyzn::{Misbehave, Platform};
 use menshen::store::{OutboxId, RecordId};
 use menshen::{Error, Kind, Result};
@@ -520,6 +521,29 @@ async fn the_answer_to_a_record_is_obeyed_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_is_a_word_on_the_door_and_busy_is_none() {
+    let (platform, bench, _states, running) = in_memory(options());
+    platform.wait_until_logged_in().await.unwrap();
+    let shut = json!({"opendoor": 0});
+    platform.answer_with("snapshot_face", 109, json!({"waitSeconds": 1}), Some(2));
+    bench.record(1);
+    platform.wait_for(|entry| entry.event == "snapshot_face").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(*bench.obeyed.lock().unwrap(), []);
+    platform.answer_with("snapshot_face", 109, json!({"waitSeconds": 1, "opendoor": 0}), Some(1));
+    tokio::time::sleep(Duration::from_millis(1000)).await;
+    let busy = json!({"waitSeconds": 1, "opendoor": 0});
+    assert_eq!(*bench.obeyed.lock().unwrap(), [(1, busy.clone())]);
+    platform.answer_with("snapshot_face", 104, shut.clone(), Some(1));
+    tokio::time::sleep(Duration::from_millis(1000)).await;
+    platform.answer_with("snapshot_face", 108, json!({}), Some(1));
+    tokio::time::sleep(Duration::from_millis(1000)).await;
+    assert_eq!(*bench.obeyed.lock().unwrap(), [(1, busy), (1, shut), (1, json!({}))]);
+    running.stop().await;
+    assert_eq!(platform.violations(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_record_that_is_refused_does_not_block_those_behind_it() {
     let (platform, bench, mut states, running) = in_memory(options());
     platform.wait_until_logged_in().await.unwrap();
@@ -823,5 +847,48 @@ async fn other_parts_of_the_gate_can_ask() {
             Ok(_) => tokio::task::yield_now().await,
         }
     }
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_the_platform_never_answers_fails_alone() {
+    // On a platform that answers heartbeats, and on one that does not.
+    for misbehaviour in ["mute=qrcode_data", "mute=qrcode_data,no-heartbeats"] {
+        let (platform, _bench, _states, running) = in_memory(options());
+        platform.wait_until_logged_in().await.unwrap();
+        platform.wait_for(|entry| entry.event == "sync_time").await.unwrap();
+        // Its answer has come.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        platform.misbehave(misbehaviour.parse().unwrap());
+        let began = Instant::now();
+        let unanswered =
+            running.requests.request("qrcode_data", json!({"content": "x"}), 3).await.unwrap_err();
+        assert_eq!(unanswered.kind(), Kind::Timeout, "{misbehaviour}: {unanswered}");
+        assert!(is_unanswered(&unanswered), "{misbehaviour}: {unanswered}");
+        assert_eq!(began.elapsed().as_secs(), 80);
+        let asked = |platform: &Platform| {
+            platform.journal().from(0).iter().filter(|entry| entry.event == "qrcode_data").count()
+        };
+        assert_eq!(asked(&platform), 4);
+        // Whoever asks and waits no longer is not repeated.
+        for number in 0..20 {
+            let asking = running.requests.request("qrcode_data", json!({"content": number}), 3);
+            assert!(tokio::time::timeout(Duration::from_millis(100), asking).await.is_err());
+        }
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        assert_eq!(asked(&platform), 4 + 20);
+        assert!(platform.journal().from(0).iter().all(|entry| entry.event != "closed"), "{misbehaviour}");
+        running.stop().await;
+        assert_eq!(platform.violations(), [""; 0]);
+    }
+    // When nothing at all is answered, the line is dead.
+    let (platform, _bench, _states, running) = in_memory(options());
+    platform.wait_until_logged_in().await.unwrap();
+    platform.wait_for(|entry| entry.event == "sync_time").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    platform.misbehave(Misbehave { silent: true, ..Misbehave::default() });
+    let lost = running.requests.request("qrcode_data", json!({"content": "x"}), 3).await.unwrap_err();
+    assert!(lost.kind() == Kind::Timeout && !is_unanswered(&lost), "{lost}");
+    platform.wait_for(|entry| entry.event == "closed").await.unwrap();
     running.stop().await;
 }

@@ -379,6 +379,60 @@ async fn handing_over_goes_on_where_it_stopped_and_begins_anew_when_asked() {
     assert_eq!(platform.violations(), [""; 0]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everybody_is_handed_over_as_they_are_at_that_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let (platform, address) = platform().await;
+    let mut running = Running::start(folder.path(), address);
+    platform.wait_until_logged_in().await.unwrap();
+    let store = running.store.clone();
+    for id in ["1", "2", "3"] {
+        store.put_person(somebody(qyzn(id)), vec![face(id)]).await.unwrap();
+    }
+    platform.answer_with("device_sync_person", 109, json!({"waitSeconds": 2}), Some(1));
+    assert_eq!(result(&platform, "sync_person", json!({})).await, 0);
+    platform.wait_for(|entry| entry.text("personId") == "1").await.unwrap();
+    // While the platform is busy, one is removed and the others change.
+    store.delete_people(vec![qyzn("2")]).await.unwrap();
+    for id in ["1", "3"] {
+        let renamed = Person { name: format!("李四 {id}"), ..somebody(qyzn(id)) };
+        store.put_facts(renamed).await.unwrap();
+    }
+    state(&mut running, "synced").await;
+    let names: Vec<String> = handed(&platform, 0).iter().map(|entry| entry.text("name").to_owned()).collect();
+    assert_eq!(names, ["张三", "李四 1", "李四 3"]);
+    running.stop().await;
+    assert_eq!(platform.violations(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn somebody_whom_the_platform_never_answers_is_told_and_the_others_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (platform, address) = platform().await;
+    let config =
+        menshen::config::Qyzn { request_timeout_s: 1, ..menshen::config::Qyzn::new(address.to_string()) };
+    let mut running = Running::start_at(folder.path(), config, &menshen::config::Device::default());
+    platform.wait_until_logged_in().await.unwrap();
+    for id in ["1", "2"] {
+        running.store.put_person(somebody(qyzn(id)), vec![face(id)]).await.unwrap();
+    }
+    platform.misbehave("mute=device_sync_person".parse().unwrap());
+    assert_eq!(result(&platform, "sync_person", json!({})).await, 0);
+    let refused = state(&mut running, "sync_refused").await;
+    platform.misbehave("none".parse().unwrap());
+    assert_eq!(
+        (&refused.fields["person"]["id"], &refused.fields["desc"]),
+        (&json!("1"), &json!("the platform has not answered 3 times"))
+    );
+    let end = state(&mut running, "synced").await;
+    assert_eq!((&end.fields["done"], &end.fields["refused"]), (&json!(1), &json!(1)));
+    let to_the_first = handed(&platform, 0).iter().filter(|entry| entry.text("personId") == "1").count();
+    assert_eq!(to_the_first, 3 * 4);
+    assert!(platform.journal().from(0).iter().all(|entry| entry.event != "closed"));
+    running.stop().await;
+    assert_eq!(platform.violations(), [""; 0]);
+}
+
 /// A folder with these frames of the demonstration, for a camera.
 fn frames(folder: &Path, numbers: &[u32]) -> PathBuf {
     let place = folder.join("frames");

@@ -41,7 +41,7 @@ enum What {
     TerminalWs(terminal_ws::TerminalWs),
     /// A server that records are pushed to over HTTP: verifies signatures and fields, prints what came
     ///
-    /// Exit codes: 0 all requests were as docs/platforms.md lays them down, 1 not.
+    /// Exit codes: 0 all requests were as docs/http-push.md lays them down, 1 not.
     HttpPush(super::http_push::Args),
 }
 

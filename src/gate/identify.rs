@@ -3,8 +3,12 @@
 //!
 //! Two people of different platforms are taken for the same human being if the visitor's face is like both, and
 //! - both have the same identity number, or
-//! - neither contradicts the other by an identity number, and their enrolled faces are like each other: clearly, or
-//!   just so where they bear the same name.
+//! - neither contradicts the other by an identity number, their enrolled faces are like each other, and they bear
+//!   the same name.
+//!
+//! Then the visitor is both: each platform's rules are asked, and each is told. Where the faces are clearly alike
+//! and the names differ (another spelling, or a twin) the second does not make the first ambiguous, but lends no
+//! rights either. A black list holds in both cases.
 //!
 //! That is asked only when a visitor is like two people, so it costs nothing while platforms have different people.
 
@@ -12,7 +16,7 @@ use std::cmp::Ordering;
 
 use super::sighting::Compared;
 use super::watch::Eyes;
-use crate::access::{Origin, Person};
+use crate::access::{Person, PersonKind};
 use crate::error::Result;
 use crate::store::{FaceRow, PersonRow};
 use crate::vision::gallery::{self, Hit};
@@ -38,7 +42,9 @@ pub(super) fn identify(eyes: &Eyes, template: &Template, found: Option<&Found>, 
     }
     let mut also = Vec::new();
     let mut next = *runner_up;
-    if next.as_ref().is_some_and(|next| eyes.calibration.score(next.cosine) >= threshold) {
+    // As near as makes it ambiguous counts as like, also just below the threshold.
+    let like = threshold - eyes.ambiguity_margin;
+    if next.as_ref().is_some_and(|next| eyes.calibration.score(next.cosine) >= like) {
         match known_elsewhere(eyes, template, threshold, best, next) {
             Ok(known) => (also, next) = known,
             // Who looks alike is then ambiguous, as if nothing were known of them.
@@ -69,18 +75,18 @@ fn known_elsewhere(
     let mut apart = vec![best.person];
     while people.len() < MOST_KNOWN
         && let Some(hit) = next
-        && eyes.calibration.score(hit.cosine) >= threshold
+        && eyes.calibration.score(hit.cosine) >= threshold - eyes.ambiguity_margin
     {
         let Some(person) = store.person_by_row(hit.person)? else { break };
         // One person may look like a brother, and be known elsewhere besides: only the nearest is asked.
-        let same = people.iter().all(|(face, known)| {
-            let alike = eyes.gallery.likeness(*face, hit.face).map(|cosine| eyes.calibration.score(cosine));
-            alike.is_some_and(|alike| is_same(known, &person, alike, threshold))
+        let sure = people.iter().try_fold(Sure::Proven, |sure, (face, known)| {
+            let alike = eyes.calibration.score(eyes.gallery.likeness(*face, hit.face)?);
+            Some(sure.min(compare(known, &person, alike, threshold)?))
         });
-        if !same {
-            break;
+        let Some(sure) = sure else { break };
+        if sure == Sure::Proven || person.kind == PersonKind::Black {
+            also.push((hit.face, hit.person));
         }
-        also.push((hit.face, hit.person));
         people.push((hit.face, person));
         apart.push(hit.person);
         next = eyes.gallery.search_without(template, &apart)?.map(|found| found.best);
@@ -88,18 +94,32 @@ fn known_elsewhere(
     Ok((also, next))
 }
 
-/// Whether two enrolled people are one human being, whose enrolled faces are alike by the score `alike`.
-fn is_same(one: &Person, other: &Person, alike: f32, threshold: f32) -> bool {
-    let origin = |person: &Person| -> Origin { person.key.origin };
-    if origin(one) == origin(other) {
-        return false;
+/// How sure it is that two enrolled people are one human being.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Sure {
+    /// By their faces alone.
+    Likely,
+    /// By what is written of them as well.
+    Proven,
+}
+
+/// Whether two enrolled people are one human being, whose enrolled faces are alike by the score `alike`; `None` if
+/// they are not.
+fn compare(one: &Person, other: &Person, alike: f32, threshold: f32) -> Option<Sure> {
+    if one.key.origin == other.key.origin {
+        return None;
     }
     match compare_numbers(one.id_number.as_deref(), other.id_number.as_deref()) {
-        Some(Ordering::Equal) => true,
-        Some(_) => false,
-        None if one.name.trim() == other.name.trim() => alike >= threshold,
-        None => alike >= threshold + CLEARLY_ALIKE,
+        Some(Ordering::Equal) => Some(Sure::Proven),
+        Some(_) => None,
+        None if same_name(one, other) => (alike >= threshold).then_some(Sure::Proven),
+        None => (alike >= threshold + CLEARLY_ALIKE).then_some(Sure::Likely),
     }
+}
+
+fn same_name(one: &Person, other: &Person) -> bool {
+    let plain = |person: &Person| person.name.split_whitespace().collect::<String>().to_lowercase();
+    !plain(one).is_empty() && plain(one) == plain(other)
 }
 
 /// Whether two people of different platforms are one human being by what is written of them alone.
@@ -109,7 +129,7 @@ pub(super) fn same_on_paper(one: &Person, other: &Person) -> bool {
     }
     match compare_numbers(one.id_number.as_deref(), other.id_number.as_deref()) {
         Some(order) => order == Ordering::Equal,
-        None => !one.name.trim().is_empty() && one.name.trim() == other.name.trim(),
+        None => same_name(one, other),
     }
 }
 
@@ -131,7 +151,7 @@ fn compare_numbers(one: Option<&str>, other: Option<&str>) -> Option<Ordering> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::{PersonKey, PersonKind, Schedule};
+    use crate::access::{Origin, PersonKey, Schedule};
 
     fn person(origin: Origin, name: &str, id_number: Option<&str>) -> Person {
         Person {
@@ -155,20 +175,21 @@ mod tests {
         let w = |name, number| person(Origin::TerminalWs, name, number);
         // The documents' own sample of a number.
         let number = Some("420381200010013857");
+        use Sure::{Likely, Proven};
         let cases = [
             // The same number proves it, whatever the pictures are like.
-            (q("张三", number), w("Zhang San", Some(" 4203 81200010013857")), 20.0, true),
-            (q("张三", number), w("张三", Some("42038120001001385X")), 99.0, false),
-            (q("张三", number), w("张三", None), 80.0, true),
-            (q("张三", number), w("张三", Some("00000000")), 79.9, false),
-            (q("张三", None), w("李四", None), 87.9, false),
-            (q("张三", None), w("李四", None), 88.0, true),
+            (q("张三", number), w("Zhang San", Some(" 4203 81200010013857")), 20.0, Some(Proven)),
+            (q("张三", number), w("张三", Some("42038120001001385X")), 99.0, None),
+            (q("张三", number), w(" 张 三", None), 80.0, Some(Proven)),
+            (q("张三", number), w("张三", Some("00000000")), 79.9, None),
+            (q("张三", None), w("李四", None), 87.9, None),
+            (q("张三", None), w("李四", None), 88.0, Some(Likely)),
             // One platform has two people for one face: which it is cannot be told.
-            (q("张三", number), q("张三", number), 99.0, false),
+            (q("张三", number), q("张三", number), 99.0, None),
         ];
         for (one, other, alike, same) in cases {
-            assert_eq!(is_same(&one, &other, alike, 80.0), same, "{one:?} {other:?} {alike}");
-            assert_eq!(is_same(&other, &one, alike, 80.0), same, "{other:?} {one:?} {alike}");
+            assert_eq!(compare(&one, &other, alike, 80.0), same, "{one:?} {other:?} {alike}");
+            assert_eq!(compare(&other, &one, alike, 80.0), same, "{other:?} {one:?} {alike}");
         }
     }
 }

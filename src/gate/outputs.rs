@@ -1,6 +1,7 @@
 //! The door: relay pulses and Wiegand frames. One task owns the drivers; whoever opens sends it an order and
 //! need not wait for the pulse to end.
 
+use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -29,6 +30,9 @@ const OFF_AGAIN: Duration = Duration::from_millis(200);
 
 /// Orders that wait; more than these would be openings nobody stands for any more.
 const WAITING_ORDERS: usize = 16;
+
+/// Openings that wait for the delay of the relay, of at most 5 s.
+const PENDING: usize = 64;
 
 /// What the task is told.
 enum Order {
@@ -138,7 +142,7 @@ impl Outputs {
             events,
             orders: receiver,
             on: None,
-            pending: None,
+            pending: VecDeque::new(),
             idle: None,
             resting: None,
         };
@@ -217,8 +221,8 @@ pub struct OutputTask {
     events: Events,
     orders: mpsc::Receiver<Order>,
     on: Option<Pulse>,
-    /// An opening that waits for its delay, and until when.
-    pending: Option<(Instant, Opening)>,
+    /// Openings that wait for their delay, and until when; the first is due first.
+    pending: VecDeque<(Instant, Opening)>,
     /// Where the relay rests, if that changed since the start.
     idle: Option<RelaySettings>,
     /// The same, while a pulse must end first.
@@ -233,7 +237,7 @@ impl OutputTask {
             // The line may have been left anywhere by whoever ran before.
             let idle = self.resting.take().or(self.idle).unwrap_or(idle);
             let rest = self.on.take().map_or(idle, |pulse| pulse.relay);
-            self.pending = None;
+            self.pending.clear();
             let served = AssertUnwindSafe(async {
                 self.switch(&rest, false, None);
                 self.serve().await;
@@ -249,12 +253,12 @@ impl OutputTask {
     async fn serve(&mut self) {
         loop {
             let pulse_end = self.on.as_ref().map(|pulse| pulse.until);
-            let delay_end = self.pending.as_ref().map(|(at, _)| *at);
+            let delay_end = self.pending.front().map(|(at, _)| *at);
             tokio::select! {
                 biased;
                 () = maybe(pulse_end) => self.end_pulse(),
                 () = maybe(delay_end) => {
-                    if let Some((_, opening)) = self.pending.take() {
+                    if let Some((_, opening)) = self.pending.pop_front() {
                         // Whoever ordered it was answered when the delay began; a failure is in the events.
                         let _ = self.begin(&opening);
                     }
@@ -267,7 +271,7 @@ impl OutputTask {
                         if self.on.as_ref().is_some_and(|pulse| pulse.by == OpenedBy::Record(record)) {
                             self.end_pulse();
                         }
-                        self.pending.take_if(|(_, opening)| opening.by == OpenedBy::Record(record));
+                        self.pending.retain(|(_, opening)| opening.by != OpenedBy::Record(record));
                     }
                     Some(Order::Rest(relay, answer)) => {
                         let _ = answer.send(self.rest(relay));
@@ -288,10 +292,13 @@ impl OutputTask {
             return self.begin(&opening);
         }
         let at = Instant::now() + Duration::from_millis(opening.relay.delay_ms.into());
-        // Two openings within one delay are one: the earlier moment holds.
-        if self.pending.is_none() {
-            self.pending = Some((at, opening));
+        if self.pending.len() >= PENDING {
+            return Err(Error::new(Kind::Busy, "too many openings wait for the delay of the relay"));
         }
+        // Each by itself: each has a number for the lines, and one may be taken back without the others. A delay that
+        // was made shorter in between overtakes.
+        let place = self.pending.partition_point(|(due, _)| *due <= at);
+        self.pending.insert(place, (at, opening));
         Ok(())
     }
 
@@ -572,6 +579,28 @@ mod tests {
         let (state, at) = door.relay().await;
         assert_eq!(state, "off");
         assert!(at <= 303, "{at}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_within_one_delay_are_two() {
+        let mut door = door();
+        door.relay().await;
+        door.outputs.open(opening(1, 5000, 300)).await.unwrap();
+        door.outputs.open(opening(2, 5000, 300)).await.unwrap();
+        door.outputs.open(opening(3, 5000, 300)).await.unwrap();
+        // The second is taken back; both others go out, each with its number before its pulse.
+        door.outputs.close(RecordId(2));
+        for record in [1, 3] {
+            assert_eq!(door.events.recv().await.unwrap().kind, "wiegand");
+            let on = door.events.recv().await.unwrap();
+            assert_eq!((&on.fields["state"], &on.fields["record"]), (&json!("on"), &json!(record)));
+        }
+        let off = door.events.recv().await.unwrap();
+        assert_eq!((&off.fields["state"], &off.fields["record"]), (&json!("off"), &json!(3)));
+        for record in 0..PENDING {
+            door.outputs.open(opening(record as i64, 20, 300)).await.unwrap();
+        }
+        assert_eq!(door.outputs.open(opening(1, 20, 300)).await.unwrap_err().kind(), Kind::Busy);
     }
 
     #[tokio::test(start_paused = true)]

@@ -25,8 +25,8 @@ pub(super) struct Finished {
     pub(super) record: Option<Stored>,
     /// Its record, if the store refused it.
     pub(super) unsaved: Option<NewRecord>,
-    /// A record that was refused before has been taken.
-    pub(super) saved: bool,
+    /// This was another try at a record that was refused before.
+    pub(super) tried_again: bool,
     /// Should have passed, and the door did not open.
     pub(super) kept_out: bool,
     /// A QR code that the platform must weigh.
@@ -49,6 +49,8 @@ pub(super) struct Stored {
     /// The gate has opened.
     pub(super) opened: bool,
     pub(super) person: Option<Arc<Person>>,
+    /// The person by each of their names.
+    pub(super) people: Vec<PersonKey>,
     /// The door waits for the platform's answer, and whether the gate opens if none comes.
     pub(super) asks: Option<WithoutAnswer>,
 }
@@ -60,6 +62,19 @@ pub(super) enum WithoutAnswer {
     Open,
     /// The door stays shut.
     StayShut,
+}
+
+/// The door did not open for somebody whose record says it did: the record is put right and the passage given back.
+async fn not_opened(gate: &Inner, finished: &mut Finished) {
+    if let Some(unsaved) = &mut finished.unsaved {
+        (unsaved.facts.opened, unsaved.spend) = (false, false);
+    }
+    if let Some(stored) = &mut finished.record {
+        stored.opened = false;
+        if let Err(error) = gate.store.mark_not_opened(stored.record).await {
+            tracing::error!(%error, "a door that did not open could not be noted in its record");
+        }
+    }
 }
 
 /// Record first, then the door: whoever has passed is in the record whatever happens to the power.
@@ -86,17 +101,24 @@ pub(super) async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option
                     RemoteMode::RemoteWhenOnline => WithoutAnswer::Open,
                     RemoteMode::Local | RemoteMode::Remote => WithoutAnswer::StayShut,
                 });
-                let person = happened.person.clone();
-                finished.record = Some(Stored { record: id, opened: opens_now, person, asks });
+                let (person, people) = (happened.person.clone(), happened.keys());
+                finished.record = Some(Stored { record: id, opened: opens_now, person, people, asks });
                 open_as = opens_now.then_some(OpenedBy::Record(id));
             }
             Err(error) => {
                 tracing::error!(%error, "a record could not be stored: free space, then run `menshen check`");
                 gate.events.send("store", json!({ "state": "failed", "error": error.to_string() }));
-                if gate.config.on_store_failure == OnStoreFailure::Refuse {
-                    open_as = None;
-                    (new.facts.opened, new.spend) = (false, false);
-                }
+                let opens = match happened.opens {
+                    Some(Opens::Gate) => true,
+                    // The platform cannot be asked about a record that there is not.
+                    Some(Opens::Platform) => {
+                        settings.rules.remote.mode == RemoteMode::RemoteWhenOnline
+                            && happened.qr_code().is_none()
+                    }
+                    None => false,
+                } && gate.config.on_store_failure == OnStoreFailure::Open;
+                open_as = opens.then_some(OpenedBy::Unrecorded);
+                (new.facts.opened, new.spend) = (opens, opens && happened.person.is_some());
                 finished.unsaved = Some(new);
             }
         }
@@ -110,7 +132,10 @@ pub(super) async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option
         tracing::error!(%error, "the door could not be opened");
     }
     let opened = opened.unwrap_or(false);
-    finished.kept_out = opens_now && !opened;
+    finished.kept_out = open_as.is_some() && !opened;
+    if finished.kept_out {
+        not_opened(&gate, &mut finished).await;
+    }
     let record = finished.record.as_ref().map(|stored| stored.record);
     announce(&gate, &happened, record, opened);
     finished.qr = happened.qr_code().map(|content| QrCode {

@@ -166,10 +166,10 @@ pub(super) fn compose(
         happened.person.as_ref().map(|person| names(person, &happened.presented)).unwrap_or_default();
     let face_id = if names.is_empty() { None } else { names.remove(0).1 };
     let mut document = None;
-    let mut card = person.and_then(|person| person.card.clone());
+    let mut presented_card = None;
     for credential in &happened.presented {
         match credential {
-            Credential::Card { number, .. } => card = Some(number.clone()),
+            Credential::Card { number, .. } => presented_card = Some(number.clone()),
             Credential::Document(read) => document = Some(read),
             Credential::Face(_) | Credential::Qr { .. } => {}
         }
@@ -191,7 +191,7 @@ pub(super) fn compose(
                 name: person.name.clone(),
                 person_kind: person.kind,
                 id_number: person.id_number.clone(),
-                card: person.card.clone(),
+                card: presented_card.clone().or_else(|| person.card.clone()),
             })
             .collect(),
         name,
@@ -199,7 +199,7 @@ pub(super) fn compose(
         id_number: person
             .and_then(|person| person.id_number.clone())
             .or_else(|| document.map(|document| document.number.clone())),
-        card,
+        card: presented_card.or_else(|| person.and_then(|person| person.card.clone())),
         score: happened.score(),
         liveness: happened.liveness(),
         result: result(happened.result),

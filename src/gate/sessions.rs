@@ -127,6 +127,10 @@ struct Answerable {
     until: Instant,
     opened: bool,
     person: Option<Arc<Person>>,
+    /// The person by each of their names.
+    people: Vec<PersonKey>,
+    /// They count as busy until the platform has decided, so that nobody is asked about twice.
+    undecided: bool,
     /// The platform has not taken the record yet: until when it may, and what happens then.
     asks: Option<(Instant, WithoutAnswer)>,
 }
@@ -457,8 +461,11 @@ impl Sessions {
     }
 
     fn finish(&mut self, finished: Finished) {
+        let undecided = finished.record.as_ref().is_some_and(|stored| stored.asks.is_some());
         for key in &finished.people {
-            self.busy.remove(key);
+            if !undecided {
+                self.busy.remove(key);
+            }
             if finished.kept_out {
                 self.passages.remove(key);
             }
@@ -468,12 +475,13 @@ impl Sessions {
         {
             session.state = State::Settled;
         }
-        if let Some(Stored { record, opened, person, asks }) = finished.record {
+        if let Some(Stored { record, opened, person, people, asks }) = finished.record {
             let now = Instant::now();
             let until = now + Duration::from_secs(self.gate.config.session_timeout_s);
             let patience = Duration::from_secs(self.gate.config.platform_timeout_s);
             let asks = asks.map(|without| (now + patience, without));
-            self.answerable.insert(record, Answerable { until, opened, person, asks });
+            let answerable = Answerable { until, opened, person, people, undecided, asks };
+            self.answerable.insert(record, answerable);
             // Only now, for the platform is told by this and may answer at once.
             self.gate.events.send("record", json!({ "id": record, "state": "stored" }));
             if let Some((_, open)) = self.early.remove(&record) {
@@ -483,25 +491,27 @@ impl Sessions {
         if let Some(qr) = finished.qr {
             self.ask_platform(qr);
         }
-        if finished.saved {
-            (self.saving, self.save_again) = (false, Instant::now());
-            if self.unsaved.is_empty() {
-                self.gate.events.send("store", json!({ "state": "ok" }));
+        match (finished.tried_again, finished.unsaved) {
+            (true, None) => {
+                (self.saving, self.save_again) = (false, Instant::now());
+                if self.unsaved.is_empty() {
+                    self.gate.events.send("store", json!({ "state": "ok" }));
+                }
             }
-        }
-        if let Some(record) = finished.unsaved {
-            self.keep(record);
+            (true, Some(record)) => {
+                (self.saving, self.save_again) = (false, Instant::now() + SAVE_AGAIN);
+                // The oldest of all, unless so many have come meanwhile that it had to go.
+                if self.unsaved.len() < UNSAVED {
+                    self.unsaved.push_front(record);
+                }
+            }
+            (false, Some(record)) => self.keep(record),
+            (false, None) => {}
         }
     }
 
-    /// Keeps a record that the store refused, in its place among the others.
+    /// Keeps a record that the store refused, behind the others.
     fn keep(&mut self, mut record: NewRecord) {
-        if self.saving {
-            // The one that was tried again: the oldest.
-            (self.saving, self.save_again) = (false, Instant::now() + SAVE_AGAIN);
-            self.unsaved.push_front(record);
-            return;
-        }
         if self.unsaved.len() == UNSAVED {
             self.unsaved.pop_front();
             tracing::error!("the store refuses records and the memory for them is full: the oldest is lost");
@@ -564,14 +574,22 @@ impl Sessions {
     fn answer(&mut self, record: RecordId, open: Option<bool>) {
         let Some(answerable) = self.answerable.get_mut(&record) else {
             // The platform was faster than the door, or it is very late: which, the next moments show.
-            if self.early.len() < EARLY_ANSWERS {
-                self.early.insert(record, (Instant::now(), open));
+            if self.early.len() == EARLY_ANSWERS
+                && let Some(oldest) =
+                    self.early.iter().min_by_key(|(_, (at, _))| *at).map(|(record, _)| *record)
+            {
+                self.early.remove(&oldest);
             }
+            self.early.insert(record, (Instant::now(), open));
             return;
         };
         answerable.asks = None;
         let Some(open) = open else { return };
+        // Whoever is let in stays busy until that is in their record.
+        let undecided = std::mem::take(&mut answerable.undecided);
+        let people = if undecided { answerable.people.clone() } else { Vec::new() };
         if !open {
+            self.busy.retain(|key| !people.contains(key));
             self.gate.outputs.close(record);
             self.answerable.remove(&record);
             return;
@@ -580,8 +598,8 @@ impl Sessions {
             return;
         }
         let person = answerable.person.clone();
-        if let Some(person) = &person {
-            self.passages.insert(person.key.clone(), (self.gate.clock.now(), Instant::now()));
+        for key in &answerable.people {
+            self.passages.insert(key.clone(), (self.gate.clock.now(), Instant::now()));
         }
         let gate = Arc::clone(&self.gate);
         self.finishing.spawn(async move {
@@ -594,14 +612,21 @@ impl Sessions {
                     Err(error) => tracing::error!(%error, "an opening could not be noted in its record"),
                 }
             }
-            Finished::default()
+            Finished { people, ..Finished::default() }
         });
     }
 
     fn time_passes(&mut self) {
         let now = Instant::now();
         self.go_without_answers(now);
-        self.answerable.retain(|_, answerable| answerable.until > now || answerable.asks.is_some());
+        let busy = &mut self.busy;
+        self.answerable.retain(|_, answerable| {
+            let kept = answerable.until > now || answerable.asks.is_some();
+            if !kept && answerable.undecided {
+                busy.retain(|key| !answerable.people.contains(key));
+            }
+            kept
+        });
         let session = Duration::from_secs(self.gate.config.session_timeout_s);
         self.early.retain(|_, (at, _)| now < *at + session);
         let late: Vec<u64> = self
@@ -639,9 +664,9 @@ impl Sessions {
                 match gate.store.append_record(record.clone()).await {
                     Ok(id) => {
                         gate.events.send("record", json!({ "id": id, "state": "stored" }));
-                        Finished { saved: true, ..Finished::default() }
+                        Finished { tried_again: true, ..Finished::default() }
                     }
-                    Err(_) => Finished { unsaved: Some(record), ..Finished::default() },
+                    Err(_) => Finished { tried_again: true, unsaved: Some(record), ..Finished::default() },
                 }
             });
         }

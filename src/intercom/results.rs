@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::event::Events;
 use crate::platform::qyzn::call as wire;
 use crate::platform::qyzn::code;
-use crate::platform::qyzn::requests::Requests;
+use crate::platform::qyzn::requests::{self, Requests};
 use crate::store::Store;
 
 /// Where the store keeps them.
@@ -20,6 +20,8 @@ const KEY: &str = "intercom.results";
 const KEPT: usize = 256;
 /// Before a result is tried again on a line that is up.
 const AGAIN: Duration = Duration::from_secs(60);
+/// How often a result is sent to a platform that is there and does not answer it.
+const TRIES: u32 = 3;
 
 /// The results that wait.
 pub(super) struct Results {
@@ -64,8 +66,9 @@ impl Results {
     /// Sends what waits, whenever there is something and a line. Never returns.
     pub(super) async fn deliver(&self, events: &Events) {
         let (_, mut heard) = events.subscribe(u64::MAX);
+        let mut unanswered = 0;
         loop {
-            let all = self.send().await;
+            let all = self.send(&mut unanswered).await;
             // Nothing waits: nothing needs to be tried again.
             let again =
                 async { if all { std::future::pending().await } else { tokio::time::sleep(AGAIN).await } };
@@ -89,8 +92,9 @@ impl Results {
         }
     }
 
-    /// Sends what waits, the oldest first. False if something is left.
-    async fn send(&self) -> bool {
+    /// Sends what waits, the oldest first. False if something is left. `unanswered` is how often the oldest has not
+    /// been answered.
+    async fn send(&self, unanswered: &mut u32) -> bool {
         loop {
             let Some(oldest) = self.waiting.lock().await.front().cloned() else { return true };
             match self.requests.request(wire::RESULT, oldest.clone(), wire::VERSION).await {
@@ -105,8 +109,21 @@ impl Results {
                         );
                     }
                 },
+                Err(error) if requests::is_unanswered(&error) => {
+                    *unanswered += 1;
+                    if *unanswered < TRIES {
+                        return false;
+                    }
+                    let call = oldest.get("callRequestId").and_then(Value::as_str);
+                    tracing::warn!(
+                        call,
+                        tries = TRIES,
+                        "the QYZN platform never answers the result of a call"
+                    );
+                }
                 Err(_) => return false,
             }
+            *unanswered = 0;
             let mut waiting = self.waiting.lock().await;
             // The oldest may have made room for newer ones meanwhile.
             if waiting.front() == Some(&oldest) {

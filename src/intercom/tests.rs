@@ -11,7 +11,7 @@ use super::media::{Line, Missed, Report, Way};
 use super::*;
 use crate::clock::SystemClock;
 use crate::platform::qyzn::code::{self, Answer};
-use crate::platform::qyzn::requests::Asked;
+use crate::platform::qyzn::requests::{Asked, unanswered};
 use crate::store::{self, Store};
 
 /// A gate without a gate.
@@ -490,6 +490,36 @@ async fn results_outlive_a_lost_line_and_a_restart() {
     results.add(result("5")).await;
     let last = asked.recv().await.unwrap();
     assert_eq!((&last.data["callRequestId"], kept(&store)), (&json!("5"), json!([result("5")])));
+    delivering.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_that_is_never_answered_does_not_hold_up_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let events = Events::new(Arc::new(SystemClock));
+    let store = open_store(folder.path());
+    let requests = Requests::default();
+    let results = Arc::new(Results::new(store.clone(), requests.clone()).unwrap());
+    let mut asked = requests.serve();
+    results.add(result("1")).await;
+    results.add(result("2")).await;
+    let delivering = deliver(&results, &events);
+    for _ in 0..2 {
+        let one = asked.recv().await.unwrap();
+        assert_eq!(one.data["callRequestId"], "1");
+        one.reply.send(Err(unanswered())).unwrap();
+    }
+    // A line that is lost is no word on the result.
+    for _ in 0..5 {
+        let one = asked.recv().await.unwrap();
+        assert_eq!(one.data["callRequestId"], "1");
+        drop(one);
+    }
+    let one = asked.recv().await.unwrap();
+    assert_eq!(one.data["callRequestId"], "1");
+    one.reply.send(Err(unanswered())).unwrap();
+    let two = asked.recv().await.unwrap();
+    assert_eq!((&two.data["callRequestId"], kept(&store)), (&json!("2"), json!([result("2")])));
     delivering.abort();
 }
 

@@ -58,6 +58,32 @@ impl Store {
         })
     }
 
+    /// The reverse of what [`Store::append_record`] did with a record that says the door opened, when it did not: the
+    /// record says so, the passages are given back, and it is no last passage. Without effect on a record that does
+    /// not say so, or that has been removed meanwhile.
+    pub fn mark_not_opened(&self, record: RecordId) -> Pending<()> {
+        self.order(Class::Plain, 1024, move |desk| {
+            let Some(mut facts) = facts(desk.db, desk.seal, record.0)? else { return Ok(()) };
+            if !std::mem::replace(&mut facts.opened, false) {
+                return Ok(());
+            }
+            let sealed = seal_facts(desk.seal, record.0, &facts)?;
+            desk.db
+                .prepare_cached("UPDATE records SET facts = ?2 WHERE id = ?1")?
+                .execute(params![record.0, sealed])?;
+            for key in facts.people() {
+                let Some(person) = find(desk.db, key)? else { continue };
+                desk.db
+                    .prepare_cached("UPDATE people SET passes_left = passes_left + 1 WHERE id = ?1")?
+                    .execute([person.0])?;
+                desk.db
+                    .prepare_cached("DELETE FROM last_passage WHERE person = ?1 AND at_ms = ?2")?
+                    .execute(params![person.0, facts.at.as_millisecond()])?;
+            }
+            Ok(())
+        })
+    }
+
     /// Records, the newest first, before `before` (exclusive), at most `limit`. A record that does not open
     /// is left out and logged.
     pub fn list_records(&self, before: Option<RecordId>, limit: usize) -> Result<Vec<Record>> {

@@ -265,8 +265,7 @@ impl RecordFacts {
                 name: &also.name,
                 person_kind: also.person_kind,
                 id_number: also.id_number.as_deref(),
-                // The card that was presented, if one was.
-                card: also.card.as_deref().or(self.card.as_deref()),
+                card: also.card.as_deref(),
             }),
         }
     }

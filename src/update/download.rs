@@ -266,7 +266,7 @@ impl Download {
                     return self.take(&mut opened, total).await;
                 }
                 StatusCode::PARTIAL_CONTENT => {
-                    let total = match range(&opened) {
+                    let total = match opened.header(header::CONTENT_RANGE).and_then(range) {
                         Some((start, total)) if start == self.have && self.is_same(total, &opened) => total,
                         _ => return End::Anew,
                     };
@@ -450,14 +450,14 @@ fn length(opened: &Opened) -> Option<u64> {
     opened.header(header::CONTENT_LENGTH)?.trim().parse().ok()
 }
 
-/// First byte and whole length of a `Content-Range` such as `bytes 500-999/1000` (RFC 9110, 14.4).
-fn range(opened: &Opened) -> Option<(u64, u64)> {
-    let value = opened.header(header::CONTENT_RANGE)?.strip_prefix("bytes ")?;
-    let (bytes, total) = value.split_once('/')?;
+/// First byte and whole length of a `Content-Range` such as `bytes 500-999/1000` (RFC 9110, 14.4); `None` where it
+/// does not reach to the end.
+fn range(value: &str) -> Option<(u64, u64)> {
+    let (bytes, total) = value.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = bytes.split_once('-')?;
     let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
     let total: u64 = total.trim().parse().ok()?;
-    (first <= last && last + 1 == total).then_some((first, total))
+    (first <= last && last.checked_add(1) == Some(total)).then_some((first, total))
 }
 
 /// An `ETag` that means the very same bytes.
@@ -485,4 +485,31 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(Error::caused(Kind::Stopped, "the work was not finished", error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_that_reach_to_the_end() {
+        assert_eq!(range("bytes 500-999/1000"), Some((500, 1000)));
+        assert_eq!(range("bytes 0-0/1"), Some((0, 1)));
+        let most = u64::MAX;
+        for bad in [
+            "",
+            "bytes */1000",
+            "bytes 500-999/*",
+            "bytes 500-998/1000",
+            "bytes 999-500/501",
+            "bytes -1-999/1000",
+            "items 500-999/1000",
+            // A number of the server's that has no next one.
+            &format!("bytes 0-{most}/{most}"),
+            &format!("bytes 0-{most}/0"),
+            &format!("bytes 0-{most}0/0"),
+        ] {
+            assert_eq!(range(bad), None, "{bad}");
+        }
+    }
 }

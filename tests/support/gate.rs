@@ -95,6 +95,21 @@ impl Running {
         Self::assemble(data_dir, device, Machine::of(device), |_| {}, link)
     }
 
+    /// The same on a simulated machine with these settings and this clock.
+    pub fn start_linked_on<F>(
+        data_dir: &Path,
+        device: &config::Device,
+        settings: Settings,
+        clock: Arc<AdjustedClock>,
+        link: impl FnOnce(Gate, watch::Receiver<bool>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = menshen::Result<()>> + Send + 'static,
+    {
+        let system = Arc::new(system::Simulated::new(clock.clone()));
+        Self::assemble(data_dir, device, Machine { settings, clock, system }, |_| {}, link)
+    }
+
     fn at(
         data_dir: &Path,
         config: config::Qyzn,

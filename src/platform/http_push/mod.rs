@@ -3,7 +3,7 @@
 //! its own in it.
 //!
 //! [`sign`] makes the headers, [`message`] the bodies, [`queue`] keeps the order of the records. What is sent and
-//! how it is signed is laid down in `docs/platforms.md`: the document names the settings and no more.
+//! how it is signed is laid down in `docs/http-push.md`: the document names the settings and no more.
 //!
 //! While push is off nothing runs here but the wait for a change of the settings.
 
@@ -28,13 +28,13 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::event::Event;
 use crate::gate::Gate;
 use crate::gate::settings::PushSettings;
-use crate::http::{Ask, Client, Stage, Url, Within};
+use crate::http::{Ask, Client, Stage, Url, Within, split_scheme};
 use crate::platform::qyzn::time::format_civil;
 use crate::store::{Destination, OutboxId, PictureKind, Store};
 use crate::text::Language;
 use crate::tls::Trust;
 use message::Heartbeat;
-use queue::{Outgoing, Queue, Refused};
+use queue::{Failed, Outgoing, Queue, Refused};
 
 /// Where the store keeps what tells its records from those of another store.
 const STORE_NAME: &str = "http_push.store";
@@ -129,7 +129,7 @@ enum Posted {
     /// The server answered.
     Answered { status: StatusCode, retry_after: Option<Duration>, words: String },
     /// Nobody answered.
-    Unreached(String),
+    Unreached { reason: String, retry_after: Option<Duration> },
 }
 
 struct Push {
@@ -155,6 +155,8 @@ struct Push {
     /// Nothing is sent before.
     hold: Option<Instant>,
     failures: u32,
+    /// The record that was sent last did not get through.
+    trouble: bool,
     /// The server that was told of as reached; `None` while none is.
     reached: Option<usize>,
 }
@@ -188,6 +190,7 @@ impl Push {
             review_due: now + options.review,
             hold: None,
             failures: 0,
+            trouble: false,
             reached: None,
             gate,
             settings,
@@ -347,9 +350,18 @@ impl Push {
                 if !status.is_success() {
                     tracing::debug!(%status, "the HTTP push server does not take heartbeats");
                 }
-                self.is_reached();
+                if status.is_success() || is_refusal(status) {
+                    self.queue.vouch();
+                }
+                // While records do not get through, that they do not is the state.
+                if !(self.trouble && self.queue.has_work()) {
+                    self.is_reached();
+                }
             }
-            Posted::Unreached(reason) => self.back_off(&reason, None),
+            Posted::Unreached { reason, retry_after } => {
+                self.queue.doubt();
+                self.back_off(&reason, retry_after);
+            }
         }
         Ok(())
     }
@@ -371,9 +383,51 @@ impl Push {
                     "" => format!("the server answered {status}"),
                     words => format!("the server answered {status}: {words}"),
                 };
-                self.back_off(&reason, retry_after);
+                // Where no heartbeat can speak for the server its answers do.
+                if self.settings.heartbeat_s == 0 {
+                    self.queue.vouch();
+                }
+                self.failed(Some(status), &reason, retry_after);
             }
-            Posted::Unreached(reason) => self.back_off(&reason, None),
+            Posted::Unreached { reason, retry_after } => self.failed(None, &reason, retry_after),
+        }
+    }
+
+    /// The record at hand did not get through.
+    fn failed(&mut self, status: Option<StatusCode>, reason: &str, retry_after: Option<Duration>) {
+        let Some((outgoing, failed)) = self.queue.failed() else { return };
+        let record = outgoing.record.0;
+        let pause = match failed {
+            Failed::Again => {
+                self.trouble = true;
+                return self.back_off(reason, retry_after);
+            }
+            Failed::SetAside(pause) => {
+                let desc = format!("{reason}; it takes other things");
+                tracing::warn!(record, desc, "HTTP push fails for a record again and again; it is set aside");
+                self.gate.events().send(
+                    "platform",
+                    json!({ "platform": "http_push", "state": "record_refused", "record": record,
+                        "result": status.map(|status| status.as_u16()), "desc": desc }),
+                );
+                pause
+            }
+            // It was told of, and says nothing new about the server.
+            Failed::Still(pause) => {
+                tracing::debug!(record, reason, "HTTP push still fails for a record");
+                pause
+            }
+        };
+        self.pass_by(pause, retry_after);
+    }
+
+    /// Holds for so many units before the next record, and for as long as the server asked.
+    fn pass_by(&mut self, units: u64, retry_after: Option<Duration>) {
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let asked = retry_after.map_or(Duration::ZERO, |asked| granted(asked, self.options.back_off.0));
+        let pause = self.options.refusal.saturating_mul(units).max(asked);
+        if !pause.is_zero() {
+            self.hold = Some(Instant::now() + pause);
         }
     }
 
@@ -404,10 +458,7 @@ impl Push {
                 pause
             }
         };
-        if pause > 0 {
-            let pause = self.options.refusal.saturating_mul(u32::try_from(pause).unwrap_or(u32::MAX));
-            self.hold = Some(Instant::now() + pause);
-        }
+        self.pass_by(pause, None);
     }
 
     /// Posts to the server of the moment and, where that cannot be reached, to the other.
@@ -417,9 +468,14 @@ impl Push {
             self.current = 0;
         }
         let mut reasons = Vec::new();
+        // Of several that ask for patience all get it.
+        let mut longest = None;
         for _ in 0..self.servers.len() {
             match self.post_to(self.current, body.clone()).await {
-                Posted::Unreached(reason) => reasons.push(reason),
+                Posted::Unreached { reason, retry_after } => {
+                    reasons.push(reason);
+                    longest = longest.max(retry_after);
+                }
                 answered => {
                     if self.current > 0 {
                         self.back_due.get_or_insert(Instant::now() + self.options.back_to_first);
@@ -429,7 +485,7 @@ impl Push {
             }
             self.current = (self.current + 1) % self.servers.len();
         }
-        Posted::Unreached(reasons.join("; "))
+        Posted::Unreached { reason: reasons.join("; "), retry_after: longest }
     }
 
     async fn post_to(&mut self, server: usize, body: Bytes) -> Posted {
@@ -437,18 +493,22 @@ impl Push {
             0 => DEFAULT_TIMEOUT,
             seconds => Duration::from_secs(seconds.into()),
         };
+        let unreached = |reason: String| Posted::Unreached { reason, retry_after: None };
         let within = Within { connect: patience, answer: patience };
         loop {
             let url = &self.servers[server].url;
             let timestamp = self.gate.clock().now().as_second().to_string();
             let headers = match sign::headers(&self.settings, &url.path, &body, &timestamp, &nonce()) {
                 Ok(headers) => headers,
-                Err(error) => return Posted::Unreached(error.to_string()),
+                Err(error) => return unreached(error.to_string()),
             };
             let ask = Ask { method: Method::POST, url, headers, body: body.clone() };
             match self.client.ask(ask, ANSWER_BYTES, within).await {
                 Ok(answer) if is_gateway(answer.status) => {
-                    return Posted::Unreached(format!("{} answered {}", url.origin(), answer.status));
+                    return Posted::Unreached {
+                        reason: format!("{} answered {}", url.origin(), answer.status),
+                        retry_after: answer.retry_after,
+                    };
                 }
                 Ok(answer) => {
                     return Posted::Answered {
@@ -459,13 +519,14 @@ impl Push {
                 }
                 // On a new connection, with a nonce and a signature of its own.
                 Err(failure) if failure.stage == Stage::Stale => {}
-                Err(failure) => return Posted::Unreached(failure.error.to_string()),
+                Err(failure) => return unreached(failure.error.to_string()),
             }
         }
     }
 
     fn is_reached(&mut self) {
         self.failures = 0;
+        self.trouble = false;
         if self.reached == Some(self.current) {
             return;
         }
@@ -488,8 +549,7 @@ impl Push {
         let most = first.saturating_mul(1 << self.failures.min(16)).min(longest);
         // Between half of it and all of it, so that many gates do not come back at one instant.
         let share = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-        let pause =
-            retry_after.map_or(most.mul_f64(0.5 + share / 2.0), |asked| asked.min(LONGEST_RETRY_AFTER));
+        let pause = retry_after.map_or(most.mul_f64(0.5 + share / 2.0), |asked| granted(asked, first));
         self.failures = self.failures.saturating_add(1);
         self.hold = Some(Instant::now() + pause);
         self.lost(reason, Some(pause));
@@ -508,6 +568,11 @@ impl Push {
         }
         self.gate.events().send("platform", event);
     }
+}
+
+/// What a server that asks for patience gets: never so little that asking again would be a storm.
+fn granted(asked: Duration, first: Duration) -> Duration {
+    asked.max(first).min(LONGEST_RETRY_AFTER)
 }
 
 /// Whether a status is about the record rather than about the server's state.
@@ -549,7 +614,7 @@ fn address(address: &str, key: &str, settings: &PushSettings) -> Result<Url> {
     if address.is_empty() {
         return Err(bad("push is enabled, but there is no server".into()));
     }
-    let (secure, rest) = match address.split_once("://") {
+    let (secure, rest) = match split_scheme(address) {
         None => (settings.tls, address),
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (true, rest),
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") && !settings.tls => (false, rest),
@@ -615,6 +680,7 @@ mod tests {
             ("HTTPS://push.example/x", false, "https://push.example:8443/x"),
             ("[::1]/x", false, "http://[::1]:8000/x"),
             ("[::1]:82", false, "http://[::1]:82/"),
+            ("push.example/x?to=https://y", false, "http://push.example:8000/x?to=https://y"),
         ] {
             let servers = servers(&settings(server, tls)).unwrap();
             assert_eq!(servers[0].url.to_string(), wanted, "{server}");
@@ -641,5 +707,11 @@ mod tests {
         assert!(refusals.iter().all(|&status| is_refusal(StatusCode::from_u16(status).unwrap())));
         let others = [200, 302, 408, 429, 500, 503];
         assert!(!others.iter().any(|&status| is_refusal(StatusCode::from_u16(status).unwrap())));
+    }
+
+    #[test]
+    fn patience_is_neither_none_nor_endless() {
+        let granted = |asked| granted(Duration::from_secs(asked), Duration::from_secs(1)).as_secs();
+        assert_eq!([0, 1, 7, 300, 301, u64::MAX].map(granted), [1, 1, 7, 300, 300, 300]);
     }
 }

@@ -1,5 +1,6 @@
 //! The order in which records go out: the oldest first, one at a time. What the server refuses three times is set
-//! aside, so that those behind it can go, and tried again later. It stays in the outbox all the while.
+//! aside, so that those behind it can go, and tried again later. So is what fails again and again while the server takes
+//! something else. It stays in the outbox all the while.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,6 +10,8 @@ use crate::store::{OutboxId, RecordId};
 
 /// Refusals after which a record is set aside.
 const TRIES: u32 = 3;
+/// Failures after which a record is set aside, if the server has taken something else since the first of them.
+const FAILURES: u32 = 10;
 /// Longest pause between refusals, in seconds.
 const LONGEST_PAUSE: u64 = 60;
 
@@ -34,6 +37,17 @@ pub enum Refused {
     Still(u64),
 }
 
+/// What follows a failure, which may be the server's as well as the record's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failed {
+    /// The same record again.
+    Again,
+    /// Set aside, for the first time; the next record after so many seconds.
+    SetAside(u64),
+    /// Tried once more in vain, it stays aside; the next record after so many seconds.
+    Still(u64),
+}
+
 /// Where sending stands.
 #[derive(Debug, Default)]
 pub struct Queue {
@@ -47,6 +61,10 @@ pub struct Queue {
     refusals: HashMap<OutboxId, u32>,
     /// Records refused for good since one was accepted.
     streak: u32,
+    /// Failures of the record at hand.
+    failures: u32,
+    /// Whether the server has taken something else since the first of them.
+    vouched: bool,
 }
 
 impl Queue {
@@ -54,12 +72,18 @@ impl Queue {
     pub fn restart(&mut self) {
         self.cursor = None;
         self.current = None;
+        self.forget_failures();
         self.more = true;
     }
 
     /// Something may have come into the outbox.
     pub fn wake(&mut self) {
         self.more = true;
+    }
+
+    /// Whether a record is at hand or may be waiting.
+    pub fn has_work(&self) -> bool {
+        self.current.is_some() || self.more
     }
 
     /// Whether something was set aside.
@@ -85,6 +109,7 @@ impl Queue {
         };
         self.cursor = Some(outgoing.id);
         if !self.unmarked.contains(&outgoing.id) {
+            self.forget_failures();
             self.current = Some(outgoing);
         }
     }
@@ -118,11 +143,48 @@ impl Queue {
             self.current = Some(outgoing.clone());
             return Some((outgoing, Refused::Again(1 << (refusals - 1))));
         }
+        let pause = self.pass_by();
+        let refused = if refusals == TRIES { Refused::SetAside(pause) } else { Refused::Still(pause) };
+        Some((outgoing, refused))
+    }
+
+    /// The server has taken, or refused for what it is, something else than the record at hand.
+    pub fn vouch(&mut self) {
+        self.vouched |= self.failures > 0;
+    }
+
+    /// The server has not answered something else either: what failed so far says nothing about the record.
+    pub fn doubt(&mut self) {
+        self.forget_failures();
+    }
+
+    /// The record did not get through, and the server did not refuse it either.
+    pub fn failed(&mut self) -> Option<(Outgoing, Failed)> {
+        let outgoing = self.current.take()?;
+        self.failures = self.failures.saturating_add(1);
+        let is_aside = self.refusals.get(&outgoing.id).is_some_and(|&refusals| refusals >= TRIES);
+        if is_aside {
+            return Some((outgoing, Failed::Still(self.pass_by())));
+        }
+        if self.failures < FAILURES || !self.vouched {
+            self.current = Some(outgoing.clone());
+            return Some((outgoing, Failed::Again));
+        }
+        self.refusals.insert(outgoing.id, TRIES);
+        Some((outgoing, Failed::SetAside(self.pass_by())))
+    }
+
+    fn forget_failures(&mut self) {
+        self.failures = 0;
+        self.vouched = false;
+    }
+
+    /// The pause before the next record, where one is not taken.
+    fn pass_by(&mut self) -> u64 {
         // Several in a row: the server is at fault rather than the records. Do not rush through them all.
         let pause = if self.streak == 0 { 0 } else { LONGEST_PAUSE.min(1 << self.streak.min(6)) };
         self.streak = self.streak.saturating_add(1);
-        let refused = if refusals == TRIES { Refused::SetAside(pause) } else { Refused::Still(pause) };
-        Some((outgoing, refused))
+        pause
     }
 }
 
@@ -160,6 +222,44 @@ mod tests {
         queue.restart();
         fetch(&mut queue, &[1]);
         assert_eq!(queue.refused().unwrap().1, Refused::Still(0));
+        queue.restart();
+        fetch(&mut queue, &[1]);
+        assert_eq!(queue.accepted(), Some(OutboxId(1)));
+        assert!(!queue.has_set_aside());
+    }
+
+    #[test]
+    fn what_fails_while_something_else_is_taken_lets_the_others_by() {
+        let mut queue = Queue::default();
+        queue.restart();
+        let outbox = [1, 2];
+        fetch(&mut queue, &outbox);
+        // The server may be at fault: nothing speaks for it.
+        queue.vouch();
+        for _ in 0..100 {
+            assert_eq!(queue.failed().unwrap().1, Failed::Again);
+        }
+        // It was: it does not answer at all.
+        queue.doubt();
+        assert_eq!(queue.failed().unwrap().1, Failed::Again);
+        queue.vouch();
+        for _ in 2..10 {
+            assert_eq!(queue.failed().unwrap().1, Failed::Again);
+        }
+        assert_eq!(queue.failed().unwrap().1, Failed::SetAside(0), "the tenth");
+        assert!(queue.has_set_aside());
+        // The next one is judged by its own failures.
+        fetch(&mut queue, &outbox);
+        assert_eq!(queue.failed().unwrap().1, Failed::Again);
+        assert_eq!(queue.accepted(), Some(OutboxId(2)));
+        queue.marked(OutboxId(2));
+        // Tried again later: once, whether it fails or is refused.
+        queue.restart();
+        fetch(&mut queue, &[1]);
+        assert_eq!(queue.failed().unwrap().1, Failed::Still(0));
+        queue.restart();
+        fetch(&mut queue, &[1]);
+        assert_eq!(queue.refused().unwrap().1, Refused::Still(2));
         queue.restart();
         fetch(&mut queue, &[1]);
         assert_eq!(queue.accepted(), Some(OutboxId(1)));

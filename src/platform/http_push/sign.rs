@@ -1,5 +1,5 @@
 //! What a request is signed with. The document (4.5.10.16) names `appid`, `appSecret` and `AuthSn` and no more;
-//! how they sign is laid down here and in `docs/platforms.md`, where there is a worked example.
+//! how they sign is laid down here and in `docs/http-push.md`, where there is a worked example.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -94,7 +94,7 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// The example of docs/platforms.md; the values are those of Python's hmac and hashlib.
+    /// The example of docs/http-push.md; the values are those of Python's hmac and hashlib.
     const EXAMPLE: Signed<'_> = Signed {
         method: "POST",
         path: "/gate/push?site=1",
@@ -113,7 +113,7 @@ mod tests {
             "POST\n/gate/push?site=1\n12355\nfafafa\n1764000000\n00112233445566778899aabbccddeeff\nabc913836bca9e6e3d128d6aa2622df5e1ce8361984caa64ff6ea7aa373fbb76"
         );
         assert_eq!(EXAMPLE.signature("afaf"), SIGNATURE);
-        let page = include_str!("../../../docs/platforms.md");
+        let page = include_str!("../../../docs/http-push.md");
         assert!(
             page.contains(SIGNATURE)
                 && page.contains("abc913836bca9e6e3d128d6aa2622df5e1ce8361984caa64ff6ea7aa373fbb76")

@@ -158,4 +158,30 @@ mod tests {
             .unwrap()
         );
     }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever the answer says, it is refused, or nobody talks for ever and nobody's telephone rings unasked.
+        #[test]
+        fn any_answer_is_read_or_refused(
+            key in "callMaxSeconds|calleds?|device(Token|Name)|.{0,4}",
+            field in "userId|token|phoneNo|.{0,4}",
+            number in any::<i64>(),
+            text in ".{0,20}",
+            real in any::<f64>(),
+        ) {
+            for value in [
+                json!(number), json!(text), json!(real), json!(null), json!([text, number]),
+                json!({ (field.as_str()): text }), json!([{ (field.as_str()): number }, { "token": [real] }]),
+            ] {
+                match parameters(&json!({ (key.as_str()): value }), Duration::from_secs(30)) {
+                    Ok(read) => {
+                        prop_assert!((1..=3600).contains(&read.longest.as_secs()) && read.called.len() <= CALLED);
+                    }
+                    Err(error) => prop_assert_eq!(error.kind(), Kind::Input),
+                }
+            }
+        }
+    }
 }

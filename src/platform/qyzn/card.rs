@@ -7,9 +7,8 @@ use tokio::sync::watch;
 use super::code::{self, Answer};
 use super::json::Fields;
 use super::link::Work;
-use super::requests::not_connected;
 use super::snapshot::seconds;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::gate::{Document, Gate, Presented};
 
 /// Range of `timeOut` in seconds; the document gives none.
@@ -21,7 +20,8 @@ const IDENTITY_CARD: u8 = 0;
 const IC_CARD: u8 = 3;
 
 /// Waits for a card or a document and answers what it says. 104 for a time out of range, 107 if none comes, 109
-/// while another such request waits. The wait ends with the line.
+/// while another such request waits. The wait ends with the line, as busy: what was never answered is not
+/// remembered, and when the platform asks again on the next line, the wait begins anew.
 ///
 /// The wait begins with this call, not with the first poll: of two requests the first gets the card.
 pub fn swiping_card(gate: &Gate, data: &Value, mut line: watch::Receiver<bool>) -> Work<Answer> {
@@ -30,7 +30,7 @@ pub fn swiping_card(gate: &Gate, data: &Value, mut line: watch::Receiver<bool>) 
         let presented = async {
             tokio::select! {
                 presented = asked? => presented,
-                _ = line.wait_for(|logged_in| !logged_in) => Err(not_connected()),
+                _ = line.wait_for(|logged_in| !logged_in) => Err(line_lost()),
             }
         };
         let presented: Result<Presented> = presented.await;
@@ -39,6 +39,10 @@ pub fn swiping_card(gate: &Gate, data: &Value, mut line: watch::Receiver<bool>) 
             Err(error) => Answer::of_error(&error, code::NO_OBJECT, code::FAILED),
         }
     })
+}
+
+fn line_lost() -> Error {
+    Error::new(Kind::Busy, "the line was lost while a card was waited for")
 }
 
 /// The data of the answer: dates as the table has them (`yyyyMMdd`), not as the sample does.

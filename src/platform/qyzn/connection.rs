@@ -17,8 +17,8 @@ use super::code::{self, Answer};
 use super::codec::{Body, Decoder, Frame, MsgType, encode};
 use super::json::{self, Fields};
 use super::link::{Account, Command, Done, Duty, Handler, Lane, Link, State, Waiting, stopped};
-use super::records::{Fetch, Follow, Framed, Mark};
-use super::requests::{Asked, not_connected};
+use super::records::{Fetch, Follow, Framed, Mark, Queue};
+use super::requests::{Asked, not_connected, unanswered};
 use super::time::{SyncTime, offset_ms};
 use crate::error::Result;
 
@@ -141,6 +141,8 @@ struct Pending {
     seq: u32,
     about: About,
     frame: Arc<[u8]>,
+    /// When it was sent first.
+    since: Instant,
     due: Instant,
     resent: u32,
 }
@@ -168,6 +170,8 @@ struct Connection<'l, H, S> {
     heartbeat_due: Option<Instant>,
     unanswered: u32,
     answers_heartbeats: bool,
+    /// When the platform answered anything last.
+    heard: Option<Instant>,
     sync_due: Option<Instant>,
     review_due: Instant,
 }
@@ -194,6 +198,7 @@ pub(super) async fn serve<H: Handler, S: AsyncRead + AsyncWrite + Unpin>(
         heartbeat_due: None,
         unanswered: 0,
         answers_heartbeats: false,
+        heard: None,
         sync_due: None,
         review_due: now + link.options.review,
         link,
@@ -353,12 +358,19 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
         Ok(())
     }
 
-    /// Sends again what was not answered in time (3.2, item 5): the same bytes, so the same sequence.
+    /// Sends again what was not answered in time (3.2, item 5): the same bytes, so the same sequence. When even the
+    /// last repetition was in vain, the line is dead; but what others have asked fails alone where the platform
+    /// has answered anything else meanwhile: there are platforms that do not know all messages and say nothing.
     fn repeat_requests(&mut self, now: Instant) -> Step {
-        let timeout = self.link.options.request_timeout;
+        let options = &self.link.options;
+        let (timeout, resends) = (options.request_timeout, options.resends);
+        // Whoever has stopped waiting needs no repetition, and no place among those that are under way.
+        self.pending.retain(|pending| !matches!(&pending.about, About::Asked(reply) if reply.is_closed()));
         // While the peer takes nothing, more copies behind the first would not help.
         let stuck = !self.writer.is_empty();
-        for pending in &mut self.pending {
+        let mut at = 0;
+        while let Some(pending) = self.pending.get_mut(at) {
+            at += 1;
             if pending.due > now {
                 continue;
             }
@@ -366,7 +378,16 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
             if stuck {
                 continue;
             }
-            if pending.resent == self.link.options.resends {
+            let asked = matches!(pending.about, About::Asked(_));
+            let heard = self.heard >= Some(pending.since);
+            if pending.resent == resends && asked && heard {
+                at -= 1;
+                if let About::Asked(reply) = self.pending.swap_remove(at).about {
+                    let _ = reply.send(Err(unanswered()));
+                }
+                continue;
+            }
+            if pending.resent == resends {
                 return Err(Broken(format!(
                     "no answer to a request that was sent {} times",
                     pending.resent + 1
@@ -374,6 +395,10 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
             }
             pending.resent += 1;
             self.writer.push(Arc::clone(&pending.frame));
+            // Something that every platform answers tells a dead line from a message that it does not know.
+            if asked && !heard && pending.resent == resends && self.phase == Phase::LoggedIn {
+                self.sync_due = Some(now);
+            }
         }
         Ok(())
     }
@@ -398,8 +423,9 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
 
     fn await_answer(&mut self, seq: u32, frame: Arc<[u8]>, about: About) {
         self.writer.push(Arc::clone(&frame));
-        let due = Instant::now() + self.link.options.request_timeout;
-        self.pending.push(Pending { seq, about, frame, due, resent: 0 });
+        let since = Instant::now();
+        let due = since + self.link.options.request_timeout;
+        self.pending.push(Pending { seq, about, frame, since, due, resent: 0 });
     }
 
     fn answer(&mut self, reply: ReplyTo, body: &[u8]) {
@@ -487,6 +513,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
             MsgType::Heartbeat => {
                 self.unanswered = 0;
                 self.answers_heartbeats = true;
+                self.heard = Some(Instant::now());
             }
             MsgType::Response => return self.on_response(frame),
             MsgType::Request => self.on_command(frame, true),
@@ -565,6 +592,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
     }
 
     fn on_response(&mut self, frame: Frame) -> Step {
+        self.heard = Some(Instant::now());
         let Some(at) = self.pending.iter().position(|pending| pending.seq == frame.header.seq) else {
             // The second answer to a request that was sent twice.
             tracing::debug!(seq = frame.header.seq, "ignored a QYZN answer that nobody waits for");
@@ -600,7 +628,7 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
                     self.link.handler.report(State::TimeOffset { milliseconds, round_trip });
                 }
             }
-            About::Record => self.on_record_answered(answer),
+            About::Record => self.on_record_answered(pending.seq, answer),
             About::Asked(reply) => {
                 let _ = reply.send(Ok(answer));
             }
@@ -660,16 +688,24 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
         self.introduce()
     }
 
-    fn on_record_answered(&mut self, answer: Answer) {
-        let Some((framed, follow)) = self.link.records.answered(&answer, Instant::now()) else { return };
+    fn on_record_answered(&mut self, seq: u32, answer: Answer) {
+        let Some((queue, framed, follow)) = self.link.records.answered(seq, &answer, Instant::now()) else {
+            return;
+        };
+        // Also of a refusal: the platform has spoken, and may have said that the door stays shut. Busy without a
+        // word of the door is none.
+        let orders = answer.result != code::BUSY || Fields::of(&answer.data).get("opendoor").is_some();
+        // What is asked for again was answered when its visitor stood there.
+        if orders && queue != Queue::Again {
+            let obey = self.link.handler.obey(framed.record, answer.data);
+            self.link.work.spawn(async move {
+                obey.await;
+                Done::Nothing
+            });
+        }
         match follow {
             Follow::Delivered(mark) => {
                 self.progress = true;
-                let obey = self.link.handler.obey(framed.record, answer.data);
-                self.link.work.spawn(async move {
-                    obey.await;
-                    Done::Nothing
-                });
                 self.mark_delivered(mark);
             }
             Follow::Again => {}
@@ -682,6 +718,9 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
     }
 
     fn on_asked(&mut self, asked: Asked) {
+        if asked.reply.is_closed() {
+            return;
+        }
         if self.phase != Phase::LoggedIn {
             let _ = asked.reply.send(Err(not_connected()));
             return;
@@ -695,8 +734,10 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
     fn on_done(&mut self, done: Done) {
         match done {
             Done::Command { key, duty, bytes, reply, clears_records, answer } => {
+                let cleared =
+                    clears_records && answer.as_ref().is_some_and(|answer| answer.result == code::SUCCESS);
                 self.on_command_done(key, duty, bytes, reply, answer);
-                if clears_records {
+                if cleared {
                     self.link.records.forget();
                 }
             }

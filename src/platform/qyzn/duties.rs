@@ -1,15 +1,17 @@
 //! What the gate does for the platform: the table of messages, and the gate behind a [`link`](super::link).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, OnceCell, watch};
+use tokio::time::Instant;
 
 use super::code::{self, Answer};
 use super::json::Fields;
 use super::link::{Account, Command, Duty, Handler, Identity, Lane, State, Work, random_u32};
+use super::recent::Recent;
 use super::records::{Mark, OutgoingRecord, Queue, Wanted};
 use super::requests::Requests;
 use super::sync::Sync;
@@ -64,6 +66,7 @@ pub struct Duties {
     /// Whether the gate is logged in.
     line: watch::Sender<bool>,
     sync: Arc<Sync>,
+    recent: Arc<Mutex<Recent>>,
 }
 
 impl Duties {
@@ -79,6 +82,29 @@ impl Duties {
             fresh: Arc::default(),
             lost: AtomicBool::new(false),
             line: watch::Sender::new(false),
+            recent: Arc::default(),
+        }
+    }
+
+    /// Notes which records there are already: nobody waits at the door for what is answered to those. To be called
+    /// before the link begins.
+    pub async fn begin(&self) -> Result<()> {
+        let newest = self.newest().await?;
+        recent(&self.recent).begin_after(newest);
+        Ok(())
+    }
+
+    async fn newest(&self) -> Result<Option<RecordId>> {
+        let store = self.gate.store().clone();
+        Ok(blocking(move || store.list_records(None, 1)).await?.pop().map(|record| record.id))
+    }
+
+    /// Notes the newest record, whose word was missed.
+    async fn note_newest(&self) {
+        match self.newest().await {
+            Ok(Some(newest)) => recent(&self.recent).note(newest, Instant::now()),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "the newest record cannot be read"),
         }
     }
 
@@ -91,16 +117,29 @@ impl Duties {
     /// Notifies the link whenever the gate has stored a record. Never returns while the gate lives.
     pub async fn announce_records(&self) {
         let (_, mut events) = self.gate.events().subscribe(u64::MAX);
+        self.note_newest().await;
         loop {
             match events.recv().await {
-                Ok(event) if event.kind == "record" => self.fresh.notify_one(),
+                Ok(event) if event.kind == "record" => {
+                    if let Some(id) = event.fields.get("id").and_then(Value::as_i64) {
+                        recent(&self.recent).note(RecordId(id), Instant::now());
+                    }
+                    self.fresh.notify_one();
+                }
                 Ok(_) => {}
                 // One of those that were missed may have been a record.
-                Err(RecvError::Lagged(_)) => self.fresh.notify_one(),
+                Err(RecvError::Lagged(_)) => {
+                    self.note_newest().await;
+                    self.fresh.notify_one();
+                }
                 Err(RecvError::Closed) => std::future::pending().await,
             }
         }
     }
+}
+
+fn recent(recent: &Mutex<Recent>) -> MutexGuard<'_, Recent> {
+    recent.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The sequence of an outbox row: the upper half of the numbers, counted from a random one that is kept.
@@ -275,6 +314,10 @@ impl Handler for Duties {
     }
 
     fn obey(&self, record: RecordId, data: Value) -> Work<()> {
+        if !recent(&self.recent).is_recent(record, Instant::now()) {
+            tracing::debug!(record = record.0, "the answer to an old record orders nothing");
+            return Box::pin(async {});
+        }
         let gate = self.gate.clone();
         Box::pin(async move {
             let fields = Fields::of(&data);

@@ -200,7 +200,8 @@ pub trait Handler: Send + Sync + 'static {
     fn next_record(&self, wanted: Wanted) -> Work<Result<Option<OutgoingRecord>>>;
     /// The newest record that is not delivered.
     fn newest_record(&self) -> Work<Result<Option<OutboxId>>>;
-    /// Does what the platform's answer to a record asks for (`opendoor`, `screenDisp`).
+    /// Does what the platform's answer to a record asks for (`opendoor`, `screenDisp`), if that record is of now. Not
+    /// called for one that was asked for again.
     fn obey(&self, record: RecordId, data: Value) -> Work<()>;
     /// Marks a record as delivered; ready when the mark is on the disk.
     fn delivered(&self, mark: Mark) -> Work<Result<()>>;

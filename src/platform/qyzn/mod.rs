@@ -26,6 +26,7 @@ pub mod output;
 pub mod pass_rule;
 pub mod person;
 pub mod qr;
+pub mod recent;
 pub mod record;
 pub mod records;
 pub mod requests;
@@ -62,6 +63,7 @@ pub async fn run(
     updates: Updates,
     stopped: watch::Receiver<bool>,
 ) -> Result<()> {
+    let _unreached = Unreached(gate.clone());
     let identity = Identity {
         serial: terminal.serial.clone(),
         mac: mac(&terminal.mac),
@@ -69,6 +71,10 @@ pub async fn run(
         version: format!("V{}", env!("CARGO_PKG_VERSION")),
     };
     let duties = Arc::new(Duties::new(gate.clone(), identity, terminal.language, updates));
+    if let Err(error) = duties.begin().await {
+        // Better an old answer obeyed than a visitor left at the door.
+        tracing::warn!(%error, "it is not known which records are older than this link");
+    }
     let wake = Arc::clone(&duties);
     let mut link = Link::serving(duties, Options::new(&config), &requests);
     let secure = match config.tls {
@@ -88,6 +94,16 @@ pub async fn run(
         () = qr::weigh(gate, requests.clone()) => {}
     }
     Ok(())
+}
+
+/// Tells the gate that there is no line when the link ends, in whatever way: after a panic, too, nobody would wait
+/// for a platform that is not there.
+struct Unreached(Gate);
+
+impl Drop for Unreached {
+    fn drop(&mut self) {
+        self.0.platform_reached(false);
+    }
 }
 
 /// Connects. Small frames go out at once, and a line that died without a word is noticed by the kernel.

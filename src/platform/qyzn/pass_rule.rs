@@ -23,7 +23,8 @@ pub async fn config_device_pass_rule(gate: &Gate, data: &Value) -> Answer {
     answer(&outcome.await)
 }
 
-fn read(data: &Value) -> Result<Option<ExtendedSchedule>> {
+/// Reads the data of the message; `None` removes the rule, `Input` with the key that cannot be read.
+pub fn read(data: &Value) -> Result<Option<ExtendedSchedule>> {
     let fields = Fields::of(data);
     for (key, most) in LONGEST {
         fields.text(key, most)?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::connection::request_body;
 use super::time::format_civil;
-use crate::access::{Origin, PersonKind};
+use crate::access::{Origin, PersonKey, PersonKind};
 use crate::store::Record;
 use crate::text::Language;
 
@@ -79,7 +79,13 @@ pub fn snapshot_face(
     document: Option<&[u8]>,
     language: Language,
 ) -> Vec<u8> {
-    request_body("snapshot_face", snapshot_data(record, snap, document, language))
+    let mut data = snapshot_data(record, snap, document, language);
+    // That somebody passed is this platform's business, the numbers of another platform's people are not.
+    let theirs = |key: &PersonKey| key.origin == Origin::TerminalWs;
+    if record.facts.person.as_ref().is_some_and(theirs) && record.facts.known_to(Origin::Qyzn).is_none() {
+        (data.id_num, data.ic_num) = ("", "");
+    }
+    request_body("snapshot_face", data)
 }
 
 /// The data of it, which HTTP push has as well.
@@ -141,7 +147,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::access::{PersonKey, PrintedFacts, Reason};
+    use crate::access::{PrintedFacts, Reason};
     use crate::store::{PictureKind, RecordFacts, RecordId, RecordResult};
 
     fn record() -> Record {
@@ -193,6 +199,27 @@ mod tests {
     #[test]
     fn strangers_and_other_peoples_people() {
         let mut record = record();
+        record.facts.person = Some(PersonKey::new(Origin::TerminalWs, "1"));
+        let told = body(&record, None);
+        let number = |key: &str| told["data"][key].as_str().unwrap().to_owned();
+        assert_eq!(["personId", "idNum", "icNum", "fullName"].map(number), ["", "", "", "韩梅梅"]);
+        // The same person has an id here as well: then the words of this platform count.
+        record.facts.also = vec![crate::store::AlsoKnown {
+            person: PersonKey::new(Origin::Qyzn, "100001"),
+            face_id: Some("3000004".into()),
+            name: "张三".into(),
+            person_kind: PersonKind::Visitor,
+            id_number: None,
+            card: Some("157342643".into()),
+        }];
+        let told = body(&record, None);
+        let word = |key: &str| told["data"][key].as_str().unwrap().to_owned();
+        assert_eq!(
+            ["personId", "faceId", "fullName", "idNum", "icNum"].map(word),
+            ["100001", "3000004", "张三", "", "157342643"]
+        );
+        assert_eq!(told["data"]["type"], 3);
+        record.facts.also.clear();
         record.facts.person = Some(PersonKey::new(Origin::Local, "1"));
         let told = body(&record, None);
         assert_eq!((&told["data"]["personId"], &told["data"]["faceId"]), (&json!(""), &json!("")));

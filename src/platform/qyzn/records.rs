@@ -188,7 +188,7 @@ struct Split {
 struct OnWire {
     queue: Queue,
     framed: Framed,
-    /// It was cleared meanwhile, and is not sent again.
+    /// Records were cleared meanwhile, perhaps this one: it is not sent again unless it is read again.
     cleared: bool,
 }
 
@@ -232,6 +232,10 @@ impl Records {
 
     /// The terminal is logged in: what was on the wire goes out again, and all goes on where it was.
     pub fn logged_in(&mut self, now: Instant) {
+        if let Some(on_wire) = self.on_wire.take() {
+            let queue = self.home(on_wire.queue, on_wire.framed.id);
+            self.line(queue).begin_at(on_wire.framed.id);
+        }
         self.put_back();
         if self.split.lost.is_none_or(|lost| lost + NEW_FOR <= now) {
             self.split.known = false;
@@ -256,7 +260,8 @@ impl Records {
         self.line(Queue::Again).anew = true;
     }
 
-    /// Begins every queue at its oldest again if something was set aside, to try that once more.
+    /// Begins every queue at its oldest again if something was set aside, to try that once more. What is on the
+    /// wire stays there: its answer is still to come.
     pub fn begin_review(&mut self, now: Instant) {
         self.reviewed = Some(now);
         if !self.has_set_aside() {
@@ -270,13 +275,15 @@ impl Records {
         }
     }
 
-    /// The records were cleared: forgets what is not on the disk any more.
+    /// The records were cleared: forgets what was read, for it may not be on the disk any more, and begins every
+    /// queue at its oldest again, for what was made after the clearing is.
     pub fn forget(&mut self) {
         self.epoch += 1;
         for line in &mut self.lines {
             line.ready = None;
             line.again = None;
             line.fetching = false;
+            line.after = None;
             line.more = true;
         }
         if let Some(on_wire) = &mut self.on_wire {
@@ -285,13 +292,10 @@ impl Records {
         self.refused.clear();
     }
 
-    /// Lets go of all that was read and is not acknowledged; it will be read again.
+    /// Lets go of all that was read and not sent; it will be read again.
     fn put_back(&mut self) {
         self.epoch += 1;
         let mut back: Vec<(Queue, OutboxId)> = Vec::new();
-        if let Some(on_wire) = self.on_wire.take() {
-            back.push((on_wire.queue, on_wire.framed.id));
-        }
         for queue in QUEUES {
             let line = self.line(queue);
             // What was being read is read again as well.
@@ -523,15 +527,15 @@ impl Records {
             .find_map(|(queue, line)| line.has_next().then_some(queue))
     }
 
-    /// What the one on the wire was answered.
-    pub fn answered(&mut self, answer: &Answer, now: Instant) -> Option<(Framed, Follow)> {
-        let OnWire { queue, framed, cleared } = self.on_wire.take()?;
+    /// What the request with the sequence `seq` was answered; `None` if that is not the record on the wire.
+    pub fn answered(&mut self, seq: u32, answer: &Answer, now: Instant) -> Option<(Queue, Framed, Follow)> {
+        let OnWire { queue, framed, cleared } = self.on_wire.take_if(|on_wire| on_wire.framed.seq == seq)?;
         if answer.result == code::SUCCESS {
             self.streak = 0;
             self.refused.remove(&framed.id);
             let mark = Mark { id: framed.id, again: queue == Queue::Again };
             self.acknowledged.insert(mark);
-            return Some((framed, Follow::Delivered(mark)));
+            return Some((queue, framed, Follow::Delivered(mark)));
         }
         let busy = answer.result == code::BUSY;
         if busy {
@@ -539,11 +543,13 @@ impl Records {
             self.hold = Some(now + Duration::from_secs(seconds.clamp(1, 300).unsigned_abs()));
         }
         if cleared {
-            return Some((framed, Follow::Again));
+            let home = self.home(queue, framed.id);
+            self.line(home).begin_at(framed.id);
+            return Some((queue, framed, Follow::Again));
         }
         if busy {
             self.line(queue).again = Some(framed.clone());
-            return Some((framed, Follow::Again));
+            return Some((queue, framed, Follow::Again));
         }
         let review = self.review;
         let refused = self.refused.entry(framed.id).or_insert(Refused { times: 0, review });
@@ -557,7 +563,7 @@ impl Records {
             let line = self.line(queue);
             line.hold = Some(now + Duration::from_secs(1 << (times - 1)));
             line.again = Some(framed.clone());
-            return Some((framed, Follow::Again));
+            return Some((queue, framed, Follow::Again));
         }
         let first_time = times == TRIES;
         // Several in a row: the platform is at fault rather than the record. Do not rush through them all.
@@ -565,7 +571,7 @@ impl Records {
             self.hold = Some(now + LONGEST_HOLD.min(Duration::from_secs(1 << self.streak.min(6))));
         }
         self.streak = self.streak.saturating_add(1);
-        Some((framed, if first_time { Follow::SetAside } else { Follow::Again }))
+        Some((queue, framed, if first_time { Follow::SetAside } else { Follow::Again }))
     }
 
     // Marks.

@@ -38,8 +38,9 @@ impl fmt::Debug for Requests {
 
 impl Requests {
     /// Sends a request of `version` and waits for its answer, whatever its result. `Network` without a platform:
-    /// nothing was sent. `Timeout` when the line was lost before the answer came: the platform may have got the
-    /// request. `Busy` when too many requests are under way.
+    /// nothing was sent. `Timeout` when the line was lost before the answer came, or when the platform answers
+    /// others and not this one ([`is_unanswered`] tells which): it may have got the request. `Busy` when too many
+    /// requests are under way. Whoever drops this waits no longer, and the request is not repeated.
     pub async fn request(&self, message: &str, data: Value, version: u8) -> Result<Answer> {
         let (reply, answer) = oneshot::channel();
         let asked = Asked { message: message.to_owned(), data, version, reply };
@@ -67,6 +68,27 @@ impl Requests {
 pub(super) fn not_connected() -> Error {
     Error::new(Kind::Network, "the gate is not logged in at the QYZN platform")
 }
+
+/// The platform has left this request unanswered, with all its repetitions, while it answered others.
+pub(crate) fn unanswered() -> Error {
+    Error::caused(Kind::Timeout, "a request to the QYZN platform was not answered", Unanswered)
+}
+
+/// Whether a request failed because the platform, on a line that is alive, does not answer it.
+pub fn is_unanswered(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<Unanswered>())
+}
+
+#[derive(Debug)]
+struct Unanswered;
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the platform answers other requests and not this one")
+    }
+}
+
+impl std::error::Error for Unanswered {}
 
 #[cfg(test)]
 mod tests {

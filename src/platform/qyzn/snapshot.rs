@@ -28,7 +28,8 @@ pub async fn snapshot_picture(gate: &Gate, data: &Value) -> Answer {
     }
 }
 
-fn within(data: &Value) -> Result<Duration> {
+/// How long to wait for a face, from the data of the message; `Input` for a time out of range.
+pub fn within(data: &Value) -> Result<Duration> {
     seconds(&Fields::of(data), "timeoutSeconds", SECONDS)
 }
 

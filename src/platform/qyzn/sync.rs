@@ -21,7 +21,7 @@ use super::code::{self, Answer};
 use super::duties::blocking;
 use super::json::Fields;
 use super::person::DAYS;
-use super::requests::Requests;
+use super::requests::{Requests, is_unanswered};
 use super::time::format_civil;
 use crate::access::{Bound, Origin, PassMode, Person, PersonKey};
 use crate::error::{Error, Kind, Result};
@@ -32,8 +32,6 @@ use crate::store::{FaceRow, ListedPerson, Pending, PersonRow, Store};
 const CURSOR: &str = "qyzn.sync";
 /// Whose people the platform is given.
 const ORIGINS: [Origin; 2] = [Origin::Qyzn, Origin::Local];
-/// People read from the store at once; their pictures are read one person at a time.
-const PAGE: usize = 64;
 /// Version of `device_sync_person`.
 const VERSION: u8 = 3;
 /// Longest `personId` and `faceId` of the document; longer ones of the gate's own are not sent.
@@ -45,6 +43,8 @@ const TOLD_REFUSALS: u64 = 20;
 /// Before a person is tried again whom the line or the store has not taken; the longest such pause.
 const AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_AT_LAST: Duration = Duration::from_secs(60);
+/// How often a person is sent to a platform that is there and does not answer.
+const TRIES: u32 = 3;
 
 /// How far the gate has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +69,8 @@ struct State {
     cursor: Option<Cursor>,
     /// People since the cursor was last kept.
     unsaved: u32,
+    /// Whom the platform has not answered, and how often.
+    unanswered: (i64, u32),
 }
 
 /// The people on their way to the platform.
@@ -89,6 +91,8 @@ enum Outcome {
     Refused(Option<i64>, String),
     /// Nothing; once more after this long.
     Again(Duration),
+    /// The platform answers, but not this.
+    Unanswered,
     /// The platform does not know the message: nobody else need be sent.
     Unknown,
 }
@@ -119,7 +123,7 @@ impl Sync {
         let kept = {
             let mut state = self.lock();
             state.begun += 1;
-            state.unsaved = 0;
+            (state.unsaved, state.unanswered) = (0, (0, 0));
             state.cursor = Some(cursor.clone());
             keep(self.gate.store(), Some(&cursor))
         };
@@ -159,7 +163,7 @@ impl Sync {
             if line.wait_for(|logged_in| *logged_in).await.is_err() {
                 return std::future::pending().await;
             }
-            match self.send_page(begun, cursor, &requests, &mut line).await {
+            match self.send_next(begun, &cursor, &requests).await {
                 Ok(()) => pause = AGAIN,
                 Err(error) => {
                     tracing::warn!(%error, "people cannot be sent to the QYZN platform for now");
@@ -180,74 +184,73 @@ impl Sync {
         .await
     }
 
-    /// Sends one page of people, or ends the whole.
-    async fn send_page(
-        &self,
-        begun: u64,
-        cursor: Cursor,
-        requests: &Requests,
-        line: &mut watch::Receiver<bool>,
-    ) -> Result<()> {
+    /// Sends the next person, as they are now, or ends the whole.
+    async fn send_next(&self, begun: u64, cursor: &Cursor, requests: &Requests) -> Result<()> {
+        // Read right before they are sent, and again before they are sent again: whoever is removed meanwhile must
+        // not come back by this.
         let (store, after) = (self.gate.store().clone(), PersonRow(cursor.after));
-        let page = blocking(move || store.list_people(Some(after), PAGE)).await?;
-        let people: Vec<_> = page.into_iter().take_while(|listed| listed.row.0 <= cursor.until).collect();
-        if people.is_empty() {
+        let next = blocking(move || Ok(store.list_people(Some(after), 1)?.pop())).await?;
+        let Some(listed) = next.filter(|listed| listed.row.0 <= cursor.until) else {
             return self.end(begun, "synced").await;
+        };
+        let row = listed.row.0;
+        if !ORIGINS.contains(&listed.person.key.origin) {
+            return self.advance(begun, row, |_| {}, None).await;
         }
-        for listed in people {
-            let row = listed.row.0;
-            if !ORIGINS.contains(&listed.person.key.origin) {
-                self.advance(begun, row, |_| {}, None).await?;
-                continue;
+        if self.lock().begun != begun {
+            return Ok(());
+        }
+        let key = listed.person.key.clone();
+        match self.send(&listed, requests).await? {
+            Outcome::Taken(new_key, faces) => {
+                let same = new_key == key
+                    && faces
+                        .iter()
+                        .all(|(face, id)| listed.faces.iter().any(|(row, old)| row == face && old == id));
+                let ids = (!same).then(|| (key.clone(), new_key.clone(), faces));
+                match self.advance(begun, row, |cursor| cursor.done += 1, ids).await {
+                    Ok(()) if new_key != key => {
+                        let event = json!({ "change": "adopted", "person": new_key, "was": key });
+                        self.gate.events().send("person", event);
+                        Ok(())
+                    }
+                    // Removed meanwhile: the platform will be told so when it asks again.
+                    Err(error) if error.kind() == Kind::NotFound => {
+                        self.advance(begun, row, |cursor| cursor.done += 1, None).await
+                    }
+                    Err(error) if matches!(error.kind(), Kind::Exists | Kind::Input) => {
+                        self.refused(begun, row, &key, None, error.message()).await
+                    }
+                    other => other,
+                }
             }
-            let key = listed.person.key.clone();
-            let outcome = loop {
-                if self.lock().begun != begun {
-                    return Ok(());
+            Outcome::Refused(result, why) => self.refused(begun, row, &key, result, &why).await,
+            Outcome::Unknown => {
+                tracing::warn!("the QYZN platform asked for people and does not take them (103)");
+                self.end(begun, "sync_stopped").await
+            }
+            Outcome::Again(pause) => self.pause(begun, pause).await,
+            Outcome::Unanswered => {
+                let tries = {
+                    let mut state = self.lock();
+                    let before = if state.unanswered.0 == row { state.unanswered.1 } else { 0 };
+                    state.unanswered = (row, before + 1);
+                    before + 1
+                };
+                if tries < TRIES {
+                    return self.pause(begun, AGAIN).await;
                 }
-                match self.send(&listed, requests).await? {
-                    Outcome::Again(pause) => {
-                        // What was done must not be done again after a restart.
-                        self.save(begun).await?;
-                        tokio::time::sleep(pause).await;
-                        if line.wait_for(|logged_in| *logged_in).await.is_err() {
-                            return Ok(());
-                        }
-                    }
-                    outcome => break outcome,
-                }
-            };
-            match outcome {
-                Outcome::Taken(new_key, faces) => {
-                    let same = new_key == key
-                        && faces
-                            .iter()
-                            .all(|(face, id)| listed.faces.iter().any(|(row, old)| row == face && old == id));
-                    let ids = (!same).then(|| (key.clone(), new_key.clone(), faces));
-                    match self.advance(begun, row, |cursor| cursor.done += 1, ids).await {
-                        Ok(()) if new_key != key => {
-                            let event = json!({ "change": "adopted", "person": new_key, "was": key });
-                            self.gate.events().send("person", event);
-                        }
-                        Ok(()) => {}
-                        // Removed meanwhile: the platform will be told so when it asks again.
-                        Err(error) if error.kind() == Kind::NotFound => {
-                            self.advance(begun, row, |cursor| cursor.done += 1, None).await?;
-                        }
-                        Err(error) if matches!(error.kind(), Kind::Exists | Kind::Input) => {
-                            self.refused(begun, row, &key, None, error.message()).await?;
-                        }
-                        Err(error) => return Err(error),
-                    }
-                }
-                Outcome::Refused(result, why) => self.refused(begun, row, &key, result, &why).await?,
-                Outcome::Unknown => {
-                    tracing::warn!("the QYZN platform asked for people and does not take them (103)");
-                    return self.end(begun, "sync_stopped").await;
-                }
-                Outcome::Again(_) => {}
+                let why = format!("the platform has not answered {tries} times");
+                self.refused(begun, row, &key, None, &why).await
             }
         }
+    }
+
+    /// Waits before somebody is sent again.
+    async fn pause(&self, begun: u64, pause: Duration) -> Result<()> {
+        // What was done must not be done again after a restart.
+        self.save(begun).await?;
+        tokio::time::sleep(pause).await;
         Ok(())
     }
 
@@ -288,6 +291,7 @@ impl Sync {
         .await?;
         let answer = match requests.request("device_sync_person", data, VERSION).await {
             Ok(answer) => answer,
+            Err(error) if is_unanswered(&error) => return Ok(Outcome::Unanswered),
             Err(error) => {
                 tracing::debug!(%error, "a person was not sent to the QYZN platform");
                 return Ok(Outcome::Again(AGAIN));

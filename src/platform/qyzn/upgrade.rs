@@ -40,7 +40,7 @@ pub async fn device_upgrade(updates: &Updates, data: &Value) -> Answer {
 }
 
 /// Reads the command; the answer to one that cannot be carried out.
-fn order(data: &Value) -> Result<Order, Answer> {
+pub fn order(data: &Value) -> Result<Order, Answer> {
     let fields = Fields::of(data);
     let bad_url = |text: String| Answer::failure(code::BAD_URL, text);
     let text = fields.text("url", usize::MAX).ok().flatten().unwrap_or_default();

@@ -33,6 +33,8 @@ impl Address {
             return fail("has a # or a blank in it");
         }
         let tls = match url.split_once("://") {
+            // Without a host the serial number would be taken for it.
+            Some(("ws" | "wss", "")) => return fail("is no URL"),
             Some(("ws", _)) => false,
             Some(("wss", _)) => true,
             _ => return fail("must begin with ws:// or wss://"),

@@ -6,10 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use base64::Engine as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
@@ -26,17 +28,54 @@ use crate::tls;
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// The line below a connection. It counts what the platform takes: that alone tells a slow platform from one
-/// that does not read.
+/// What has passed over a line. It moves with every byte, where messages come whole or not at all: that alone tells
+/// a slow platform from one that does not read, and a large message on a slow line from a line that is dead.
+#[derive(Debug)]
+pub struct Traffic {
+    /// What `heard_ms` counts from.
+    began: Instant,
+    taken: AtomicU64,
+    given: AtomicU64,
+    heard_ms: AtomicU64,
+}
+
+impl Traffic {
+    /// Bytes that the platform has taken, counted on.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the platform has given, counted on.
+    pub fn given(&self) -> u64 {
+        self.given.load(Ordering::Relaxed)
+    }
+
+    /// When it last gave one, or when the line was made, in whole milliseconds.
+    pub fn heard(&self) -> Instant {
+        self.began + Duration::from_millis(self.heard_ms.load(Ordering::Relaxed))
+    }
+}
+
+/// The line below a connection. It counts what passes.
 pub struct Line {
     stream: Box<dyn Stream>,
-    taken: Arc<AtomicU64>,
+    traffic: Arc<Traffic>,
 }
 
 impl Line {
-    /// Bytes that have gone out, counted on.
-    pub fn taken(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.taken)
+    pub(super) fn new(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+        let traffic = Traffic {
+            began: Instant::now(),
+            taken: AtomicU64::new(0),
+            given: AtomicU64::new(0),
+            heard_ms: AtomicU64::new(0),
+        };
+        Self { stream: Box::new(stream), traffic: Arc::new(traffic) }
+    }
+
+    /// What passes over it.
+    pub fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.traffic)
     }
 }
 
@@ -46,7 +85,16 @@ impl AsyncRead for Line {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let count = buffer.filled().len() - before;
+        if count > 0 {
+            let traffic = &self.traffic;
+            let heard = u64::try_from(traffic.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            traffic.heard_ms.store(heard, Ordering::Relaxed);
+            traffic.given.fetch_add(count as u64, Ordering::Relaxed);
+        }
+        read
     }
 }
 
@@ -58,7 +106,7 @@ impl AsyncWrite for Line {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         if let Poll::Ready(Ok(count)) = &written {
-            self.taken.fetch_add(*count as u64, Ordering::Relaxed);
+            self.traffic.taken.fetch_add(*count as u64, Ordering::Relaxed);
         }
         written
     }
@@ -124,13 +172,12 @@ impl Dialler {
             .await
             .map_err(|error| failed(format!("no connection to {host}:{port}: {error}")))?;
         stream.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
-        let stream: Box<dyn Stream> = match &self.tls {
+        let line = match &self.tls {
             Some(tls) => {
-                Box::new(tls::connect(tls, host, stream).await.map_err(|error| failed(error.to_string()))?)
+                Line::new(tls::connect(tls, host, stream).await.map_err(|error| failed(error.to_string()))?)
             }
-            None => Box::new(stream),
+            None => Line::new(stream),
         };
-        let line = Line { stream, taken: Arc::default() };
         tokio_tungstenite::client_async_with_config(self.request.clone(), line, Some(self.socket))
             .await
             .map(|(socket, _)| socket)

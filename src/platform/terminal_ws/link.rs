@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as Ws, Message, Utf8Bytes};
 
-use super::dial::{Dialler, Failure, Socket};
+use super::dial::{Dialler, Failure, Socket, Traffic};
 use super::message::{Key, Order, Refused, Request};
 use super::status::{self, Status};
 use crate::access::Origin;
@@ -62,6 +61,8 @@ pub struct Options {
     pub refused: Duration,
     /// How long making a connection may take.
     pub dial_timeout: Duration,
+    /// How long a message may take from its first byte to its last.
+    pub message_within: Duration,
     /// Changes of people that are carried out side by side.
     pub people_at_once: usize,
     /// Changes of people that wait their turn.
@@ -78,6 +79,7 @@ impl Options {
             back_off: BackOff { first: Duration::from_secs(1), longest: Duration::from_secs(60) },
             refused: Duration::from_secs(60),
             dial_timeout: Duration::from_secs(10),
+            message_within: Duration::from_secs(600),
             people_at_once: 16,
             waiting: 2048,
             waiting_bytes: 64 * 1024 * 1024,
@@ -237,10 +239,8 @@ impl Link {
 
     /// Serves a connection to its end, and says why it ended.
     async fn serve(&mut self, socket: Socket, shutdown: &mut watch::Receiver<bool>) -> End {
-        let taken = socket.get_ref().taken();
-        let (sink, mut stream) = socket.split();
-        let mut writer = Writer { sink, ping: false, unflushed: false, taken, seen: 0, blocked: None };
-        let end = self.exchange(&mut writer, &mut stream, shutdown).await;
+        let mut connection = Connection::new(socket, &self.options);
+        let end = self.exchange(&mut connection, shutdown).await;
         let farewell = match &end {
             End::Shutdown => Some((CloseCode::Away, "the gate stops".to_owned())),
             End::Lost(reason, Some(code)) => Some((*code, reason.chars().take(40).collect())),
@@ -250,8 +250,8 @@ impl Link {
             let frame = CloseFrame { code, reason: reason.into() };
             let close = async {
                 // Refused where the platform has said farewell first: then what is left to send is the answer to it.
-                let _ = writer.sink.send(Message::Close(Some(frame))).await;
-                let _ = writer.sink.flush().await;
+                let _ = connection.writer.sink.send(Message::Close(Some(frame))).await;
+                let _ = connection.writer.sink.flush().await;
             };
             // A line that takes nothing any more must not hold anybody up.
             let _ = tokio::time::timeout(FAREWELL, close).await;
@@ -259,60 +259,15 @@ impl Link {
         end
     }
 
-    async fn exchange(
-        &mut self,
-        writer: &mut Writer,
-        stream: &mut SplitStream<Socket>,
-        shutdown: &mut watch::Receiver<bool>,
-    ) -> End {
-        let heartbeat = self.options.heartbeat;
-        let patience = heartbeat * PATIENCE;
-        let mut ping_due = Instant::now() + heartbeat;
-        // When the platform was last heard.
-        let mut heard = Instant::now();
+    async fn exchange(&mut self, connection: &mut Connection, shutdown: &mut watch::Receiver<bool>) -> End {
         loop {
-            let may_read = self.untaken.len() < UNTAKEN;
-            if !may_read {
-                // Nothing can be heard while nothing is read; whether anything is taken is watched below.
-                heard = Instant::now();
-            }
-            let now = Instant::now();
-            if now.duration_since(heard) >= patience {
-                let reason = format!("no pong within {} s: the line is dead", patience.as_secs_f32());
-                return End::Lost(reason, None);
-            }
-            if writer.blocked.is_some_and(|since| now.duration_since(since) >= patience) {
-                let reason = format!("the platform has read nothing for {} s", patience.as_secs_f32());
-                return End::Lost(reason, None);
-            }
-            if ping_due <= now {
-                writer.ping = true;
-                ping_due = now + heartbeat;
-            }
-            let dead = heard + patience;
-            let until = writer.blocked.map_or(dead, |since| dead.min(since + patience)).min(ping_due);
-            let has_output = writer.has_output(&self.untaken);
-            let untaken = &mut self.untaken;
             tokio::select! {
-                message = stream.next(), if may_read => {
-                    heard = Instant::now();
-                    match message {
-                        Some(Ok(message)) => {
-                            if let Some(end) = self.on_message(message) {
-                                return end;
-                            }
-                        }
-                        Some(Err(error)) => return lost(&error),
-                        None => return End::Lost("the platform closed the connection".into(), None),
-                    }
-                }
-                written = std::future::poll_fn(|context| writer.poll(untaken, context)), if has_output => {
-                    if let Err(error) = written {
-                        return lost(&error);
+                message = connection.next(&mut self.untaken) => {
+                    if let Some(end) = message.map_or_else(Some, |message| self.on_message(message)) {
+                        return end;
                     }
                 }
                 Some(done) = self.work.join_next() => self.on_done(done.ok()),
-                () = tokio::time::sleep_until(until) => {}
                 () = stopped(shutdown) => return End::Shutdown,
             }
         }
@@ -531,6 +486,137 @@ async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
+/// A connection: what comes and goes, and whether the line lives.
+struct Connection {
+    writer: Writer,
+    stream: SplitStream<Socket>,
+    hearing: Hearing,
+    heartbeat: Duration,
+    message_within: Duration,
+    ping_due: Instant,
+}
+
+impl Connection {
+    fn new(socket: Socket, options: &Options) -> Self {
+        let traffic = socket.get_ref().traffic();
+        let (sink, stream) = socket.split();
+        let seen = traffic.taken();
+        let hearing = Hearing::new(Arc::clone(&traffic));
+        Self {
+            writer: Writer { sink, ping: false, unflushed: false, traffic, seen, blocked: None },
+            stream,
+            hearing,
+            heartbeat: options.heartbeat,
+            message_within: options.message_within,
+            ping_due: Instant::now() + options.heartbeat,
+        }
+    }
+
+    /// The next message, or why there will be none; sends what is `untaken` meanwhile. May be dropped while pending and
+    /// called again: nothing is lost.
+    async fn next(&mut self, untaken: &mut VecDeque<Arc<[u8]>>) -> Result<Message, End> {
+        let patience = self.heartbeat * PATIENCE;
+        let dead = |reason: String| Err(End::Lost(reason, None));
+        loop {
+            let now = Instant::now();
+            let may_read = untaken.len() < UNTAKEN;
+            if !may_read {
+                // Nothing can be heard while nothing is read; whether anything is taken is watched below.
+                self.hearing.excuse(now);
+            }
+            self.hearing.look(now);
+            let heard = self.hearing.heard();
+            if now.duration_since(heard) >= patience {
+                return dead(format!("no pong within {} s: the line is dead", patience.as_secs_f32()));
+            }
+            let whole_by = self.hearing.begun.map(|begun| begun + self.message_within);
+            if whole_by.is_some_and(|by| by <= now) {
+                let seconds = self.message_within.as_secs_f32();
+                return dead(format!("a message of the platform was not whole within {seconds} s"));
+            }
+            let blocked = self.writer.blocked.map(|since| since + patience);
+            if blocked.is_some_and(|until| until <= now) {
+                return dead(format!("the platform has read nothing for {} s", patience.as_secs_f32()));
+            }
+            if self.ping_due <= now {
+                self.writer.ping = true;
+                self.ping_due = now + self.heartbeat;
+            }
+            let until = [whole_by, blocked, Some(heard + patience)]
+                .into_iter()
+                .flatten()
+                .fold(self.ping_due, Instant::min);
+            let has_output = self.writer.has_output(untaken);
+            tokio::select! {
+                message = self.stream.next(), if may_read => {
+                    let message = match message {
+                        Some(Ok(message)) => message,
+                        Some(Err(error)) => return Err(lost(&error)),
+                        None => return dead("the platform closed the connection".into()),
+                    };
+                    self.hearing.on_message(&message);
+                    return Ok(message);
+                }
+                written = std::future::poll_fn(|context| self.writer.poll(untaken, context)), if has_output => {
+                    if let Err(error) = written {
+                        return Err(lost(&error));
+                    }
+                }
+                () = tokio::time::sleep_until(until) => {}
+            }
+        }
+    }
+}
+
+/// What is heard of the platform, byte by byte: a photo on a slow line takes minutes, in which no message is whole.
+struct Hearing {
+    traffic: Arc<Traffic>,
+    /// Until then silence is no fault of the platform's.
+    excused: Instant,
+    /// Bytes that belong to messages which came whole, and those read along with the last of them.
+    settled: u64,
+    /// When bytes were first noticed that no whole message accounts for.
+    begun: Option<Instant>,
+}
+
+impl Hearing {
+    fn new(traffic: Arc<Traffic>) -> Self {
+        Self { excused: Instant::now(), settled: traffic.given(), begun: None, traffic }
+    }
+
+    fn heard(&self) -> Instant {
+        self.traffic.heard().max(self.excused)
+    }
+
+    fn excuse(&mut self, now: Instant) {
+        self.excused = now;
+        self.begun = None;
+    }
+
+    fn look(&mut self, now: Instant) {
+        if self.traffic.given() > self.settled {
+            self.begun.get_or_insert(now);
+        } else {
+            self.begun = None;
+        }
+    }
+
+    fn on_message(&mut self, message: &Message) {
+        let given = self.traffic.given();
+        self.settled = match message {
+            // These come between the pieces of a message as well, and do not make it whole. A frame of theirs has two
+            // bytes before its payload (RFC 6455, 5.2 and 5.5).
+            Message::Ping(payload) | Message::Pong(payload) => {
+                given.min(self.settled + 2 + payload.len() as u64)
+            }
+            _ => given,
+        };
+        if self.settled == given {
+            self.begun = None;
+        }
+    }
+}
+
 /// The sending half of a connection.
 struct Writer {
     sink: SplitSink<Socket, Message>,
@@ -538,8 +624,8 @@ struct Writer {
     ping: bool,
     /// Something has been handed over and may not have gone out.
     unflushed: bool,
-    /// Bytes that the platform has taken, and how many these were when it was last looked.
-    taken: Arc<AtomicU64>,
+    traffic: Arc<Traffic>,
+    /// Bytes that the platform had taken when it was last looked.
     seen: u64,
     /// Since when the platform has taken nothing, while there was something to take.
     blocked: Option<Instant>,
@@ -553,7 +639,7 @@ impl Writer {
     /// Hands over what waits and sends it. May be dropped while pending and called again: nothing is lost.
     fn poll(&mut self, untaken: &mut VecDeque<Arc<[u8]>>, context: &mut Context<'_>) -> Poll<Result<(), Ws>> {
         let polled = self.hand_over(untaken, context);
-        let taken = self.taken.load(Ordering::Relaxed);
+        let taken = self.traffic.taken();
         if std::mem::replace(&mut self.seen, taken) != taken {
             self.blocked = None;
         }
@@ -588,5 +674,153 @@ impl Writer {
         std::task::ready!(sink.poll_flush(context))?;
         self.unflushed = false;
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dial::Line;
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    /// A connection with the pings of the documents, and its other end, which buffers `buffer` bytes.
+    async fn connection(buffer: usize) -> (Connection, DuplexStream) {
+        let (near, far) = tokio::io::duplex(buffer);
+        let socket = Socket::from_raw_socket(Line::new(near), Role::Client, None).await;
+        let options = Options::new(&crate::config::TerminalWs {
+            url: "ws://platform.example/".into(),
+            username: String::new(),
+            password: String::new(),
+            key: String::new(),
+            heartbeat_s: 25,
+            pinned_certificate: String::new(),
+            message_limit_mib: 16,
+        });
+        (Connection::new(socket, &options), far)
+    }
+
+    /// A text frame of a server (RFC 6455, 5.2).
+    fn text_frame(length: usize) -> Vec<u8> {
+        let mut frame = vec![0x81, 127];
+        frame.extend_from_slice(&(length as u64).to_be_bytes());
+        frame.resize(frame.len() + length, b'x');
+        frame
+    }
+
+    async fn pause(seconds: u64) {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
+
+    /// Why the connection ended, and after how many seconds.
+    async fn ended(connection: &mut Connection, untaken: &mut VecDeque<Arc<[u8]>>) -> (String, u64) {
+        let began = Instant::now();
+        loop {
+            match connection.next(untaken).await {
+                Ok(_) => {}
+                Err(End::Lost(reason, _)) => return (reason, began.elapsed().as_secs()),
+                Err(End::Shutdown) => unreachable!("nobody stops it"),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_photo_on_a_slow_line_is_no_dead_line() {
+        let (mut connection, far) = connection(64 << 10).await;
+        let (mut far, mut sink) = tokio::io::split(far);
+        tokio::spawn(async move { while far.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {} });
+        // 1.5 MB at 3 kB/s, which answers no ping before it is through: 500 s.
+        let platform = tokio::spawn(async move {
+            for piece in text_frame(1_500_000).chunks(30_000) {
+                pause(10).await;
+                sink.write_all(piece).await.unwrap();
+            }
+            sink
+        });
+        let began = Instant::now();
+        let message =
+            connection.next(&mut VecDeque::new()).await.map_err(|_| "the line was given up").unwrap();
+        assert_eq!(message.len(), 1_500_000);
+        assert!((500..=520).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+        // Then it says nothing: as dead as any other.
+        let _sink = platform.await.unwrap();
+        let (reason, seconds) = ended(&mut connection, &mut VecDeque::new()).await;
+        assert_eq!((reason.as_str(), seconds), ("no pong within 50 s: the line is dead", 50));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_never_ends_ends_the_line() {
+        for with_pongs in [false, true] {
+            let (mut connection, far) = connection(64 << 10).await;
+            let (mut far, mut sink) = tokio::io::split(far);
+            tokio::spawn(async move { while far.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {} });
+            tokio::spawn(async move {
+                if with_pongs {
+                    // One byte to a fragment, pongs between.
+                    sink.write_all(&[0x01, 1, b'x']).await?;
+                    loop {
+                        pause(20).await;
+                        sink.write_all(&[0x00, 1, b'x', 0x8a, 0]).await?;
+                    }
+                }
+                for byte in text_frame(10_000) {
+                    sink.write_all(&[byte]).await?;
+                    pause(20).await;
+                }
+                std::io::Result::Ok(())
+            });
+            let (reason, seconds) = ended(&mut connection, &mut VecDeque::new()).await;
+            assert_eq!(reason, "a message of the platform was not whole within 600 s");
+            // From when it was noticed, which is at the latest with a ping.
+            assert!((600..=625).contains(&seconds), "{with_pongs}: {seconds}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pongs_alone_keep_a_line_for_hours() {
+        let (mut connection, far) = connection(64 << 10).await;
+        let (mut far, mut sink) = tokio::io::split(far);
+        tokio::spawn(async move { while far.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {} });
+        tokio::spawn(async move {
+            // Two at once, and one in two pieces.
+            for _ in 0..200 {
+                pause(40).await;
+                sink.write_all(&[0x8a, 0, 0x8a, 3, 1]).await?;
+                pause(1).await;
+                sink.write_all(&[2, 3]).await?;
+            }
+            pause(1_000_000).await;
+            std::io::Result::Ok(())
+        });
+        let (reason, seconds) = ended(&mut connection, &mut VecDeque::new()).await;
+        assert_eq!((reason.as_str(), seconds), ("no pong within 50 s: the line is dead", 200 * 41 + 50));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_platform_that_sends_and_never_reads_is_left() {
+        let (mut connection, mut far) = connection(1024).await;
+        tokio::spawn(async move {
+            loop {
+                far.write_all(&text_frame(10)).await?;
+                pause(1).await;
+            }
+            #[allow(unreachable_code, reason = "it names the type")]
+            std::io::Result::Ok(())
+        });
+        // It takes what the line buffers, and then nothing.
+        let answer: Arc<[u8]> = vec![b'x'; 4096].into();
+        let mut untaken = VecDeque::from([Arc::clone(&answer)]);
+        let began = Instant::now();
+        let reason = loop {
+            match connection.next(&mut untaken).await {
+                // Each request is answered.
+                Ok(_) => untaken.push_back(Arc::clone(&answer)),
+                Err(End::Lost(reason, _)) => break reason,
+                Err(End::Shutdown) => unreachable!("nobody stops it"),
+            }
+        };
+        assert_eq!(reason, "the platform has read nothing for 50 s");
+        assert_eq!(began.elapsed().as_secs(), 50);
+        assert!(!untaken.is_empty(), "what it did not take waits for the next line");
     }
 }

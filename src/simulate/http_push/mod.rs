@@ -1,4 +1,4 @@
-//! A server that HTTP push is sent to, simulated: verifies each request as `docs/platforms.md` lays it down, notes
+//! A server that HTTP push is sent to, simulated: verifies each request as `docs/http-push.md` lays it down, notes
 //! every deviation as a `violation` in its [`Journal`], tells records that come again, and answers as it is told.
 //! It computes signatures by RFC 2104 itself: what it shared with the gate could not show a mistake of the gate.
 

@@ -21,6 +21,8 @@ pub struct Misbehave {
     pub no_heartbeats: bool,
     /// Reads, and answers nothing.
     pub silent: bool,
+    /// Answers no request with this message.
+    pub mute: Option<String>,
     /// Closes each connection after it has received so many frames.
     pub close_after: Option<u64>,
     /// Sends every command twice, with the same sequence.
@@ -34,7 +36,7 @@ pub struct Misbehave {
 impl Misbehave {
     /// The names that [`FromStr`] understands, for a help text.
     pub const NAMES: &'static str = "split[=BYTES], join, padding[=BYTES], characters, datasize=±BYTES, \
-                                     no-heartbeats, silent, close-after=FRAMES, repeat, never-read, forget";
+                                     no-heartbeats, silent, mute=MESSAGE, close-after=FRAMES, repeat, never-read, forget";
 }
 
 impl FromStr for Misbehave {
@@ -68,6 +70,10 @@ impl FromStr for Misbehave {
                 "datasize" => all.datasize_off = number(None)?,
                 "no-heartbeats" => all.no_heartbeats = true,
                 "silent" => all.silent = true,
+                "mute" => {
+                    let missing = || Error::new(Kind::Input, "mute needs a message, as in mute=qrcode_data");
+                    all.mute = Some(value.ok_or_else(missing)?.to_owned());
+                }
                 "close-after" => all.close_after = Some(size(None)? as u64),
                 "repeat" => all.repeat = true,
                 "never-read" => all.never_read = true,

@@ -214,6 +214,11 @@ impl Terminal {
         if misbehave.silent || to.kind == NOTIFICATION {
             return;
         }
+        if let Some(mute) = &misbehave.mute
+            && serde_json::from_slice::<Value>(&to.body).is_ok_and(|body| body["message"] == **mute)
+        {
+            return;
+        }
         let body = json!({ "result": result, "desc": desc, "data": data }).to_string();
         let frame = frame(&self.shared, &misbehave, to.version, RESPONSE, to.seq, body.as_bytes());
         let _ = self.orders.send(Order::Raw(frame));

@@ -382,4 +382,47 @@ mod tests {
             assert_eq!(set(bad.clone()).0.result, 104, "{bad}");
         }
     }
+
+    use proptest::prelude::*;
+
+    fn any_leaf() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(Value::Null),
+            Just(json!([])),
+            Just(json!({})),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            (-1i64..70_000).prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from),
+            "[0-9:~-]{0,12}".prop_map(Value::from),
+        ]
+    }
+
+    proptest! {
+        /// Every key of every group with any value: what is accepted is in range, and can be told again.
+        #[test]
+        fn any_value_of_any_key_is_accepted_or_refused(leaf in any_leaf(), nested in any::<bool>()) {
+            for group in GROUPS.iter().filter(|group| group.set.is_some()) {
+                let told = get(json!({ "groupKey": [group.key] })).data;
+                let fields = told[0].as_object().unwrap();
+                for key in fields.keys().filter(|key| *key != "groupKey") {
+                    let mut changed = fields.clone();
+                    changed.remove("groupKey");
+                    changed[key] = if nested { json!([leaf, { "value": leaf }]) } else { leaf.clone() };
+                    let data = json!({ (group.key): changed });
+                    let mut settings = Settings::default();
+                    match config_system(&data, &mut settings) {
+                        Ok(()) => prop_assert!(settings.check().is_ok(), "{}", data),
+                        Err(error) => prop_assert_eq!(error.kind(), Kind::Input),
+                    }
+                    let _ = ordered_clock(&data);
+                    let outcome = Err(Error::new(Kind::Input, "x"));
+                    prop_assert!(!config_system_answer(&data, outcome).to_body().is_empty());
+                }
+            }
+            let _ = get(json!({ "groupKey": [leaf] })).to_body();
+            let _ = get(leaf).to_body();
+        }
+    }
 }
