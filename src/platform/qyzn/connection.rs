@@ -461,10 +461,16 @@ impl<H: Handler, S: AsyncRead + AsyncWrite + Unpin> Connection<'_, H, S> {
             return;
         }
         let now = Instant::now();
+        self.fetch_records(now);
         if let Some(framed) = self.link.records.next_to_send(now) {
             let (seq, frame) = (framed.seq, Arc::clone(&framed.frame));
             self.await_answer(seq, frame, About::Record);
+            // The next, while this one is on the wire.
+            self.fetch_records(now);
         }
+    }
+
+    fn fetch_records(&mut self, now: Instant) {
         let link = &mut *self.link;
         while let Some(fetch) = link.records.next_fetch(now) {
             match fetch {

@@ -481,7 +481,8 @@ impl Records {
         }
     }
 
-    /// The next to go on the wire, if it is time.
+    /// The next to go on the wire, if it is time. To be asked after [`Records::next_fetch`] has said that there
+    /// is nothing more to read now: whose turn depends on what is being read.
     pub fn next_to_send(&mut self, now: Instant) -> Option<&Framed> {
         self.tick(now);
         if self.on_wire.is_some() || self.hold.is_some() || self.acknowledged.len() >= UNMARKED {
@@ -511,13 +512,19 @@ impl Records {
                 return None;
             }
         }
-        if again.has_next() && (!backlog.has_next() || self.backlog_turns >= BACKLOG_TURNS) {
+        if again.has_next() && self.backlog_turns >= BACKLOG_TURNS {
             return Some(Queue::Again);
         }
         if backlog.has_next() {
             return Some(Queue::Backlog);
         }
-        new.has_next().then_some(Queue::New)
+        // As fair to it: its turn is not lost because it takes longer to read.
+        if backlog.may_have_next() {
+            return None;
+        }
+        [(Queue::Again, again), (Queue::New, new)]
+            .into_iter()
+            .find_map(|(queue, line)| line.has_next().then_some(queue))
     }
 
     /// What the request with the sequence `seq` was answered; `None` if that is not the record on the wire.
