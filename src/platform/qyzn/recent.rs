@@ -47,8 +47,11 @@ impl Recent {
     }
 
     fn forget(&mut self, now: Instant) {
-        while let Some((_, record)) = self.seen.pop_front_if(|(at, _)| *at + RECENT <= now) {
-            self.old = self.old.max(Some(record));
+        while let Some((at, record)) = self.seen.front()
+            && *at + RECENT <= now
+        {
+            self.old = self.old.max(Some(*record));
+            self.seen.pop_front();
         }
     }
 }
