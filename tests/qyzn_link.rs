@@ -872,7 +872,8 @@ async fn a_message_that_the_platform_never_answers_fails_alone() {
         assert_eq!(asked(&platform), 4);
         // Whoever asks and waits no longer is not repeated.
         for number in 0..20 {
-            let asking = running.requests.request("qrcode_data", json!({"content": number}), 3);
+            let asking =
+                running.requests.request("qrcode_data", json!({"content": format!("code {number}")}), 3);
             assert!(tokio::time::timeout(Duration::from_millis(100), asking).await.is_err());
         }
         tokio::time::sleep(Duration::from_secs(300)).await;

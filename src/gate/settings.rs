@@ -403,6 +403,12 @@ impl Default for RestartSettings {
 }
 
 impl TimeSettings {
+    /// Whether a text may name a time server, or is empty. It goes into a file of the machine's time service, where
+    /// blanks and line ends have a meaning.
+    pub fn is_host(text: &str) -> bool {
+        text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:_%".contains(&byte))
+    }
+
     /// The zone.
     pub fn offset(&self) -> jiff::tz::Offset {
         jiff::tz::Offset::from_seconds(i32::from(self.utc_offset_minutes) * 60)
@@ -458,9 +464,7 @@ impl Settings {
                 format!("closeScreen must be 0, 1, 2, 5 or 10, not {}", self.light.screen_off_minutes),
             ));
         }
-        // It goes into a file of the machine's time service, where blanks and line ends have a meaning.
-        let host = |byte: u8| byte.is_ascii_alphanumeric() || b".-:_%".contains(&byte);
-        if !self.time.ntp_server.bytes().all(host) {
+        if !TimeSettings::is_host(&self.time.ntp_server) {
             return Err(Error::new(Kind::Config, "ntpServer must be a host name or an address"));
         }
         let lengths: [(&str, &str, usize); 7] = [

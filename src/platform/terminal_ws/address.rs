@@ -44,13 +44,24 @@ impl Address {
             return fail("must not hold a user: there are username and password");
         }
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let port = match uri.port() {
+            Some(port) => port.as_u16(),
+            // A colon with digits that make no port.
+            None if uri.authority().is_some_and(|authority| has_port(authority.as_str())) => 0,
+            None if tls => 443,
+            None => 80,
+        };
         let colon = uri.authority().is_some_and(|authority| authority.as_str().ends_with(':'));
         if host.is_empty() || url.matches('/').count() < 2 || port == 0 || colon {
             return fail("has no host or no proper port");
         }
         Ok(Self { tls, host, port, url: whole })
     }
+}
+
+/// Whether something stands behind the host, which may be an IPv6 address in brackets.
+fn has_port(authority: &str) -> bool {
+    authority.rsplit_once(']').map_or(authority, |(_, behind)| behind).contains(':')
 }
 
 #[cfg(test)]

@@ -81,6 +81,9 @@ pub(super) fn set_time(fields: &Fields<'_>, settings: &mut TimeSettings) -> Resu
         };
     }
     if let Some(server) = fields.text("ntpServer", 64)? {
+        if !TimeSettings::is_host(&server) {
+            return Err(fields.wrong("ntpServer", "must be a host name or an address"));
+        }
         settings.ntp_server = server;
     }
     // The document has 0 to 99999; UDP ends at 65535.
