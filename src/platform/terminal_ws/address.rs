@@ -91,7 +91,7 @@ mod tests {
             ("10.0.0.5:8088", "must begin"),
             ("http://h/devs/", "must begin"),
             ("ws://", "is no URL"),
-            ("ws://h:99999/", "is no URL"),
+            ("ws://h:99999/", "no proper port"),
             ("ws://h:0/", "no proper port"),
             ("ws://h:/", "no proper port"),
             ("ws://dev:123@h/devs/", "must not hold a user"),
