@@ -153,7 +153,7 @@ async fn time_is_set_read_and_kept() {
     let answer = set(&platform, json!({"time": {"ntpServer": "a b\nc"}})).await;
     assert_eq!(
         (&answer["result"], &answer["desc"]),
-        (&json!(104), &json!("ntpServer must be a host name or an address"))
+        (&json!(104), &json!("time.ntpServer: must be a host name or an address"))
     );
 
     running.stop().await;

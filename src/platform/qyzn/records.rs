@@ -213,6 +213,8 @@ pub struct Records {
     /// Turns of the backlog since one of what is asked again.
     backlog_turns: u32,
     acknowledged: HashSet<Mark>,
+    /// Those whose mark came to the disk while something was being read, which may have been read before it.
+    marked_meanwhile: HashSet<Mark>,
     /// Those of them whose mark failed, and when all of these are tried again.
     failed_marks: Vec<Mark>,
     marks_due: Option<Instant>,
@@ -423,6 +425,14 @@ impl Records {
         }
         let line = self.line(queue);
         line.fetching = false;
+        let marked = framed.as_ref().is_some_and(|framed| {
+            let mark = Mark { id: framed.id, again: queue == Queue::Again };
+            self.marked_meanwhile.contains(&mark)
+        });
+        if self.lines.iter().all(|line| !line.fetching) {
+            self.marked_meanwhile.clear();
+        }
+        let line = self.line(queue);
         let Some(framed) = framed else {
             if std::mem::take(&mut line.anew) && line.after.take().is_some() {
                 line.more = true;
@@ -438,6 +448,9 @@ impl Records {
             self.split.since.get_or_insert(now);
         }
         let mark = Mark { id: framed.id, again: queue == Queue::Again };
+        if marked {
+            return None;
+        }
         if self.acknowledged.contains(&mark) {
             return Some(mark);
         }
@@ -578,7 +591,9 @@ impl Records {
 
     /// The mark of an acknowledged record is on the disk.
     pub fn marked(&mut self, mark: Mark) {
-        self.acknowledged.remove(&mark);
+        if self.acknowledged.remove(&mark) && self.lines.iter().any(|line| line.fetching) {
+            self.marked_meanwhile.insert(mark);
+        }
         self.failed_marks.retain(|&failed| failed != mark);
         self.marks_fail = false;
     }
