@@ -196,6 +196,10 @@ async fn records_are_delivered_in_order_with_their_sequences_over_a_restart() {
         .collect();
     let expected = [(0, false), (1, false), (1, true), (2, false), (3, false), (4, false), (5, false)];
     assert_eq!(seen, expected.map(|(number, resent)| (format!("record {number}"), number, resent)));
+    // The mark of the last one is on its way to the disk.
+    while running.store.outbox_len(Destination::Qyzn).unwrap() > 0 {
+        tokio::task::yield_now().await;
+    }
     running.stop().await;
     assert_eq!(platform.violations(), [""; 0]);
 
