@@ -4,6 +4,7 @@
 pub mod access;
 pub mod agent;
 pub mod bench;
+mod blocking;
 pub mod clock;
 pub mod config;
 pub mod device;

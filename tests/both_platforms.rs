@@ -122,7 +122,8 @@ fn a_face_that_both_know_is_matched_once_and_each_platform_has_its_own_people() 
 
 /// Pictures that enrol, small as platforms send them, of people who are not in the demonstration.
 fn faces(site: &Site) -> Vec<String> {
-    let names = ["p03-01", "p04-1", "p05-1", "p06-1", "p07-1", "p08-1", "p09-1", "p10-1", "p11-1", "p12-1"];
+    // Not p03 and p04: those are the two of the demonstration, on other pictures.
+    let names = ["p01-1", "p02-1", "p05-1", "p06-1", "p07-1", "p08-1", "p09-1", "p10-1", "p11-1", "p12-1"];
     let small = names.map(|name| {
         let picture = image::open(prepared(&format!(".setup/test/pictures/{name}.jpg"))).unwrap();
         let picture = picture.resize(320, 320, image::imageops::FilterType::Triangle).into_rgb8();

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use menshen::access::{Origin, PersonKey, PersonKind, Reason};
 use menshen::clock::{AdjustedClock, Clock, ManualClock};
 use menshen::device::reader::Readers;
 use menshen::device::{Devices, system};
@@ -28,11 +27,12 @@ use menshen::log::LogLevel;
 use menshen::platform::qyzn::duties::Duties;
 use menshen::platform::qyzn::link::{Identity, Link, Options};
 use menshen::simulate::qyzn::{Entry, Misbehave, Platform};
-use menshen::store::{self, Destination, NewRecord, OutboxId, PictureKind, RecordFacts, RecordResult, Store};
+use menshen::store::{self, Destination, NewRecord, OutboxId, RecordResult, Store};
 use menshen::text::Language;
 use menshen::update::Updates;
 use menshen::{config, vision};
 use serde_json::json;
+use support::gate::passage;
 use support::vision::models_dir;
 use tokio::net::TcpStream;
 use tokio::sync::{broadcast, watch};
@@ -137,31 +137,9 @@ impl House {
 }
 
 fn record(name: &str, at: Timestamp, result: RecordResult, picture: &[u8]) -> NewRecord {
-    NewRecord {
-        facts: RecordFacts {
-            at,
-            utc_offset_s: 28_800,
-            person: Some(PersonKey::new(Origin::Qyzn, "100001")),
-            face_id: Some("3000004".into()),
-            also: Vec::new(),
-            name: name.into(),
-            person_kind: PersonKind::White,
-            id_number: None,
-            card: None,
-            score: Some(93.2),
-            liveness: None,
-            result,
-            reason: Reason::Granted,
-            opened: true,
-            latency_ms: 100,
-            body_temp: None,
-            credentials: vec!["face".into()],
-            document: None,
-        },
-        pictures: vec![(PictureKind::Snap, picture.to_vec())],
-        destinations: vec![Destination::Qyzn],
-        spend: false,
-    }
+    let mut record = passage(name, picture, &[Destination::Qyzn]);
+    (record.facts.at, record.facts.result) = (at, result);
+    record
 }
 
 /// `count` records, one every `step`, made while there was no line. Each fourth was refused.

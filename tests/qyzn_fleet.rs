@@ -162,19 +162,7 @@ async fn terminals_whose_lines_are_cut_at_once_come_back_spread_over_seconds() {
         };
         tokio::spawn(link.run(dial, stopped.clone()));
     }
-    let all_logged_in = |from: usize| {
-        let mut serials = HashSet::new();
-        let platform = platform.clone();
-        async move {
-            let all = |entry: &Entry| {
-                if entry.event == "logged_in" {
-                    serials.insert(entry.serial.clone());
-                }
-                serials.len() == TERMINALS
-            };
-            platform.journal().wait_for(from, Duration::from_secs(600), all).await.unwrap();
-        }
-    };
+    let all_logged_in = |from| all_logged_in(&platform, from, Duration::from_secs(600));
     all_logged_in(0).await;
     // The lines last a minute, and count as settled.
     tokio::time::sleep(Duration::from_secs(61)).await;
@@ -206,6 +194,18 @@ async fn terminals_whose_lines_are_cut_at_once_come_back_spread_over_seconds() {
     assert_eq!(platform.violations(), [""; 0]);
 }
 
+/// Waits until every terminal has logged in since entry `from` of the journal.
+async fn all_logged_in(platform: &Platform, from: usize, patience: Duration) {
+    let mut serials = HashSet::new();
+    let all = |entry: &Entry| {
+        if entry.event == "logged_in" {
+            serials.insert(entry.serial.clone());
+        }
+        serials.len() == TERMINALS
+    };
+    platform.journal().wait_for(from, patience, all).await.unwrap();
+}
+
 /// The pauses that were announced since the last call.
 fn pauses(terminals: &[Arc<Terminal>]) -> Vec<Duration> {
     terminals.iter().flat_map(|terminal| std::mem::take(&mut *terminal.pauses.lock().unwrap())).collect()
@@ -232,19 +232,7 @@ async fn all_terminals_come_back_after_the_platform_was_restarted() {
         let (link, _requests) = Link::new(Arc::new(terminal(number)), options.clone());
         tokio::spawn(link.run(move || TcpStream::connect(address), stopped.clone()));
     }
-    let all_logged_in = |from: usize| {
-        let mut serials = HashSet::new();
-        let platform = platform.clone();
-        async move {
-            let all = |entry: &Entry| {
-                if entry.event == "logged_in" {
-                    serials.insert(entry.serial.clone());
-                }
-                serials.len() == TERMINALS
-            };
-            platform.journal().wait_for(from, Duration::from_secs(120), all).await.unwrap();
-        }
-    };
+    let all_logged_in = |from| all_logged_in(&platform, from, Duration::from_secs(120));
     all_logged_in(0).await;
     let each = resident().saturating_sub(before) / TERMINALS;
     let from = platform.journal().len();

@@ -201,6 +201,10 @@ async fn a_result_survives_a_lost_line_and_a_restart() {
     place.state("talking").await;
     // One call at a time.
     assert_eq!(place.intercom.dial("304").unwrap_err().kind(), Kind::Busy);
+    // The called party opens after the call is answered, not with it.
+    while place.intercom.view().open != Open::Opened {
+        tokio::task::yield_now().await;
+    }
     platform.stop();
     place.running.event(|event| event.kind == "platform" && event.fields["state"] == "lost").await;
     place.intercom.hang_up().unwrap();

@@ -139,7 +139,7 @@ fn documents(presented: &[Credential]) -> impl DoubleEndedIterator<Item = &Docum
 }
 
 /// An identity number as it is compared: its last letter comes in both cases, and people type blanks.
-fn plain_number(number: &str) -> impl Iterator<Item = char> {
+pub(crate) fn plain_number(number: &str) -> impl Iterator<Item = char> {
     number.chars().filter(|letter| !letter.is_whitespace()).map(|letter| letter.to_ascii_uppercase())
 }
 

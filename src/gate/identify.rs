@@ -12,10 +12,9 @@
 //!
 //! That is asked only when a visitor is like two people, so it costs nothing while platforms have different people.
 
-use std::cmp::Ordering;
-
 use super::sighting::Compared;
 use super::watch::Eyes;
+use crate::access::decide::plain_number;
 use crate::access::{Person, PersonKind};
 use crate::error::Result;
 use crate::store::{FaceRow, PersonRow};
@@ -109,9 +108,9 @@ fn compare(one: &Person, other: &Person, alike: f32, threshold: f32) -> Option<S
     if one.key.origin == other.key.origin {
         return None;
     }
-    match compare_numbers(one.id_number.as_deref(), other.id_number.as_deref()) {
-        Some(Ordering::Equal) => Some(Sure::Proven),
-        Some(_) => None,
+    match same_number(one.id_number.as_deref(), other.id_number.as_deref()) {
+        Some(true) => Some(Sure::Proven),
+        Some(false) => None,
         None if same_name(one, other) => (alike >= threshold).then_some(Sure::Proven),
         None => (alike >= threshold + CLEARLY_ALIKE).then_some(Sure::Likely),
     }
@@ -122,30 +121,17 @@ fn same_name(one: &Person, other: &Person) -> bool {
     !plain(one).is_empty() && plain(one) == plain(other)
 }
 
-/// Whether two people of different platforms are one human being by what is written of them alone.
+/// Whether two people of different platforms are one human being by what is written of them, as if their faces were
+/// the same.
 pub(super) fn same_on_paper(one: &Person, other: &Person) -> bool {
-    if one.key.origin == other.key.origin {
-        return false;
-    }
-    match compare_numbers(one.id_number.as_deref(), other.id_number.as_deref()) {
-        Some(order) => order == Ordering::Equal,
-        None => same_name(one, other),
-    }
+    compare(one, other, f32::INFINITY, 0.0) == Some(Sure::Proven)
 }
 
-/// How two identity numbers compare, blanks and case apart; `None` if one of them is not known. Platforms that must
-/// send one and have none send zeros.
-fn compare_numbers(one: Option<&str>, other: Option<&str>) -> Option<Ordering> {
-    let plain = |number: &str| -> String {
-        number
-            .chars()
-            .filter(|letter| !letter.is_whitespace())
-            .map(|letter| letter.to_ascii_uppercase())
-            .collect()
-    };
-    let known = |number: &String| number.chars().any(|letter| letter != '0');
-    let (one, other) = (one.map(plain).filter(known)?, other.map(plain).filter(known)?);
-    Some(one.cmp(&other))
+/// Whether two identity numbers are the same; `None` if one of them is not known. Platforms that must send one and
+/// have none send zeros.
+fn same_number(one: Option<&str>, other: Option<&str>) -> Option<bool> {
+    let known = |number: &&str| plain_number(number).any(|letter| letter != '0');
+    Some(plain_number(one.filter(known)?).eq(plain_number(other.filter(known)?)))
 }
 
 #[cfg(test)]

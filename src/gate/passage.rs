@@ -49,8 +49,6 @@ pub(super) struct Stored {
     /// The gate has opened.
     pub(super) opened: bool,
     pub(super) person: Option<Arc<Person>>,
-    /// The person by each of their names.
-    pub(super) people: Vec<PersonKey>,
     /// The door waits for the platform's answer, and whether the gate opens if none comes.
     pub(super) asks: Option<WithoutAnswer>,
 }
@@ -62,6 +60,20 @@ pub(super) enum WithoutAnswer {
     Open,
     /// The door stays shut.
     StayShut,
+}
+
+/// Opens by a platform's answer, and notes it in the record that is on the disk already; `None` where the store refused
+/// that. An error is the door's: what could not be noted is logged.
+pub(super) async fn open_for(gate: &Inner, record: Option<RecordId>, person: Option<&Person>) -> Result<()> {
+    let by = record.map_or(OpenedBy::Unrecorded, OpenedBy::Record);
+    gate.outputs.open(Opening::new(by, &gate.settings.load(), person)).await?;
+    if let Some(record) = record {
+        match gate.store.mark_opened(record).await {
+            Ok(()) => gate.events.send("record", json!({ "id": record, "state": "opened" })),
+            Err(error) => tracing::error!(%error, "an opening could not be noted in its record"),
+        }
+    }
+    Ok(())
 }
 
 /// The door did not open for somebody whose record says it did: the record is put right and the passage given back.
@@ -101,8 +113,8 @@ pub(super) async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option
                     RemoteMode::RemoteWhenOnline => WithoutAnswer::Open,
                     RemoteMode::Local | RemoteMode::Remote => WithoutAnswer::StayShut,
                 });
-                let (person, people) = (happened.person.clone(), happened.keys());
-                finished.record = Some(Stored { record: id, opened: opens_now, person, people, asks });
+                let person = happened.person.clone();
+                finished.record = Some(Stored { record: id, opened: opens_now, person, asks });
                 open_as = opens_now.then_some(OpenedBy::Record(id));
             }
             Err(error) => {
@@ -123,15 +135,14 @@ pub(super) async fn carry_out(gate: Arc<Inner>, happened: Happened, snap: Option
             }
         }
     }
-    let mut opened: Result<bool> = Ok(false);
+    let mut opened = false;
     if let Some(by) = open_as {
         let opening = Opening::new(by, &settings, happened.person.as_deref());
-        opened = gate.outputs.open(opening).await.map(|()| true);
+        match gate.outputs.open(opening).await {
+            Ok(()) => opened = true,
+            Err(error) => tracing::error!(%error, "the door could not be opened"),
+        }
     }
-    if let Err(error) = &opened {
-        tracing::error!(%error, "the door could not be opened");
-    }
-    let opened = opened.unwrap_or(false);
     finished.kept_out = open_as.is_some() && !opened;
     if finished.kept_out {
         not_opened(&gate, &mut finished).await;

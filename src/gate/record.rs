@@ -29,12 +29,17 @@ pub(super) struct Happened {
     pub(super) opens: Option<Opens>,
     /// The face's track, where there is a face.
     pub(super) track: Option<u64>,
+    /// The visitor by each of their names, as [`names`] tells them; empty where it is not known who it is.
+    pub(super) names: Vec<Name>,
 }
+
+/// Somebody, and which of their faces matched.
+pub(super) type Name = (Arc<Person>, Option<String>);
 
 /// The visitor by each of their names: whom the verdict is about first, then the same as other platforms know them;
 /// with the face that matched, where it was a face that named them.
-pub(super) fn names(person: &Arc<Person>, presented: &[Credential]) -> Vec<(Arc<Person>, Option<String>)> {
-    let mut names: Vec<(Arc<Person>, Option<String>)> = Vec::new();
+pub(super) fn names(person: &Arc<Person>, presented: &[Credential]) -> Vec<Name> {
+    let mut names: Vec<Name> = Vec::new();
     for credential in presented {
         if let Credential::Face(face) = credential
             && let FaceMatch::Person { person: named, face_id, also, .. } = &face.matched
@@ -68,8 +73,7 @@ pub(super) fn names(person: &Arc<Person>, presented: &[Credential]) -> Vec<(Arc<
 impl Happened {
     /// Everybody whom the verdict is about: one visitor by each of their names.
     pub(super) fn keys(&self) -> Vec<PersonKey> {
-        let names = self.person.as_ref().map(|person| names(person, &self.presented)).unwrap_or_default();
-        names.into_iter().map(|(name, _)| name.key.clone()).collect()
+        self.names.iter().map(|(name, _)| name.key.clone()).collect()
     }
 
     /// Score of the face comparison.
@@ -162,9 +166,8 @@ pub(super) fn compose(
     snap: Option<Vec<u8>>,
 ) -> NewRecord {
     let person = happened.person.as_deref();
-    let mut names =
-        happened.person.as_ref().map(|person| names(person, &happened.presented)).unwrap_or_default();
-    let face_id = if names.is_empty() { None } else { names.remove(0).1 };
+    let mut names = happened.names.iter();
+    let face_id = names.next().and_then(|(_, face_id)| face_id.clone());
     let mut document = None;
     let mut presented_card = None;
     for credential in &happened.presented {
@@ -184,10 +187,9 @@ pub(super) fn compose(
         person: person.map(|person| person.key.clone()),
         face_id,
         also: names
-            .into_iter()
             .map(|(person, face_id)| AlsoKnown {
                 person: person.key.clone(),
-                face_id,
+                face_id: face_id.clone(),
                 name: person.name.clone(),
                 person_kind: person.kind,
                 id_number: person.id_number.clone(),

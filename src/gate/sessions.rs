@@ -19,8 +19,7 @@ use tokio::time::Instant;
 
 use super::Inner;
 use super::announce;
-use super::outputs::{OpenedBy, Opening};
-use super::passage::{Finished, Stored, WithoutAnswer, carry_out};
+use super::passage::{Finished, Stored, WithoutAnswer, carry_out, open_for};
 use super::record::{self, Happened};
 use super::sighting::{Compared, Sighting, Snap, VisibleFace};
 use crate::access::{
@@ -441,7 +440,8 @@ impl Sessions {
             }
             return;
         }
-        let happened = Happened { at, captured, presented, person, reason, result, opens, track };
+        let names = person.as_ref().map(|person| record::names(person, &presented)).unwrap_or_default();
+        let happened = Happened { at, captured, presented, person, reason, result, opens, track, names };
         let people = happened.keys();
         for key in &people {
             self.busy.insert(key.clone());
@@ -475,11 +475,12 @@ impl Sessions {
         {
             session.state = State::Settled;
         }
-        if let Some(Stored { record, opened, person, people, asks }) = finished.record {
+        if let Some(Stored { record, opened, person, asks }) = finished.record {
             let now = Instant::now();
             let until = now + Duration::from_secs(self.gate.config.session_timeout_s);
             let patience = Duration::from_secs(self.gate.config.platform_timeout_s);
             let asks = asks.map(|without| (now + patience, without));
+            let people = finished.people;
             let answerable = Answerable { until, opened, person, people, undecided, asks };
             self.answerable.insert(record, answerable);
             // Only now, for the platform is told by this and may answer at once.
@@ -603,14 +604,8 @@ impl Sessions {
         }
         let gate = Arc::clone(&self.gate);
         self.finishing.spawn(async move {
-            let opening = Opening::new(OpenedBy::Record(record), &gate.settings.load(), person.as_deref());
-            if let Err(error) = gate.outputs.open(opening).await {
+            if let Err(error) = open_for(&gate, Some(record), person.as_deref()).await {
                 tracing::error!(%error, "the platform's order to open could not be carried out");
-            } else {
-                match gate.store.mark_opened(record).await {
-                    Ok(()) => gate.events.send("record", json!({ "id": record, "state": "opened" })),
-                    Err(error) => tracing::error!(%error, "an opening could not be noted in its record"),
-                }
             }
             Finished { people, ..Finished::default() }
         });

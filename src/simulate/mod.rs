@@ -10,6 +10,8 @@ use crate::error::{Error, Result};
 
 pub mod http_push;
 mod journal;
+mod listen;
+mod named;
 pub mod qyzn;
 pub mod script;
 pub mod terminal_ws;

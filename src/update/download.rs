@@ -19,6 +19,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
 use super::{Failure, Options, Order};
+use crate::blocking::blocking;
 use crate::error::{Context, Error, Kind, Result, io_kind};
 use crate::event::Events;
 use crate::http::{Ask, Client, Opened, Stage, Url, Within};
@@ -478,13 +479,6 @@ pub(super) fn md5_of(file: &Path) -> Result<String> {
             Err(error) => return Err(error).context(|| "the package cannot be read"),
         }
     }
-}
-
-/// Runs what reads or writes the disk on a thread that may wait.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(Error::caused(Kind::Stopped, "the work was not finished", error)))
 }
 
 #[cfg(test)]

@@ -200,32 +200,7 @@ impl Running {
 
     /// The same, for whom it is named.
     pub async fn record_for(&self, name: &str, picture: &[u8], destinations: &[Destination]) {
-        let facts = RecordFacts {
-            at: "2026-03-02T04:00:00Z".parse().unwrap(),
-            utc_offset_s: 28_800,
-            person: Some(PersonKey::new(Origin::Qyzn, "100001")),
-            face_id: Some("3000004".into()),
-            also: Vec::new(),
-            name: name.into(),
-            person_kind: PersonKind::White,
-            id_number: None,
-            card: None,
-            score: Some(93.2),
-            liveness: None,
-            result: RecordResult::Granted,
-            reason: Reason::Granted,
-            opened: true,
-            latency_ms: 100,
-            body_temp: None,
-            credentials: vec!["face".into()],
-            document: None,
-        };
-        let record = NewRecord {
-            facts,
-            pictures: vec![(PictureKind::Snap, picture.to_vec())],
-            destinations: destinations.to_vec(),
-            spend: false,
-        };
+        let record = passage(name, picture, destinations);
         let id = self.store.append_record(record).await.unwrap();
         self.gate.events().send("record", json!({ "id": id, "state": "stored" }));
     }
@@ -261,6 +236,36 @@ impl Machine {
         let clock = AdjustedClock::new(Arc::new(SystemClock));
         let system = system::open(&device.system, clock.clone()).unwrap();
         Self { settings: Settings::default(), clock, system }
+    }
+}
+
+/// The record of a passage of the person 100001, with its picture.
+pub fn passage(name: &str, picture: &[u8], destinations: &[Destination]) -> NewRecord {
+    let facts = RecordFacts {
+        at: "2026-03-02T04:00:00Z".parse().unwrap(),
+        utc_offset_s: 28_800,
+        person: Some(PersonKey::new(Origin::Qyzn, "100001")),
+        face_id: Some("3000004".into()),
+        also: Vec::new(),
+        name: name.into(),
+        person_kind: PersonKind::White,
+        id_number: None,
+        card: None,
+        score: Some(93.2),
+        liveness: None,
+        result: RecordResult::Granted,
+        reason: Reason::Granted,
+        opened: true,
+        latency_ms: 100,
+        body_temp: None,
+        credentials: vec!["face".into()],
+        document: None,
+    };
+    NewRecord {
+        facts,
+        pictures: vec![(PictureKind::Snap, picture.to_vec())],
+        destinations: destinations.to_vec(),
+        spend: false,
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::time::Instant;
 
 use super::Sessions;
@@ -11,8 +10,7 @@ use super::announce;
 use crate::access::{Credential, CredentialKind, DocumentCredential, Person, PersonKind, known_as};
 use crate::config::OnStoreFailure;
 use crate::error::Result;
-use crate::gate::outputs::{OpenedBy, Opening};
-use crate::gate::passage::{Finished, QrCode};
+use crate::gate::passage::{Finished, QrCode, open_for};
 use crate::gate::{Document, Inner};
 use crate::text;
 
@@ -105,27 +103,13 @@ async fn ask(gate: &Inner, qr: QrCode) {
         Ok(true) if record.is_none() && gate.config.on_store_failure == OnStoreFailure::Refuse => {
             text::door_failed(gate.language)
         }
-        Ok(true) => {
-            let by = record.map_or(OpenedBy::Unrecorded, OpenedBy::Record);
-            let opening = Opening::new(by, &gate.settings.load(), person.as_deref());
-            match gate.outputs.open(opening).await {
-                Ok(()) => {
-                    if let Some(record) = record {
-                        match gate.store.mark_opened(record).await {
-                            Ok(()) => gate.events.send("record", json!({ "id": record, "state": "opened" })),
-                            Err(error) => {
-                                tracing::error!(%error, "an opening could not be noted in its record");
-                            }
-                        }
-                    }
-                    return announce::let_in(gate);
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the door could not be opened for a QR code");
-                    text::door_failed(gate.language)
-                }
+        Ok(true) => match open_for(gate, record, person.as_deref()).await {
+            Ok(()) => return announce::let_in(gate),
+            Err(error) => {
+                tracing::error!(%error, "the door could not be opened for a QR code");
+                text::door_failed(gate.language)
             }
-        }
+        },
         Ok(false) => text::platform_refused(gate.language),
         Err(error) => {
             tracing::warn!(%error, "a QR code was not weighed: the door stays shut");

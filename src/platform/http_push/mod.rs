@@ -23,12 +23,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::blocking::blocking;
 use crate::config;
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::Event;
 use crate::gate::Gate;
 use crate::gate::settings::PushSettings;
 use crate::http::{Ask, Client, Stage, Url, Within, split_scheme};
+use crate::platform::back_off::spread;
 use crate::platform::qyzn::time::format_civil;
 use crate::store::{Destination, OutboxId, PictureKind, Store};
 use crate::text::Language;
@@ -547,9 +549,7 @@ impl Push {
     fn back_off(&mut self, reason: &str, retry_after: Option<Duration>) {
         let (first, longest) = self.options.back_off;
         let most = first.saturating_mul(1 << self.failures.min(16)).min(longest);
-        // Between half of it and all of it, so that many gates do not come back at one instant.
-        let share = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);
-        let pause = retry_after.map_or(most.mul_f64(0.5 + share / 2.0), |asked| granted(asked, first));
+        let pause = retry_after.map_or_else(|| spread(most / 2, most), |asked| granted(asked, first));
         self.failures = self.failures.saturating_add(1);
         self.hold = Some(Instant::now() + pause);
         self.lost(reason, Some(pause));
@@ -652,13 +652,6 @@ async fn store_name(store: &Store) -> Result<String> {
         .await
         .context(|| "the name of the store cannot be kept for HTTP push")?;
     Ok(name)
-}
-
-/// Runs what reads the disk on a thread that may wait.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(Error::caused(Kind::Stopped, "the work was not finished", error)))
 }
 
 #[cfg(test)]

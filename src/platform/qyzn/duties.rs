@@ -16,6 +16,7 @@ use super::records::{Mark, OutgoingRecord, Queue, Wanted};
 use super::requests::Requests;
 use super::sync::Sync;
 use super::{card, config, door, output, pass_rule, person, record, resend, restart, snapshot, upgrade};
+use crate::blocking::blocking;
 use crate::clock::Moment;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate::Gate;
@@ -158,15 +159,6 @@ async fn sequence_base(store: Store) -> Result<u32> {
     let base = random_u32() >> 1;
     store.put_setting(SEQUENCE_BASE, base.to_string()).await?;
     Ok(base)
-}
-
-/// Runs what reads the disk on a thread that may wait.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(Error::caused(Kind::Stopped, "the work was not finished", error)))
 }
 
 /// The oldest record that is wanted, with its pictures.

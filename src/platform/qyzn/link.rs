@@ -27,8 +27,8 @@ use super::requests::{Asked, not_connected};
 use crate::clock::Moment;
 use crate::config;
 use crate::error::Result;
-use crate::platform::back_off::BackOff;
 pub(super) use crate::platform::back_off::random_u32;
+use crate::platform::back_off::{BackOff, spread};
 use crate::store::{OutboxId, RecordId};
 
 /// Times and bounds of a link.
@@ -373,9 +373,7 @@ impl<H: Handler> Link<H> {
     /// The pause after a settled line was lost: anything from the first pause to the whole spread. A platform
     /// that restarts cuts all lines at one instant, and they must not come back at one.
     fn spread(&self) -> Duration {
-        let first = self.options.back_off.0;
-        let share = f64::from(random_u32()) / f64::from(u32::MAX);
-        first + self.options.spread.saturating_sub(first).mul_f64(share)
+        spread(self.options.back_off.0, self.options.spread)
     }
 
     /// The next sequence of a request that is not a record: 1 to 2³¹-1. Records have the upper half.

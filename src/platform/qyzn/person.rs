@@ -252,7 +252,7 @@ fn image(fields: &Fields<'_>) -> Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use jiff::civil::datetime;
     use proptest::prelude::*;
     use serde_json::json;
@@ -261,7 +261,7 @@ mod tests {
     use crate::access::{Bound, Period};
 
     /// The data of the sample in 4.3.1.
-    fn sample() -> Value {
+    pub(in super::super) fn sample() -> Value {
         json!({"personId": "100001", "personCode": "100001", "name": "张三", "type": 1,
             "idNum": "420381200010013857", "icNum": "157342643", "passNum": 10,
             "passPeriod": "08:00~09:30,11:30~14:00,17:00~19:00", "passMonday": true, "passTuesday": true,

@@ -18,12 +18,12 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{Notify, watch};
 
 use super::code::{self, Answer};
-use super::duties::blocking;
 use super::json::Fields;
 use super::person::DAYS;
 use super::requests::{Requests, is_unanswered};
 use super::time::format_civil;
 use crate::access::{Bound, Origin, PassMode, Person, PersonKey};
+use crate::blocking::blocking;
 use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
 use crate::store::{FaceRow, ListedPerson, Pending, PersonRow, Store};
@@ -509,14 +509,11 @@ mod tests {
     use super::*;
     use crate::gate::PeopleChange;
 
-    /// The sample of 4.3.7.
+    /// The sample of 4.3.7: that of 4.3.1, and faces.
     fn sample() -> Value {
-        json!({"personId": "100001", "personCode": "100001", "name": "张三", "type": 1,
-            "idNum": "420381200010013857", "icNum": "157342643", "passNum": 10,
-            "passPeriod": "08:00~09:30,11:30~14:00,17:00~19:00", "passMonday": true, "passTuesday": true,
-            "passWednesday": true, "passThursday": true, "passFriday": true, "passSaturday": false,
-            "passSunday": false, "startTime": "2019-01-01 00:00:00", "expireTime": "2020-01-01 00:00:00",
-            "faces": []})
+        let mut sample = person::tests::sample();
+        sample["faces"] = json!([]);
+        sample
     }
 
     fn read_person(data: &Value) -> Person {

@@ -18,12 +18,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::qyzn::Journal;
 use crate::clock::{SharedClock, SystemClock};
-use crate::error::{Context, Result};
+use crate::error::Result;
+use crate::simulate::listen::listen;
 
 /// Longest body that is taken.
 const BODY_BYTES: usize = 64 << 20;
@@ -136,37 +136,24 @@ impl Receiver {
         address: SocketAddr,
         secure: Option<Arc<rustls::ServerConfig>>,
     ) -> Result<SocketAddr> {
-        let listener = TcpListener::bind(address)
-            .await
-            .context(|| format!("the simulated HTTP push server cannot listen on {address}"))?;
-        let address = listener.local_addr()?;
         let receiver = self.clone();
-        let task = tokio::spawn(async move {
-            // Connections end with the listener.
-            let mut connections = JoinSet::new();
-            loop {
-                let stream = match listener.accept().await {
-                    Ok((stream, _)) => stream,
+        // Connections end with the listener.
+        let mut connections = JoinSet::new();
+        let (address, task) = listen("HTTP push server", address, move |stream| {
+            while connections.try_join_next().is_some() {}
+            let (receiver, secure) = (receiver.clone(), secure.clone());
+            connections.spawn(async move {
+                let Some(secure) = secure else { return receiver.serve(stream).await };
+                match tokio_rustls::TlsAcceptor::from(secure).accept(stream).await {
+                    Ok(stream) => receiver.serve(stream).await,
                     Err(error) => {
-                        tracing::warn!(%error, "the simulated HTTP push server could not accept a connection");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                        continue;
+                        let reason = json!({ "reason": error.to_string() });
+                        receiver.shared.journal.note(0, "", "tls_failed", reason);
                     }
-                };
-                while connections.try_join_next().is_some() {}
-                let (receiver, secure) = (receiver.clone(), secure.clone());
-                connections.spawn(async move {
-                    let Some(secure) = secure else { return receiver.serve(stream).await };
-                    match tokio_rustls::TlsAcceptor::from(secure).accept(stream).await {
-                        Ok(stream) => receiver.serve(stream).await,
-                        Err(error) => {
-                            let reason = json!({ "reason": error.to_string() });
-                            receiver.shared.journal.note(0, "", "tls_failed", reason);
-                        }
-                    }
-                });
-            }
-        });
+                }
+            });
+        })
+        .await?;
         self.shared.state().listening.push(task.abort_handle());
         Ok(address)
     }

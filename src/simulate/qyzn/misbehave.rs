@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use crate::error::{Error, Kind};
+use crate::simulate::named::Named;
 
 /// What the simulated platform does wrong. Nothing by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,43 +46,29 @@ impl FromStr for Misbehave {
     /// Names with commas between, such as `split=7,padding=3,no-heartbeats`; `none` for none.
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut all = Self::default();
-        for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-            let (name, value) = match item.split_once('=') {
-                Some((name, value)) => (name, Some(value)),
-                None => (item, None),
+        for named in Named::all(text) {
+            let size = |default: Option<i64>| -> Result<usize, Error> {
+                usize::try_from(named.number(default)?)
+                    .map_err(|_| Error::new(Kind::Input, format!("{} needs a number from 0 on", named.name)))
             };
-            let number = |default: Option<i64>| -> Result<i64, Error> {
-                match value {
-                    Some(value) => value.parse().ok(),
-                    None => default,
-                }
-                .ok_or_else(|| Error::new(Kind::Input, format!("{name} needs a number, as in {name}=3")))
-            };
-            let size = |default| -> Result<usize, Error> {
-                usize::try_from(number(default)?)
-                    .map_err(|_| Error::new(Kind::Input, format!("{name} needs a number from 0 on")))
-            };
-            match name {
+            match named.name {
                 "none" => all = Self::default(),
                 "split" => all.split = Some(size(Some(7))?.max(1)),
                 "join" => all.join = true,
                 "padding" => all.padding = size(Some(4))?,
                 "characters" => all.count_characters = true,
-                "datasize" => all.datasize_off = number(None)?,
+                "datasize" => all.datasize_off = named.number(None)?,
                 "no-heartbeats" => all.no_heartbeats = true,
                 "silent" => all.silent = true,
                 "mute" => {
                     let missing = || Error::new(Kind::Input, "mute needs a message, as in mute=qrcode_data");
-                    all.mute = Some(value.ok_or_else(missing)?.to_owned());
+                    all.mute = Some(named.value.ok_or_else(missing)?.to_owned());
                 }
                 "close-after" => all.close_after = Some(size(None)? as u64),
                 "repeat" => all.repeat = true,
                 "never-read" => all.never_read = true,
                 "forget" => all.forget = true,
-                _ => {
-                    let message = format!("{name:?} is no misbehaviour; there are {}", Self::NAMES);
-                    return Err(Error::new(Kind::Input, message));
-                }
+                _ => return Err(named.unknown(Self::NAMES)),
             }
         }
         Ok(all)

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -25,7 +24,8 @@ pub mod wire;
 pub use misbehave::Misbehave;
 
 use crate::clock::{SharedClock, SystemClock};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
+use crate::simulate::listen::listen;
 pub use crate::simulate::{Entry, Journal};
 
 /// How long [`Platform::wait_for`] waits.
@@ -170,30 +170,17 @@ impl Platform {
         address: SocketAddr,
         secure: Option<Arc<rustls::ServerConfig>>,
     ) -> Result<SocketAddr> {
-        let listener = TcpListener::bind(address)
-            .await
-            .context(|| format!("the simulated QYZN platform cannot listen on {address}"))?;
-        let address = listener.local_addr()?;
         let platform = self.clone();
-        let task = tokio::spawn(async move {
-            loop {
-                match listener.accept().await {
-                    Ok((stream, _)) => {
-                        let _ = stream.set_nodelay(true);
-                        match &secure {
-                            None => platform.attach(stream),
-                            Some(secure) => {
-                                tokio::spawn(platform.clone().greet(Arc::clone(secure), stream));
-                            }
-                        }
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "the simulated QYZN platform could not accept a connection");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
+        let (address, task) = listen("QYZN platform", address, move |stream| {
+            let _ = stream.set_nodelay(true);
+            match &secure {
+                None => platform.attach(stream),
+                Some(secure) => {
+                    tokio::spawn(platform.clone().greet(Arc::clone(secure), stream));
                 }
             }
-        });
+        })
+        .await?;
         self.shared.state().tasks.push(task);
         Ok(address)
     }

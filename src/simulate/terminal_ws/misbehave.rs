@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use crate::error::{Error, Kind};
+use crate::simulate::named::Named;
 
 /// What the simulated platform does wrong. Nothing by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,40 +44,27 @@ impl FromStr for Misbehave {
     /// Names with commas between, such as `fragment=100,no-pong`; `none` for none.
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut all = Self::default();
-        for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-            let (name, value) = match item.split_once('=') {
-                Some((name, value)) => (name, Some(value)),
-                None => (item, None),
-            };
-            let number = |default: Option<usize>| -> Result<usize, Error> {
-                match value {
-                    Some(value) => value.parse().ok(),
-                    None => default,
-                }
-                .ok_or_else(|| Error::new(Kind::Input, format!("{name} needs a number, as in {name}=3")))
-            };
-            match name {
+        for named in Named::all(text) {
+            match named.name {
                 "none" => all = Self::default(),
                 "no-pong" => all.no_pong = true,
                 "refuse" => {
-                    let status =
-                        u16::try_from(number(None)?).ok().filter(|status| (300..600).contains(status));
+                    let status = u16::try_from(named.number::<usize>(None)?)
+                        .ok()
+                        .filter(|status| (300..600).contains(status));
                     let wrong = || Error::new(Kind::Input, "refuse needs an HTTP status of 300 to 599");
                     all.refuse = Some(status.ok_or_else(wrong)?);
                 }
                 "silent" => all.silent = true,
                 "never-read" => all.never_read = true,
-                "drop" => all.drop_after = Some(number(Some(0))? as u64),
+                "drop" => all.drop_after = Some(named.number(Some(0))?),
                 "repeat" => all.repeat = true,
                 "binary" => all.binary = true,
                 "garbage" => all.garbage = true,
                 "bad-text" => all.bad_text = true,
-                "huge" => all.huge_mib = Some(number(None)?.clamp(1, 256)),
-                "fragment" => all.fragment = Some(number(Some(100))?.max(1)),
-                _ => {
-                    let message = format!("{name:?} is no misbehaviour; there are {}", Self::NAMES);
-                    return Err(Error::new(Kind::Input, message));
-                }
+                "huge" => all.huge_mib = Some(named.number::<usize>(None)?.clamp(1, 256)),
+                "fragment" => all.fragment = Some(named.number::<usize>(Some(100))?.max(1)),
+                _ => return Err(named.unknown(Self::NAMES)),
             }
         }
         Ok(all)

@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -24,7 +23,8 @@ mod wire;
 pub use misbehave::Misbehave;
 
 use super::{Entry, Journal, Simulated};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
+use crate::simulate::listen::listen;
 
 /// How long [`Platform::wait_for`] waits.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -164,31 +164,16 @@ impl Platform {
         secure: Option<Arc<rustls::ServerConfig>>,
     ) -> Result<SocketAddr> {
         let tls = secure.map(tokio_rustls::TlsAcceptor::from);
-        let listener = TcpListener::bind(address)
-            .await
-            .context(|| format!("the simulated WebSocket platform cannot listen on {address}"))?;
-        let address = listener.local_addr()?;
         let shared = Arc::clone(&self.shared);
-        let task = tokio::spawn(async move {
-            loop {
-                match listener.accept().await {
-                    Ok((stream, _)) => {
-                        let _ = stream.set_nodelay(true);
-                        let number = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
-                        match tls.clone() {
-                            None => session::begin(&shared, number, async { Ok(stream) }),
-                            Some(tls) => {
-                                session::begin(&shared, number, async move { tls.accept(stream).await })
-                            }
-                        }
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "the simulated WebSocket platform could not accept a connection");
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
-                }
+        let (address, task) = listen("WebSocket platform", address, move |stream| {
+            let _ = stream.set_nodelay(true);
+            let number = shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
+            match tls.clone() {
+                None => session::begin(&shared, number, async { Ok(stream) }),
+                Some(tls) => session::begin(&shared, number, async move { tls.accept(stream).await }),
             }
-        });
+        })
+        .await?;
         self.shared.state().tasks.push(task);
         Ok(address)
     }
