@@ -27,6 +27,8 @@ pub struct Config {
     pub vision: Vision,
     /// Other hardware.
     pub device: Device,
+    /// The OSDP line.
+    pub osdp: Osdp,
     /// Sessions and passages.
     pub gate: Gate,
     /// What the store keeps and for how long.
@@ -148,6 +150,8 @@ pub struct Device {
     pub wiegand_in: String,
     /// RS485 line.
     pub rs485: String,
+    /// Who switches its direction.
+    pub rs485_direction: String,
     /// Lamp that lights visitors.
     pub lamp: String,
     /// Screen towards the visitor.
@@ -175,6 +179,7 @@ impl Default for Device {
             wiegand_out: "sim".into(),
             wiegand_in: "none".into(),
             rs485: "none".into(),
+            rs485_direction: "adapter".into(),
             lamp: "sim".into(),
             screen: "sim".into(),
             voice: "sim".into(),
@@ -184,6 +189,44 @@ impl Default for Device {
             system: "sim".into(),
             id_reader: "none".into(),
             qr_reader: "none".into(),
+        }
+    }
+}
+
+/// `[osdp]`, for `device.rs485 = "osdp:…"`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Osdp {
+    /// Address of the gate on the wire, 0 to 126.
+    pub address: u8,
+    /// File of the secure channel's key; `auto` is `osdp.key` in `terminal.data_dir`.
+    pub key_file: String,
+    /// Whether the controller may install a key while there is none.
+    pub install_mode: bool,
+    /// Whether nothing is told or done outside the secure channel.
+    pub secure: bool,
+    /// Which cards the controller is told.
+    pub report: OsdpReport,
+}
+
+/// Which cards an access controller is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OsdpReport {
+    /// Those of people whom the gate has let in.
+    Passages,
+    /// Those too, and every card when it is presented, whoever's it is.
+    Cards,
+}
+
+impl Default for Osdp {
+    fn default() -> Self {
+        Self {
+            address: 0,
+            key_file: "auto".into(),
+            install_mode: false,
+            secure: true,
+            report: OsdpReport::Passages,
         }
     }
 }
@@ -506,6 +549,12 @@ impl Config {
         if !(5..=120).contains(&self.intercom.ring_s) {
             return fail(format!("intercom.ring_s must be 5 to 120, not {}", self.intercom.ring_s));
         }
+        if self.osdp.address > 126 {
+            return fail(format!("osdp.address must be 0 to 126, not {}", self.osdp.address));
+        }
+        if self.osdp.key_file.is_empty() {
+            return fail("osdp.key_file must name a file, or be auto".into());
+        }
         if let Some(terminal_ws) = &self.platform.terminal_ws {
             terminal_ws.check(serial)?;
         }
@@ -614,6 +663,8 @@ mod tests {
         assert!(refused("[terminal]\nclock = \"sundial\"").contains("terminal.clock"));
         assert!(refused("[vision]\nsmallest_face = 5").contains("vision.smallest_face"));
         assert!(refused("[vison]").contains("vison"));
+        assert!(refused("[osdp]\naddress = 127").contains("osdp.address"));
+        assert!(refused("[osdp]\nkey_file = \"\"").contains("osdp.key_file"));
         assert!(refused("[intercom]\nmedia = \"horn\"").contains("intercom.media"));
         assert!(refused("[intercom]\nmedia = \"sim:ring,sing\"").contains("\"sing\" is no step"));
         assert!(refused("[intercom]\nring_s = 4").contains("intercom.ring_s"));

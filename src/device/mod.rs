@@ -2,11 +2,14 @@
 //! configuration names which (`"sim"`, `"gpio:…"`, `"files:DIR"`); nothing else in the agent can tell.
 
 pub mod camera;
+pub mod direction;
 pub mod lamp;
+pub mod osdp;
 pub mod reader;
 pub mod relay;
 pub mod rs485;
 pub mod screen;
+pub mod serial_port;
 pub mod system;
 pub mod thermometer;
 pub mod voice;
@@ -30,6 +33,8 @@ pub struct Devices {
     pub voice: Option<Box<dyn voice::Voice>>,
     /// The RS485 line.
     pub rs485: Option<Box<dyn rs485::Rs485>>,
+    /// The RS485 line as an OSDP peripheral device.
+    pub osdp: Option<osdp::Setup>,
     /// The thermometer.
     pub thermometer: Option<Box<dyn thermometer::Thermometer>>,
 }
@@ -44,7 +49,8 @@ impl Devices {
             lamp: lamp::open(&config.lamp)?,
             screen: screen::open(&config.screen)?,
             voice: voice::open(&config.voice)?,
-            rs485: rs485::open(&config.rs485)?,
+            rs485: rs485::open(&config.rs485, &config.rs485_direction)?,
+            osdp: None,
             thermometer: thermometer::open(&config.thermometer)?,
         })
     }

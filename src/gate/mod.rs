@@ -2,6 +2,7 @@
 //! [`Gate`] is what platforms and services hold of it.
 
 mod announce;
+mod controller;
 pub mod enrol;
 pub mod hardware;
 mod identify;
@@ -78,6 +79,8 @@ pub enum OrderedBy {
     Technician,
     /// The exit button.
     Button,
+    /// The access controller on the OSDP line.
+    Controller,
     /// The called party of an intercom call.
     Called,
     /// The gate's own timer (QYZN `system_reboot`).
@@ -354,6 +357,7 @@ impl Gate {
             Hardware::start(parts.devices, parts.templates, &settings, &parts.events)?;
         tokio::spawn(panel_task.run());
         let (outputs, output_task) = Outputs::new(lines, parts.events.clone());
+        hardware.drives(&outputs);
         let output_task = tokio::spawn(output_task.run(settings.relay));
         let workers = match parts.vision.enrol_workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),

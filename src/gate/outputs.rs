@@ -3,6 +3,8 @@
 //! line, so that no number of them stands between a visitor and the door.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -11,6 +13,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use super::controller::Controller;
 use super::hardware::Templates;
 use super::serial::SerialOut;
 use super::settings::{Payload, RelaySettings, SerialPayload, Settings};
@@ -18,6 +21,7 @@ use super::wiegand::Frames;
 use super::worker::{ANSWERS_WITHIN, Tended, Worker};
 use super::{OrderedBy, report_panic};
 use crate::access::Person;
+use crate::device::osdp::Drive;
 use crate::device::relay::Relay;
 use crate::device::wiegand;
 use crate::error::{Error, Kind, Result};
@@ -47,6 +51,8 @@ enum Order {
     Close(RecordId),
     /// The relay opens and rests at these levels from now on.
     Rest(RelaySettings, oneshot::Sender<Result<()>>),
+    /// What the access controller wants of the relay.
+    Drive(Drive),
     /// End.
     Stop,
 }
@@ -124,6 +130,10 @@ pub(super) struct Lines {
     pub(super) wiegand: Option<Worker<Frames>>,
     /// The RS485 line.
     pub(super) serial: Option<Worker<SerialOut>>,
+    /// The access controller, which hears of cards.
+    pub(super) controller: Option<Controller>,
+    /// The state of the relay, for whoever asks.
+    pub(super) relay_on: Arc<AtomicBool>,
     /// What goes out where the settings say `custom`.
     pub(super) templates: Templates,
 }
@@ -150,6 +160,7 @@ impl Outputs {
             active_low: false,
             on: None,
             pending: Vec::new(),
+            held: None,
             again: None,
         };
         (Self { orders, wiegand, serial }, task)
@@ -164,6 +175,11 @@ impl Outputs {
     /// On an error the levels are what they were.
     pub async fn rest(&self, relay: RelaySettings) -> Result<()> {
         self.order(move |sender| Order::Rest(relay, sender)).await
+    }
+
+    /// Gives the access controller's order at once. `Busy` when too many wait.
+    pub(super) fn drive(&self, drive: Drive) -> Result<()> {
+        self.orders.try_send(Order::Drive(drive)).map_err(|error| not_ordered(&error))
     }
 
     /// Sends data bits on the Wiegand line, with their parity. Ok when they are on the wire. Ordered by the call;
@@ -202,12 +218,7 @@ impl Outputs {
         order: impl FnOnce(oneshot::Sender<Result<()>>) -> Order,
     ) -> impl Future<Output = Result<()>> + Send + 'static {
         let (sender, receiver) = oneshot::channel();
-        let ordered = self.orders.try_send(order(sender)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                Error::new(Kind::Busy, "the door has more openings waiting than it can serve")
-            }
-            mpsc::error::TrySendError::Closed(_) => stopped(),
-        });
+        let ordered = self.orders.try_send(order(sender)).map_err(|error| not_ordered(&error));
         async move {
             ordered?;
             receiver.await.unwrap_or_else(|_| Err(stopped()))
@@ -230,6 +241,15 @@ impl Outputs {
     pub fn close(&self, record: RecordId) {
         // Full of openings: the pulse will end by itself.
         let _ = self.orders.try_send(Order::Close(record));
+    }
+}
+
+fn not_ordered(error: &mpsc::error::TrySendError<Order>) -> Error {
+    match error {
+        mpsc::error::TrySendError::Full(_) => {
+            Error::new(Kind::Busy, "the door has more openings waiting than it can serve")
+        }
+        mpsc::error::TrySendError::Closed(_) => stopped(),
     }
 }
 
@@ -308,6 +328,16 @@ impl Pulse {
     }
 }
 
+/// The door as the access controller holds it open.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    /// It is shut for a while, until then.
+    paused: Option<Instant>,
+}
+
+/// As whom the access controller opens.
+const CONTROLLER: OpenedBy = OpenedBy::Order(OrderedBy::Controller);
+
 /// The task.
 pub struct OutputTask {
     lines: Lines,
@@ -318,6 +348,8 @@ pub struct OutputTask {
     on: Option<Pulse>,
     /// Openings that wait for their delay, and until when.
     pending: Vec<(Instant, Opening)>,
+    /// The access controller holds it open.
+    held: Option<Held>,
     /// The relay did not take an order: when it is ordered to rest again, and who opened.
     again: Option<(Instant, Option<OpenedBy>)>,
 }
@@ -329,7 +361,7 @@ impl OutputTask {
         self.active_low = idle.active_low;
         loop {
             // The line may have been left anywhere by whoever ran before.
-            (self.on, self.again) = (None, None);
+            (self.on, self.held, self.again) = (None, None, None);
             let served = AssertUnwindSafe(async {
                 self.go_to_rest(None);
                 self.serve().await;
@@ -347,6 +379,7 @@ impl OutputTask {
             let pulse_end = self.on.as_ref().and_then(Pulse::last).map(|(_, until)| until);
             let delay_end = self.pending.iter().map(|(at, _)| *at).min();
             let again = self.again.map(|(at, _)| at);
+            let paused = self.held.and_then(|held| held.paused);
             tokio::select! {
                 biased;
                 () = maybe(pulse_end) => self.end_pulse(),
@@ -357,6 +390,7 @@ impl OutputTask {
                     // Whoever ordered it was answered when the delay began; a failure is in the events.
                     let _ = self.begin(&openings);
                 }
+                () = maybe(paused) => self.hold(),
                 () = maybe(again) => {
                     if let Some((_, by)) = self.again.take() {
                         self.go_to_rest(by);
@@ -370,9 +404,13 @@ impl OutputTask {
                     Some(Order::Rest(relay, answer)) => {
                         let _ = answer.send(self.rest(relay));
                     }
+                    Some(Order::Drive(drive)) => self.drive(drive),
                     Some(Order::Stop) | None => break,
                 },
             }
+        }
+        if self.held.take().is_some() && self.on.is_none() {
+            self.go_to_rest(Some(CONTROLLER));
         }
         self.end_pulse();
     }
@@ -399,6 +437,13 @@ impl OutputTask {
         if openings.iter().any(|opening| opening.relay.enabled) {
             self.pulse(openings)?;
         }
+        if let Some(controller) = &self.lines.controller {
+            for opening in openings {
+                if let Some(text) = opening.wiegand(&self.lines.templates) {
+                    controller.card(&text, opening.format);
+                }
+            }
+        }
         // Only now: whoever listens on this line counts those who were let in.
         if let Some(line) = &self.lines.serial {
             for text in openings.iter().filter_map(|opening| opening.serial(&self.lines.templates)) {
@@ -413,7 +458,7 @@ impl OutputTask {
         let by = openings.first().map(|opening| opening.by);
         if !self.switch(true, by) {
             // It may have taken it all the same, and nothing else would end it.
-            if self.on.is_none() {
+            if self.on.is_none() && !self.is_held() {
                 self.again = Some((now + OFF_AGAIN, by));
             }
             return Err(not_taken());
@@ -444,8 +489,84 @@ impl OutputTask {
     }
 
     fn end_pulse(&mut self) {
-        if let Some(pulse) = self.on.take() {
+        if let Some(pulse) = self.on.take()
+            && !self.is_held()
+        {
             self.go_to_rest(pulse.last().map(|(by, _)| by));
+        }
+    }
+
+    /// The access controller holds the door open now.
+    fn is_held(&self) -> bool {
+        self.held.is_some_and(|held| held.paused.is_none())
+    }
+
+    /// Carries out an order of the access controller. What it shuts is what it opened: the pulse of somebody who was
+    /// let in by the gate goes on.
+    fn drive(&mut self, drive: Drive) {
+        let now = Instant::now();
+        match drive {
+            Drive::Permanent { on: true, abort } => {
+                if abort {
+                    self.forget(CONTROLLER);
+                } else if self.held.is_some() {
+                    return;
+                }
+                self.hold();
+            }
+            Drive::Permanent { on: false, abort } => {
+                if abort {
+                    self.forget(CONTROLLER);
+                }
+                let held = self.is_held();
+                self.held = None;
+                self.shut_if(held || abort);
+            }
+            Drive::Timed { on: true, length } => {
+                let by = CONTROLLER;
+                if self.switch(true, Some(by)) {
+                    self.again = None;
+                    let mut whose = self.on.take().map_or_else(Vec::new, |pulse| pulse.0);
+                    whose.retain(|(other, until)| *other != by && *until > now);
+                    whose.push((by, now + length));
+                    self.on = Some(Pulse(whose));
+                } else if self.on.is_none() && !self.is_held() {
+                    self.again = Some((now + OFF_AGAIN, Some(by)));
+                }
+            }
+            Drive::Timed { on: false, length } => {
+                self.forget(CONTROLLER);
+                if let Some(held) = &mut self.held {
+                    held.paused = Some(now + length);
+                }
+                self.shut_if(true);
+            }
+        }
+    }
+
+    /// Holds the door open from now on.
+    fn hold(&mut self) {
+        if self.switch(true, Some(CONTROLLER)) {
+            (self.held, self.again) = (Some(Held { paused: None }), None);
+            return;
+        }
+        // The order failed, and is not given again behind the controller's back.
+        self.held = None;
+        self.shut_if(true);
+    }
+
+    /// Forgets an opening that a pulse stands for.
+    fn forget(&mut self, by: OpenedBy) {
+        if let Some(Pulse(whose)) = &mut self.on {
+            whose.retain(|(other, _)| *other != by);
+        }
+    }
+
+    /// Shuts the door if `shut`, unless somebody else holds it open.
+    fn shut_if(&mut self, shut: bool) {
+        self.on.take_if(|pulse| pulse.0.is_empty());
+        if shut && self.on.is_none() && !self.is_held() && self.lines.relay_on.load(Ordering::Relaxed) {
+            self.go_to_rest(Some(CONTROLLER));
         }
     }
 
@@ -456,12 +577,12 @@ impl OutputTask {
 
     fn rest(&mut self, relay: RelaySettings) -> Result<()> {
         let by = self.on.as_ref().and_then(Pulse::last).map(|(by, _)| by);
-        if self.switch_at(relay.active_low, self.on.is_some(), by) {
+        if self.switch_at(relay.active_low, self.on.is_some() || self.is_held(), by) {
             (self.active_low, self.again) = (relay.active_low, None);
             return Ok(());
         }
         // Wherever it is now. A pulse that is on ends at rest by itself.
-        if self.on.is_none() {
+        if self.on.is_none() && !self.is_held() {
             self.again = Some((Instant::now() + OFF_AGAIN, None));
         }
         Err(not_taken())
@@ -485,6 +606,7 @@ impl OutputTask {
         };
         match relay.set_level(high) {
             Ok(()) => {
+                self.lines.relay_on.store(on, Ordering::Relaxed);
                 self.events.send("relay", fields);
                 true
             }
@@ -531,8 +653,6 @@ mod tests {
     use crate::device::wiegand::WiegandOut;
     use crate::event::Event;
     use crate::gate::settings::SerialSettings;
-    use std::sync::Arc;
-
     fn opening(record: i64, pulse_ms: u16, delay_ms: u16) -> Opening {
         Opening {
             relay: RelaySettings { pulse_ms, delay_ms, ..RelaySettings::default() },
@@ -557,7 +677,14 @@ mod tests {
     }
 
     fn lines(relay: Box<dyn Relay>) -> Lines {
-        Lines { relay: Some(relay), wiegand: None, serial: None, templates: Templates::default() }
+        Lines {
+            relay: Some(relay),
+            wiegand: None,
+            serial: None,
+            controller: None,
+            relay_on: Arc::default(),
+            templates: Templates::default(),
+        }
     }
 
     /// A driver with a fault: every second order panics.
@@ -901,7 +1028,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_has_no_line_is_refused() {
         let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
-        let nothing = Lines { relay: None, wiegand: None, serial: None, templates: Templates::default() };
+        let nothing = Lines { relay: None, ..lines(Box::new(SimulatedRelay::default())) };
         let (outputs, task) = Outputs::new(nothing, Events::new(clock));
         tokio::spawn(task.run(RelaySettings::default()));
         let error = outputs.serial(vec![1]).await.unwrap_err();

@@ -212,6 +212,9 @@ impl Gate {
             return Ok(());
         };
         self.inner.read("card", "session");
+        if let Some(controller) = &self.inner.hardware.controller {
+            controller.presented(&number, self.inner.settings.load().wiegand.format);
+        }
         self.command(Command::Card { number, at: Instant::now() }).await
     }
 
