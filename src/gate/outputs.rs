@@ -144,6 +144,8 @@ pub struct Outputs {
     orders: mpsc::Sender<Order>,
     wiegand: Option<Queue<Frames>>,
     serial: Option<Queue<SerialOut>>,
+    /// The RS485 line speaks OSDP.
+    osdp: bool,
 }
 
 impl Outputs {
@@ -153,6 +155,7 @@ impl Outputs {
         let (orders, receiver) = mpsc::channel(WAITING_ORDERS);
         let wiegand = lines.wiegand.clone().map(Queue::start);
         let serial = lines.serial.clone().map(Queue::start);
+        let osdp = lines.controller.is_some();
         let task = OutputTask {
             lines,
             events,
@@ -163,7 +166,7 @@ impl Outputs {
             held: None,
             again: None,
         };
-        (Self { orders, wiegand, serial }, task)
+        (Self { orders, wiegand, serial, osdp }, task)
     }
 
     /// Orders an opening. Ok when the relay has been switched on, or will be after its delay.
@@ -206,7 +209,11 @@ impl Outputs {
             Some(queue) => Ok(queue.send(move |line| line.send(&bytes))),
             None => Err(Error::new(
                 Kind::Input,
-                "this gate has no RS485 line: device.rs485 is \"none\" in its configuration",
+                if self.osdp {
+                    "the RS485 line of this gate belongs to an access controller: device.rs485 is \"osdp:…\""
+                } else {
+                    "this gate has no RS485 line: device.rs485 is \"none\" in its configuration"
+                },
             )),
         };
         async move { ordered?.await }

@@ -706,6 +706,8 @@ impl Channel for Ends {
     }
 
     fn close(&mut self) -> Result<(), ChannelError> {
+        // The library keeps this end for ever: the port, and the line of its direction, are given up here.
+        lock(&self.0).port = SerialPort::new("");
         Ok(())
     }
 }
