@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::outputs::Outputs;
+use super::outputs::Driver;
 use super::panel::Panel;
 use super::report_panic;
 use super::speaker::Speaker;
@@ -42,7 +42,7 @@ const SAME_CARD: Duration = Duration::from_secs(2);
 const SHORTEST_BEEP: Duration = Duration::from_millis(200);
 
 enum Job {
-    Drives(Box<Outputs>),
+    Drives(Driver),
     Line(Line, oneshot::Sender<Result<()>>),
     Card(Card),
     Stop(oneshot::Sender<()>),
@@ -79,7 +79,7 @@ impl Controller {
             told: false,
             heard: false,
             link: Link::Offline,
-            outputs: None,
+            relay: None,
             panel,
             voice,
             led: Led::default(),
@@ -111,9 +111,9 @@ impl Controller {
     }
 
     /// What its output commands act on.
-    pub(super) fn drives(&self, outputs: Outputs) {
+    pub(super) fn drives(&self, relay: Driver) {
         // Nothing else waits yet.
-        let _ = self.jobs.try_send(Job::Drives(Box::new(outputs)));
+        let _ = self.jobs.try_send(Job::Drives(relay));
     }
 
     /// Opens the line with other parameters; on an error it stays as it was.
@@ -210,7 +210,7 @@ struct Task {
     /// A controller was there that may hear of cards.
     heard: bool,
     link: Link,
-    outputs: Option<Outputs>,
+    relay: Option<Driver>,
     panel: Panel,
     voice: Option<Worker<Speaker>>,
     led: Led,
@@ -269,7 +269,7 @@ impl Task {
 
     fn job(&mut self, job: Job) {
         match job {
-            Job::Drives(outputs) => self.outputs = Some(*outputs),
+            Job::Drives(relay) => self.relay = Some(relay),
             Job::Line(line, answer) => {
                 let _ = answer.send(self.set_line(line));
             }
@@ -390,8 +390,8 @@ impl Task {
     }
 
     fn drive(&mut self, drive: Drive) {
-        let Some(outputs) = &self.outputs else { return };
-        if let Err(error) = outputs.drive(drive) {
+        let Some(relay) = &self.relay else { return };
+        if let Err(error) = relay.drive(drive) {
             tracing::error!(%error, "an order of the access controller to the relay was left out");
             self.events.send("rs485", json!({ "osdp": "output", "error": error.to_string() }));
         }

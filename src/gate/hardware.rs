@@ -264,7 +264,7 @@ impl Hardware {
     /// What the access controller's output commands act on.
     pub(super) fn drives(&self, outputs: &Outputs) {
         if let Some(controller) = &self.controller {
-            controller.drives(outputs.clone());
+            controller.drives(outputs.driver());
         }
     }
 

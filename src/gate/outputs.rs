@@ -138,6 +138,18 @@ pub(super) struct Lines {
     pub(super) templates: Templates,
 }
 
+/// What an access controller holds of the relay. It does not keep the task alive, which itself tells the controller of
+/// cards.
+pub(super) struct Driver(mpsc::WeakSender<Order>);
+
+impl Driver {
+    /// Gives the controller's order at once. `Busy` when too many wait.
+    pub(super) fn drive(&self, drive: Drive) -> Result<()> {
+        let orders = self.0.upgrade().ok_or_else(stopped)?;
+        orders.try_send(Order::Drive(drive)).map_err(|error| not_ordered(&error))
+    }
+}
+
 /// The handle of the task. Cheap to clone.
 #[derive(Clone)]
 pub struct Outputs {
@@ -180,9 +192,9 @@ impl Outputs {
         self.order(move |sender| Order::Rest(relay, sender)).await
     }
 
-    /// Gives the access controller's order at once. `Busy` when too many wait.
-    pub(super) fn drive(&self, drive: Drive) -> Result<()> {
-        self.orders.try_send(Order::Drive(drive)).map_err(|error| not_ordered(&error))
+    /// The end that the access controller's thread holds.
+    pub(super) fn driver(&self) -> Driver {
+        Driver(self.orders.downgrade())
     }
 
     /// Sends data bits on the Wiegand line, with their parity. Ok when they are on the wire. Ordered by the call;
