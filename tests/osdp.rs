@@ -383,6 +383,7 @@ async fn a_key_is_installed_over_the_wire_and_kept() {
 
     // After a restart, with install mode forgotten in the configuration: the key holds, and no other is taken.
     let mut gate = site.gate(|config| config.osdp.install_mode = true).await;
+    gate.event("the line", |event| event.fields.get("state") == Some(&json!("open"))).await;
     let controller = Controller::start(&site.line, OTHER, true);
     gate.link("secured").await;
     controller.secured();
