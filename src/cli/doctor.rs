@@ -78,7 +78,7 @@ fn examine(config: &Config) -> Vec<Finding> {
     }
     let relay = device::relay::open(&config.device.relay);
     note("relay".into(), relay.map(|_| config.device.relay.clone()));
-    let wiegand = device::wiegand::open(&config.device.wiegand_out);
+    let wiegand = device::wiegand_out::open(&config.device.wiegand_out);
     note("Wiegand output".into(), wiegand.map(|_| config.device.wiegand_out.clone()));
     note("machine".into(), machine(&config.device.system));
     if let Some(qyzn) = &config.platform.qyzn {
