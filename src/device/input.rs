@@ -505,7 +505,8 @@ mod tests {
         assert_eq!(named, Input::ALL);
         assert_eq!(inputs.switches.len(), 1);
         for name in ["gpio:22", "gpio:a:1,2", "gpio:a:1:high", "gpio:a:1:pull-up:pull-down"] {
-            let error = Inputs::open(&config::Device { tamper: name.into(), ..device.clone() }).err().unwrap();
+            let error =
+                Inputs::open(&config::Device { tamper: name.into(), ..device.clone() }).err().unwrap();
             assert!(error.message().starts_with("device.tamper = "), "{error}");
         }
         for input in Input::ALL {

@@ -91,7 +91,10 @@ mod tests {
         assert!(error.message().starts_with("no GPIO chip is called \"no such chip\""), "{error}");
         for name in ["gpio:17", "gpio:gpiochip0:17:low", "gpio:gpiochip0:1,2", "usb"] {
             let error = open(name).err().unwrap();
-            assert!(error.message().contains("device.relay") && error.message().contains("active_low"), "{name}");
+            assert!(
+                error.message().contains("device.relay") && error.message().contains("active_low"),
+                "{name}"
+            );
         }
     }
 }

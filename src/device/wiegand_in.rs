@@ -58,10 +58,12 @@ pub enum Damage {
 impl std::fmt::Display for Damage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Damage::BothWires => {
-                f.write_str("both wires went down at once: check that D0 and D1 are not shorted, and the ground")
+            Damage::BothWires => f.write_str(
+                "both wires went down at once: check that D0 and D1 are not shorted, and the ground",
+            ),
+            Damage::Glitch => {
+                f.write_str("a pulse came twice within 0.1 ms: check the cable's shield and the ground")
             }
-            Damage::Glitch => f.write_str("a pulse came twice within 0.1 ms: check the cable's shield and the ground"),
             Damage::Bits(bits) if *bits > MOST_BITS => {
                 write!(f, "a frame had more than {MOST_BITS} bits: this gate reads 26 and 34")
             }
@@ -72,7 +74,9 @@ impl std::fmt::Display for Damage {
             Damage::Key(bits) => {
                 write!(f, "a key of {bits} bits came in: this gate takes cards from this reader, and no keys")
             }
-            Damage::Lost => f.write_str("pulses came faster than the kernel could keep them: is the line disturbed?"),
+            Damage::Lost => {
+                f.write_str("pulses came faster than the kernel could keep them: is the line disturbed?")
+            }
             Damage::Stuck(wire) => write!(
                 f,
                 "{wire:?} stays low: is the reader powered and connected, and has the wire a pull-up?"
@@ -390,7 +394,7 @@ mod tests {
         ) {
             let card = frame(Format::W26, value.into());
             let mut pulses = sent(&card, 2000);
-            if more { pulses.insert(at, (1, pause)) } else { drop(pulses.remove(at)) }
+            if more { pulses.insert(at, (1, pause)) } else { let _ = pulses.remove(at); }
             for arrived in assemble(&pulses) {
                 if let Arrived::Frame(bits) = arrived {
                     // A first bit that stands apart, and the same one again: that is the card.
@@ -416,6 +420,8 @@ mod tests {
             assert!(open(name).err().unwrap().message().contains("device.wiegand_in"), "{name}");
         }
         let mut input = GpioWiegandIn::new(Name::parse("gpio:nothing:5,6", 2, &[]).unwrap(), Abi::Newest);
-        assert!(input.next(Duration::from_millis(1)).unwrap_err().message().contains("no GPIO chip is called"));
+        assert!(
+            input.next(Duration::from_millis(1)).unwrap_err().message().contains("no GPIO chip is called")
+        );
     }
 }

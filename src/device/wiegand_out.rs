@@ -256,7 +256,10 @@ mod tests {
             assert_eq!((levels[0], levels[levels.len() - 1]), ([!inverted; 2], [!inverted; 2]));
             assert_eq!(pulses.len(), 26);
             // Never too short and never too close, however busy the machine is.
-            assert!(pulses.iter().all(|pulse| pulse.width >= WIDTH - Duration::from_micros(20)), "{pulses:?}");
+            assert!(
+                pulses.iter().all(|pulse| pulse.width >= WIDTH - Duration::from_micros(20)),
+                "{pulses:?}"
+            );
             assert!(pulses[0].interval.is_none());
             assert!(pulses[1..].iter().all(|pulse| pulse.interval >= Some(INTERVAL)), "{pulses:?}");
         }

@@ -141,21 +141,27 @@ pub(super) fn start(
     for (input, mut line) in lines {
         let heard = heard.clone();
         let mut found = true;
-        listen(input.as_str(), gate, stop, move |outcome: Result<Option<Heard>>| {
-            let report = match outcome {
-                Ok(None) => return true,
-                Ok(Some(Heard::Chatters)) => Report::Chatters,
-                Ok(Some(Heard::State { active, since })) => {
-                    Report::State { active, since, found: std::mem::take(&mut found) }
-                }
-                Err(error) => {
-                    // What it is in then is no press of a button.
-                    found = true;
-                    Report::Failed(error)
-                }
-            };
-            heard.blocking_send((input, report)).is_ok()
-        }, move || line.next(LISTEN))?;
+        listen(
+            input.as_str(),
+            gate,
+            stop,
+            move |outcome: Result<Option<Heard>>| {
+                let report = match outcome {
+                    Ok(None) => return true,
+                    Ok(Some(Heard::Chatters)) => Report::Chatters,
+                    Ok(Some(Heard::State { active, since })) => {
+                        Report::State { active, since, found: std::mem::take(&mut found) }
+                    }
+                    Err(error) => {
+                        // What it is in then is no press of a button.
+                        found = true;
+                        Report::Failed(error)
+                    }
+                };
+                heard.blocking_send((input, report)).is_ok()
+            },
+            move || line.next(LISTEN),
+        )?;
     }
     let task = Task {
         gate: Arc::downgrade(gate),
@@ -171,12 +177,16 @@ pub(super) fn start(
     tokio::spawn(task.run());
     if let Some(mut wiegand) = wiegand {
         let (arrived, frames) = mpsc::channel(WAITING);
-        listen("wiegand-in", gate, stop, move |outcome: Result<Option<Arrived>>| {
-            match outcome.transpose() {
+        listen(
+            "wiegand-in",
+            gate,
+            stop,
+            move |outcome: Result<Option<Arrived>>| match outcome.transpose() {
                 None => true,
                 Some(outcome) => arrived.blocking_send(outcome).is_ok(),
-            }
-        }, move || wiegand.next(LISTEN))?;
+            },
+            move || wiegand.next(LISTEN),
+        )?;
         tokio::spawn(cards(Arc::downgrade(gate), gate.events.clone(), commands.clone(), frames));
     }
     Ok(())
@@ -480,12 +490,9 @@ mod tests {
         let start = Instant::now();
         let mut openings = Openings::default();
         openings.note(start, start + s(2));
-        for (at, means) in [
-            (0, DoorMeans::Opened),
-            (2, DoorMeans::Opened),
-            (7, DoorMeans::Opened),
-            (8, DoorMeans::Forced),
-        ] {
+        for (at, means) in
+            [(0, DoorMeans::Opened), (2, DoorMeans::Opened), (7, DoorMeans::Opened), (8, DoorMeans::Forced)]
+        {
             let mut door = watch(30);
             assert_eq!(door.contact(true, start + s(at), &openings), Some(means), "{at} s");
         }

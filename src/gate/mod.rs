@@ -14,6 +14,7 @@ mod presented;
 mod record;
 mod reenrol;
 mod restart;
+pub mod safe;
 mod serial;
 mod sessions;
 pub mod settings;
@@ -654,8 +655,14 @@ fn groups(settings: &Settings) -> Result<serde_json::Map<String, serde_json::Val
 
 /// The groups that a platform has set.
 fn stored_groups(store: &Store) -> Result<serde_json::Map<String, serde_json::Value>> {
-    let Some(text) = store.setting(SETTINGS_ROW)? else { return Ok(serde_json::Map::new()) };
-    serde_json::from_str(&text)
+    match store.setting(SETTINGS_ROW)? {
+        Some(text) => parsed_groups(&text),
+        None => Ok(serde_json::Map::new()),
+    }
+}
+
+fn parsed_groups(text: &str) -> Result<serde_json::Map<String, serde_json::Value>> {
+    serde_json::from_str(text)
         .map_err(|error| Error::caused(Kind::Store, "the settings in the store are damaged", error))
 }
 
@@ -665,6 +672,15 @@ fn stored_settings(store: &Store, configured: Settings, config: &config::Gate) -
         tracing::error!(%error, "the gate uses the settings of its configuration");
         serde_json::Map::new()
     });
+    lay_over(stored, configured, config)
+}
+
+/// The configured settings with these groups laid over them.
+fn lay_over(
+    stored: serde_json::Map<String, serde_json::Value>,
+    configured: Settings,
+    config: &config::Gate,
+) -> Result<Settings> {
     let mut settings = configured;
     for (group, value) in stored {
         // One group that another version wrote must not cost the others.

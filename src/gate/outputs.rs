@@ -630,7 +630,12 @@ mod tests {
     }
 
     fn lines(relay: impl Relay + 'static) -> Lines {
-        Lines { relay: Some(Driver::AtOnce(Box::new(relay))), wiegand: None, serial: None, templates: Templates::default() }
+        Lines {
+            relay: Some(Driver::AtOnce(Box::new(relay))),
+            wiegand: None,
+            serial: None,
+            templates: Templates::default(),
+        }
     }
 
     /// A driver with a fault: every second order panics.

@@ -385,7 +385,8 @@ mod tests {
             let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
             let bus = Events::new(clock);
             let (_, events) = bus.subscribe(0);
-            let (panel, task) = Panel::new(Some(Driver::AtOnce(lamp)), Some(screen), light, "Gate 5".into(), bus);
+            let (panel, task) =
+                Panel::new(Some(Driver::AtOnce(lamp)), Some(screen), light, "Gate 5".into(), bus);
             tokio::spawn(task.run());
             Self { panel, events, started: Instant::now() }
         }

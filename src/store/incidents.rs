@@ -38,7 +38,9 @@ impl Store {
             for kind in &kinds {
                 count += desk
                     .db
-                    .prepare_cached("UPDATE incidents SET ended_ms = ?2 WHERE kind = ?1 AND ended_ms IS NULL")?
+                    .prepare_cached(
+                        "UPDATE incidents SET ended_ms = ?2 WHERE kind = ?1 AND ended_ms IS NULL",
+                    )?
                     .execute(params![kind.as_str(), ended.as_millisecond()])?;
             }
             Ok(count as u64)
@@ -49,9 +51,7 @@ impl Store {
     pub fn list_incidents(&self, before: Option<IncidentId>, limit: usize) -> Result<Vec<Incident>> {
         let before = before.map_or(i64::MAX, |before| before.0);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.read(|db| {
-            incidents(db, "WHERE id < ?1 ORDER BY id DESC LIMIT ?2", params![before, limit])
-        })
+        self.read(|db| incidents(db, "WHERE id < ?1 ORDER BY id DESC LIMIT ?2", params![before, limit]))
     }
 
     /// Those that have not ended, the newest first.

@@ -40,6 +40,7 @@ mod writer;
 
 pub use check::{CheckReport, Done, Finding, check};
 pub use faces::FACES_PER_PERSON;
+pub use settings::setting_in_clear;
 pub use types::*;
 
 use seal::{KEY_CHECK, KeySource, Place, Seal};

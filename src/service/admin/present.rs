@@ -71,7 +71,9 @@ fn simulated(reader: Reader, key: &str) -> Result<()> {
         Reader::Simulated => Ok(()),
         Reader::Real => Err(Error::new(
             Kind::Config,
-            format!("device.{key} is a real reader: hold it before that, or set it to \"sim\" to try one out"),
+            format!(
+                "device.{key} is a real reader: hold it before that, or set it to \"sim\" to try one out"
+            ),
         )),
         Reader::None => Err(Error::new(
             Kind::Config,
