@@ -6,12 +6,26 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 use rustix::ioctl::{Getter, Updater, ioctl};
 
+use super::gpio::{Abi, Name, Output};
 use crate::error::{Error, Kind, Result};
 
 /// The line that switches a transceiver (its DE and /RE pins).
 pub trait TransmitEnable: Send {
     /// True: the transceiver sends; false: it listens. Returns when the line has the level.
     fn transmit(&mut self, on: bool) -> Result<()>;
+}
+
+/// A GPIO line that switches a transceiver.
+struct GpioTransmitEnable {
+    line: Output,
+    /// The low level sends.
+    low: bool,
+}
+
+impl TransmitEnable for GpioTransmitEnable {
+    fn transmit(&mut self, on: bool) -> Result<()> {
+        self.line.set(&[on != self.low])
+    }
 }
 
 /// Who switches the direction.
@@ -38,25 +52,33 @@ impl fmt::Debug for Direction {
 
 impl Direction {
     /// What `device.rs485_direction` names: `adapter`, `kernel` or `gpio:CHIP:LINE[:low]`. A GPIO is taken, and set to
-    /// listening, at once.
+    /// listening, when the port is opened.
     pub fn open(name: &str) -> Result<Self> {
         match name {
             "adapter" => Ok(Direction::Adapter),
             "kernel" => Ok(Direction::Kernel),
-            other => Err(Error::new(
-                Kind::Config,
-                format!(
-                    "device.rs485_direction = {other:?} is not supported by this build: use \"adapter\" or \"kernel\""
-                ),
-            )),
+            other => match Name::parse(other, 1, &["low"]) {
+                Some(name) => Ok(Direction::Line(Box::new(GpioTransmitEnable {
+                    low: name.has("low"),
+                    line: Output::new(name, "menshen rs485", Abi::Newest),
+                }))),
+                None => Err(Error::new(
+                    Kind::Config,
+                    format!(
+                        "device.rs485_direction = {other:?} is not supported by this build: use \"adapter\", \
+                         \"kernel\" or \"gpio:CHIP:LINE\", with \":low\" behind it where the low level sends"
+                    ),
+                )),
+            },
         }
     }
 
     /// Makes a port that was opened ready. `Device` if it cannot do what is asked; the message says what to do.
-    pub(super) fn prepare(&self, port: impl AsFd) -> Result<()> {
+    pub(super) fn prepare(&mut self, port: impl AsFd) -> Result<()> {
         match self {
-            Direction::Adapter | Direction::Line(_) => Ok(()),
+            Direction::Adapter => Ok(()),
             Direction::Kernel => kernel_mode(port),
+            Direction::Line(line) => line.transmit(false),
         }
     }
 
@@ -122,4 +144,31 @@ pub(super) fn unsent(port: impl AsFd) -> Result<usize, Errno> {
     // SAFETY: the request is of the kind that its number says, and the descriptor is open.
     let waiting = unsafe { ioctl(port, request) }?;
     Ok(usize::try_from(waiting).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directions_are_named_by_the_configuration() {
+        assert!(matches!(Direction::open("adapter").unwrap(), Direction::Adapter));
+        assert!(matches!(Direction::open("kernel").unwrap(), Direction::Kernel));
+        for name in ["gpio:no such chip:17", "gpio:/dev/gpiochip9:DE:low"] {
+            // A chip that is not there is told when the line is opened.
+            let mut direction = Direction::open(name).unwrap();
+            assert!(direction.waits());
+            assert_eq!(direction.prepare(std::io::stdin()).unwrap_err().kind(), Kind::Device, "{name}");
+        }
+        for name in ["", "auto", "gpio:17", "gpio:gpiochip0:17:high", "gpio:gpiochip0:1,2"] {
+            let error = Direction::open(name).err().unwrap();
+            assert!(error.message().contains("device.rs485_direction"), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_structure_of_the_kernel_has_its_size() {
+        // linux/serial.h: flags, two delays and five words of padding.
+        assert_eq!(size_of::<SerialRs485>(), 32);
+    }
 }

@@ -197,7 +197,7 @@ impl SerialPort {
     }
 
     /// The port, opened and with the parameters of `line`.
-    fn opened(&self, line: Line) -> Result<OwnedFd> {
+    fn opened(&mut self, line: Line) -> Result<OwnedFd> {
         // Not blocking: neither a carrier that never comes nor a full buffer may hold the thread.
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let port = rustix::fs::open(&self.path, flags, Mode::empty()).map_err(|errno| {
@@ -213,8 +213,10 @@ impl SerialPort {
         ioctl_tiocexcl(&port)
             .map_err(|errno| self.failed(format_args!("is none ({errno})"), "name a serial port"))?;
         self.set(&port, line)?;
-        self.direction.prepare(&port).map_err(|error| self.failed("was opened", error.message()))?;
-        Ok(port)
+        match self.direction.prepare(&port) {
+            Ok(()) => Ok(port),
+            Err(error) => Err(self.failed("cannot be used", &error.to_string())),
+        }
     }
 
     /// Gives an open port the parameters of `line`, all of them or none.
@@ -554,7 +556,7 @@ mod tests {
         let mut port = SerialPort::new(&pty.path).with_direction(Direction::Line(Box::new(line(false))));
         port.open(LINE).unwrap();
         port.send(b"hello").unwrap();
-        assert_eq!(*seen.lock().unwrap(), [(true, 0), (false, 5)]);
+        assert_eq!(*seen.lock().unwrap(), [(false, 0), (true, 0), (false, 5)]);
         assert_eq!(pty.read(5), b"hello");
         // Also after bytes that did not go out.
         seen.lock().unwrap().clear();

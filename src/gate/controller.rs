@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::sync::oneshot;
 
-use super::outputs::Driver;
+use super::outputs::RelayOrders;
 use super::panel::Panel;
 use super::report_panic;
 use super::speaker::Speaker;
@@ -42,7 +42,7 @@ const SAME_CARD: Duration = Duration::from_secs(2);
 const SHORTEST_BEEP: Duration = Duration::from_millis(200);
 
 enum Job {
-    Drives(Driver),
+    Drives(RelayOrders),
     Line(Line, oneshot::Sender<Result<()>>),
     Card(Card),
     Stop(oneshot::Sender<()>),
@@ -111,7 +111,7 @@ impl Controller {
     }
 
     /// What its output commands act on.
-    pub(super) fn drives(&self, relay: Driver) {
+    pub(super) fn drives(&self, relay: RelayOrders) {
         // Nothing else waits yet.
         let _ = self.jobs.try_send(Job::Drives(relay));
     }
@@ -210,7 +210,7 @@ struct Task {
     /// A controller was there that may hear of cards.
     heard: bool,
     link: Link,
-    relay: Option<Driver>,
+    relay: Option<RelayOrders>,
     panel: Panel,
     voice: Option<Worker<Speaker>>,
     led: Led,

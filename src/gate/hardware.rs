@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::controller::Controller;
+use super::driver::Driver;
 use super::outputs::{Lines, Outputs};
 use super::panel::{Panel, PanelTask};
 use super::serial::SerialOut;
@@ -217,7 +218,9 @@ impl Hardware {
         let present = Present::of(&devices);
         let relay_on = Arc::new(AtomicBool::new(false));
         let title = settings.product.name.clone();
-        let (panel, task) = Panel::new(devices.lamp, devices.screen, settings.light, title, events.clone());
+        let lamp = devices.lamp.map(|lamp| Driver::lamp(lamp, events)).transpose()?;
+        let relay = devices.relay.map(|relay| Driver::relay(relay, events)).transpose()?;
+        let (panel, task) = Panel::new(lamp, devices.screen, settings.light, title, events.clone());
         let voice = devices.voice.map(|voice| {
             Worker::start(Speaker::new(voice, settings.audio.volume, events.clone()), events.clone())
         });
@@ -242,7 +245,7 @@ impl Hardware {
         });
         let controller = controller.transpose()?;
         let lines = Lines {
-            relay: devices.relay,
+            relay,
             wiegand: wiegand.clone(),
             serial: serial.clone(),
             controller: controller.clone(),
@@ -264,7 +267,7 @@ impl Hardware {
     /// What the access controller's output commands act on.
     pub(super) fn drives(&self, outputs: &Outputs) {
         if let Some(controller) = &self.controller {
-            controller.drives(outputs.driver());
+            controller.drives(outputs.relay_orders());
         }
     }
 
