@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::card_reader::{ByteOrder, Digits};
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate::settings::Settings;
 use crate::gate::template::Template;
@@ -168,6 +169,12 @@ pub struct Device {
     pub voice: String,
     /// Sensor of a visitor's temperature.
     pub thermometer: String,
+    /// Reader of IC cards on a serial line.
+    pub card_reader: String,
+    /// Digits of its cards' numbers.
+    pub card_number: Digits,
+    /// Order of their bytes.
+    pub card_bytes: ByteOrder,
     /// What goes out on the RS485 line after a passage, where its payload is `custom`.
     pub rs485_template: Template,
     /// The number that goes out on the Wiegand line after a passage, where its payload is `custom`.
@@ -196,6 +203,9 @@ impl Default for Device {
             screen: "sim".into(),
             voice: "sim".into(),
             thermometer: "none".into(),
+            card_reader: "none".into(),
+            card_number: Digits::Decimal,
+            card_bytes: ByteOrder::AsSent,
             rs485_template: Template::parse("{person_id},{card}\r\n").expect("its placeholders are known"),
             wiegand_template: Template::parse("{card}").expect("its placeholders are known"),
             system: "sim".into(),

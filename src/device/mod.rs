@@ -2,8 +2,10 @@
 //! configuration names which (`"sim"`, `"gpio:…"`, `"files:DIR"`); nothing else in the agent can tell.
 
 pub mod camera;
+pub mod card_reader;
 pub mod direction;
 pub mod gpio;
+pub mod gymcu;
 pub mod input;
 pub mod lamp;
 pub mod osdp;
@@ -43,6 +45,8 @@ pub struct Devices {
     pub rs485: Option<Box<dyn rs485::Rs485>>,
     /// The RS485 line as an OSDP peripheral device.
     pub osdp: Option<osdp::Setup>,
+    /// The reader of IC cards, where it is a real one.
+    pub card_reader: Option<card_reader::Fitted>,
     /// The thermometer.
     pub thermometer: Option<Box<dyn thermometer::Thermometer>>,
 }
@@ -61,6 +65,7 @@ impl Devices {
             voice: voice::open(&config.voice)?,
             rs485: rs485::open(&config.rs485, &config.rs485_direction)?,
             osdp: None,
+            card_reader: card_reader::open(config)?,
             thermometer: thermometer::open(&config.thermometer)?,
         })
     }

@@ -2,6 +2,7 @@
 //! [`Gate`] is what platforms and services hold of it.
 
 mod announce;
+mod cards;
 mod controller;
 mod driver;
 pub mod enrol;
@@ -361,6 +362,7 @@ impl Gate {
         load(&parts.store, &parts.models, &gallery)?;
         let mut devices = parts.devices;
         let (wires, wiegand_in) = (std::mem::take(&mut devices.inputs), devices.wiegand_in.take());
+        let card_reader = devices.card_reader.take();
         let (hardware, lines, panel_task) =
             Hardware::start(devices, parts.templates, &settings, &parts.events)?;
         tokio::spawn(panel_task.run());
@@ -403,6 +405,9 @@ impl Gate {
         let sessions = tokio::spawn(Sessions::run(Arc::clone(&inner), seen, ordered));
         let stop_inputs = Arc::new(AtomicBool::new(false));
         inputs::start(&inner, &commands, wires.lines, wiegand_in, &stop_inputs)?;
+        if let Some(reader) = card_reader {
+            cards::start(&inner, &commands, reader, &stop_inputs)?;
+        }
         let ending = Ending { sessions, gate: Arc::clone(&inner), output_task, stop_inputs };
         reenrol::start(Arc::clone(&inner), parts.models.clone())?;
         let eyes = Eyes {

@@ -1134,9 +1134,60 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_access_controller_drives_the_relay() {
+        let mut door = door();
+        door.relay().await;
+        let orders = door.outputs.relay_orders();
+        let drive = |drive| orders.drive(drive).unwrap();
+        let permanent = |on, abort| Drive::Permanent { on, abort };
+        let timed = |on, ms| Drive::Timed { on, length: Duration::from_millis(ms) };
+        let free = door.outputs.openings();
+        let is_free = || free.borrow().cover(Instant::now(), Duration::ZERO);
+        // On for a while.
+        drive(timed(true, 700));
+        assert_eq!(door.relay().await, ("on".into(), 0));
+        assert_eq!(door.relay().await, ("off".into(), 700));
+        // On for good; a visitor's pulse within it does not end it, and a timed off only interrupts it.
+        drive(permanent(true, true));
+        assert_eq!(door.relay().await, ("on".into(), 700));
+        assert!(is_free());
+        door.outputs.open(opening(1, 100, 0)).await.unwrap();
+        assert_eq!(door.relay().await, ("on".into(), 700));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(door.relay.level() && is_free());
+        drive(timed(false, 500));
+        assert_eq!(door.relay().await, ("off".into(), 1000));
+        assert!(!is_free());
+        assert_eq!(door.relay().await, ("on".into(), 1500));
+        drive(permanent(false, true));
+        assert_eq!(door.relay().await, ("off".into(), 1500));
+        // Off lets what was timed come to its end, or not.
+        drive(timed(true, 400));
+        assert_eq!(door.relay().await, ("on".into(), 1500));
+        drive(permanent(false, false));
+        assert_eq!(door.relay().await, ("off".into(), 1900));
+        drive(timed(true, 400));
+        assert_eq!(door.relay().await, ("on".into(), 1900));
+        drive(permanent(false, true));
+        assert_eq!(door.relay().await, ("off".into(), 1900));
+        // It shuts nobody out whom the gate has let in.
+        door.outputs.open(opening(2, 600, 0)).await.unwrap();
+        drive(permanent(false, true));
+        drive(timed(false, 5000));
+        assert_eq!(door.relay().await, ("on".into(), 1900));
+        assert_eq!(door.relay().await, ("off".into(), 2500));
+        // The end shuts what is held.
+        drive(permanent(true, false));
+        assert_eq!(door.relay().await, ("on".into(), 2500));
+        door.outputs.stop().await;
+        assert_eq!(door.relay().await, ("off".into(), 2500));
+        assert!(!door.relay.level());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_has_no_line_is_refused() {
         let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
-        let nothing = Lines { relay: None, ..lines(Box::new(SimulatedRelay::default())) };
+        let nothing = Lines { relay: None, ..lines(SimulatedRelay::default()) };
         let (outputs, task) = Outputs::new(nothing, Events::new(clock));
         tokio::spawn(task.run(RelaySettings::default()));
         let error = outputs.serial(vec![1]).await.unwrap_err();

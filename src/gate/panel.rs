@@ -392,6 +392,10 @@ mod tests {
             self.outcome()
         }
 
+        fn indicate(&mut self, _shine: Shine) -> Result<()> {
+            Ok(())
+        }
+
         fn show(&mut self, _text: &str) -> Result<()> {
             Ok(())
         }

@@ -198,7 +198,11 @@ impl Inner {
 }
 
 /// [`Gate::present_card`].
-async fn present_card(gate: &Inner, commands: &mpsc::Sender<Command>, number: String) -> Result<()> {
+pub(super) async fn present_card(
+    gate: &Inner,
+    commands: &mpsc::Sender<Command>,
+    number: String,
+) -> Result<()> {
     let number = number.trim().to_owned();
     check("the number of the card", &number, NUMBER_BYTES)?;
     let Err(Presented::Card(number)) = gate.reading.give(Presented::Card(number)) else {
