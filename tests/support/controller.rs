@@ -67,6 +67,8 @@ impl Controller {
         if secure {
             info = info.flag(OsdpFlag::EnforceSecure);
         }
+        // Answers to the one before are not for this one.
+        while line.read_now(&mut [0; 256]) > 0 {}
         let end = Box::new(End(Arc::downgrade(line)));
         let mut panel = ControlPanelBuilder::new().add_channel(end, vec![info]).build().unwrap();
         let (asks, asked) = channel();
