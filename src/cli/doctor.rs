@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use menshen::clock::{AdjustedClock, SystemClock};
-use menshen::config::{Camera, Config};
+use menshen::config::Config;
 use menshen::platform::terminal_ws::address::Address;
 use menshen::vision::Models;
 use menshen::{Error, Kind, Result, device};
@@ -71,7 +71,7 @@ fn examine(config: &Config) -> Vec<Finding> {
     note("data folder".into(), data_folder(config));
     note("models".into(), models(config));
     for (index, camera) in config.camera.iter().enumerate() {
-        note(format!("camera {index}"), look_through(camera, index));
+        note(format!("camera {index}"), device::camera::explain(camera, index, Arc::new(SystemClock)));
     }
     if config.camera.is_empty() {
         note("cameras".into(), Err(Error::new(Kind::Config, "none is configured: add a [[camera]] table")));
@@ -121,13 +121,6 @@ fn models(config: &Config) -> Result<String> {
     let manifest = models.manifest();
     let liveness = manifest.liveness.as_ref().map_or("none", |model| model.name.as_str());
     Ok(format!("{}, {}, liveness {liveness}", manifest.detector.name, models.embedder_id()))
-}
-
-fn look_through(camera: &Camera, index: usize) -> Result<String> {
-    let mut device = device::camera::open(camera, index, Arc::new(SystemClock))?;
-    let frame = device.capture(Vec::new())?;
-    let (width, height) = frame.size();
-    Ok(format!("{} delivers {width} x {height} {:?}", camera.source, frame.format()))
 }
 
 fn reach(server: &str) -> Result<String> {

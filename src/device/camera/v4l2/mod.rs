@@ -1,0 +1,17 @@
+//! Cameras of the kernel (Video4Linux2), in one piece of memory and in several.
+//!
+//! Written over the kernel's own interface: of the crates, `v4l` 0.14 knows nodes in one piece only and has not
+//! changed since 2023, `v4l2r` 0.0.8 names no licence in its manifest, and both need libclang to build, also for
+//! another target.
+
+mod controls;
+mod format;
+mod kernel;
+mod node;
+mod stream;
+mod time;
+
+pub use controls::{Control, ControlFlags, ControlKind, Controls, MenuEntry, Value, automatic_of, id};
+pub use format::{Choice, FourCc, Interval, Offer, Rates, Sizes, Wanted, choose};
+pub use node::{Found, Purpose, Selector, list};
+pub(super) use stream::Stream;
