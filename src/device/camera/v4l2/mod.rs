@@ -15,3 +15,17 @@ pub use controls::{Control, ControlFlags, ControlKind, Controls, MenuEntry, Valu
 pub use format::{Choice, FourCc, Interval, Offer, Rates, Sizes, Wanted, choose};
 pub use node::{Found, Purpose, Selector, list};
 pub(super) use stream::Stream;
+
+use crate::clock::SharedClock;
+use crate::config;
+use crate::device::camera::Camera;
+use crate::error::Result;
+
+/// Opens a camera in the format of this name alone, where `camera.format` would leave a choice: `NM12` and not
+/// `NV12`. For trying out a driver.
+pub fn open_as(camera: &config::Camera, fourcc: &str, clock: SharedClock) -> Result<Box<dyn Camera>> {
+    let node = node::Node::find(&Selector::parse(&camera.source)?)?;
+    let mut offers = node.offers()?;
+    offers.retain(|offer| offer.fourcc.to_string() == fourcc);
+    Ok(Box::new(Stream::start(node, &offers, &Wanted::of(camera), 0, clock)?))
+}

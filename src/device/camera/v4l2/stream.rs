@@ -123,8 +123,20 @@ impl Stream {
     ) -> Result<Self> {
         let node = Node::find(selector)?;
         let wanted = Wanted::of(camera);
-        let (kind, offers) = (node.kind()?, node.offers()?);
-        let choice = choose(&offers, &wanted).map_err(|error| at(node.path(), &error))?;
+        let offers = node.offers()?;
+        Self::start(node, &offers, &wanted, index, clock)
+    }
+
+    /// The same where these are the only offers.
+    pub(super) fn start(
+        node: Node,
+        offers: &[Offer],
+        wanted: &Wanted,
+        index: usize,
+        clock: SharedClock,
+    ) -> Result<Self> {
+        let kind = node.kind()?;
+        let choice = choose(offers, wanted).map_err(|error| at(node.path(), &error))?;
         let agreed = set_format(&node, kind, &choice)?;
         let rate =
             set_rate(&node, kind, choice.rate.unwrap_or(Interval { numerator: 1, denominator: wanted.fps }))?;
@@ -147,7 +159,7 @@ impl Stream {
         }
         kernel::stream_on(stream.node.as_fd(), kind)
             .map_err(|errno| refused(stream.node.path(), "does not start", errno))?;
-        stream.tell(&offers, &wanted);
+        stream.tell(offers, wanted);
         Ok(stream)
     }
 
