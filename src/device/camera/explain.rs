@@ -6,27 +6,55 @@ use std::path::Path;
 use super::{Camera as _, Source, v4l2};
 use crate::clock::SharedClock;
 use crate::config;
+use crate::doctor::Words;
 use crate::error::{Error, Kind, Result};
 
 /// Looks through a camera that the configuration names: it must deliver a frame. The error says what is wrong and
-/// what to do; that the running agent has the camera is no error.
-pub fn explain(camera: &config::Camera, index: usize, clock: SharedClock) -> Result<String> {
+/// [`advice`] what to do; that the running agent has the camera is no error.
+pub fn explain(camera: &config::Camera, index: usize, clock: SharedClock) -> Result<Words> {
     let Source::V4l2(selector) = Source::parse(&camera.source)? else {
         let frame = super::open(camera, index, clock)?.capture(Vec::new())?;
         let (width, height) = frame.size();
-        return Ok(format!("{} delivers {width} x {height} {:?}", camera.source, frame.format()));
+        let format = frame.format();
+        return Ok(Words::new(
+            format!("{width} x {height} {format:?}"),
+            format!("delivers {width} x {height} {format:?}"),
+        ));
     };
     let looked = v4l2::Stream::open(&selector, camera, index, clock)
         .and_then(|mut stream| stream.capture(Vec::new()).map(|_| stream.agreed()));
     match looked {
-        Ok(agreed) => Ok(format!("{agreed} delivers")),
+        Ok(agreed) => Ok(Words::new(format!("{agreed}，正常出图"), format!("{agreed}, delivers"))),
         Err(error) if error.kind() == Kind::Busy => busy(&selector, error),
         Err(error) => Err(error),
     }
 }
 
+/// What to do about an error of [`explain`].
+pub fn advice(kind: Kind) -> Words {
+    match kind {
+        Kind::NotFound => Words::new(
+            "检查排线与电源；`menshen camera list` 列出现有摄像头，camera.source 应为其中之一",
+            "check its cable and power; `menshen camera list` shows the cameras there are: camera.source names one",
+        ),
+        Kind::Busy => Words::new(
+            "停止占用该摄像头的程序，或在 camera.source 中换用另一个",
+            "stop the program that has it, or name another one as camera.source",
+        ),
+        Kind::Io => Words::new(
+            "把运行本程序的用户加入 video 组（usermod -aG video menshen），然后重新登录",
+            "put the user into the group video (usermod -aG video menshen) and log in anew",
+        ),
+        Kind::Config => Words::new("改正 camera.source", "correct camera.source"),
+        _ => Words::new(
+            "检查排线与电源；再试 camera.format 的其他格式或其他尺寸",
+            "check its cable and power; then try another camera.format or size",
+        ),
+    }
+}
+
 /// Who has the camera.
-fn busy(selector: &v4l2::Selector, error: Error) -> Result<String> {
+fn busy(selector: &v4l2::Selector, error: Error) -> Result<Words> {
     let path = match selector {
         v4l2::Selector::Node(path) => fs::canonicalize(path).unwrap_or_else(|_| path.clone()),
         v4l2::Selector::Card(name) => {
@@ -41,7 +69,11 @@ fn busy(selector: &v4l2::Selector, error: Error) -> Result<String> {
     };
     let holders = holders(Path::new("/proc"), &path);
     if let Some((process, _)) = holders.iter().find(|(_, name)| name == "menshen") {
-        return Ok(format!("{} is in use by the running agent (process {process})", path.display()));
+        let path = path.display();
+        return Ok(Words::new(
+            format!("{path} 正由门禁程序使用（进程 {process}）"),
+            format!("{path} is in use by the running agent (process {process})"),
+        ));
     }
     match holders.first() {
         Some((process, name)) => Err(Error::caused(

@@ -6,7 +6,7 @@ mod keep;
 mod partner;
 pub mod v4l2;
 
-pub use explain::explain;
+pub use explain::{advice, explain};
 pub use keep::{REOPEN, State, keep_open};
 pub use partner::{Apart, Partner};
 

@@ -127,11 +127,11 @@ impl AsFd for Node {
 }
 
 /// What the system said about a node, in words, with what to do. `Busy` if another program has it, `NotFound` if it
-/// is not there, else `Device`.
+/// is not there, `Io` if this user may not open it, else `Device`.
 pub(super) fn refused(path: &Path, what: &str, errno: Errno) -> Error {
     let (kind, advice) = match errno {
         Errno::NOENT => (Kind::NotFound, "is the camera plugged in?"),
-        Errno::ACCESS | Errno::PERM => (Kind::Device, "may this user open it (group video)?"),
+        Errno::ACCESS | Errno::PERM => (Kind::Io, "may this user open it (group video)?"),
         Errno::BUSY => (Kind::Busy, "another program has it"),
         Errno::NODEV | Errno::NXIO => (Kind::Device, "it was unplugged"),
         Errno::NOTTY | Errno::ISDIR => {
@@ -494,7 +494,7 @@ mod tests {
     fn each_refusal_says_what_to_do() {
         let table = [
             (Errno::NOENT, Kind::NotFound, "plugged in?"),
-            (Errno::ACCESS, Kind::Device, "group video"),
+            (Errno::ACCESS, Kind::Io, "group video"),
             (Errno::BUSY, Kind::Busy, "another program"),
             (Errno::NODEV, Kind::Device, "unplugged"),
             (Errno::NOSPC, Kind::Device, "USB bus"),
