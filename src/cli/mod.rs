@@ -1,12 +1,14 @@
 //! The command line: which commands there are. What each does is in a file of its own.
 
 mod bench;
+mod boot_choice;
 mod call;
 mod check;
 mod config;
 mod doctor;
 mod enroll;
 mod eval;
+mod healthy;
 mod http_push;
 mod people;
 mod present;
@@ -14,6 +16,7 @@ mod records;
 mod restart;
 mod run;
 mod simulate;
+mod update;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -54,6 +57,12 @@ enum Command {
     Call(call::Args),
     /// Restarts the machine under the gate
     Restart(restart::Args),
+    /// Installs a new version, or says which versions are there
+    Update(update::Args),
+    /// Says whether this system is healthy, and decides whether a new version stays
+    Healthy(healthy::Args),
+    /// Which slot the boot loader starts: the backend of RAUC
+    BootChoice(boot_choice::Args),
     /// Plays the other end of a wire
     Simulate(simulate::Args),
     /// Measures how well this gate tells people apart, or heads from pictures of them
@@ -95,6 +104,9 @@ pub fn main() -> ExitCode {
         Command::Records(args) => records::run(&args),
         Command::Call(args) => call::run(&args),
         Command::Restart(args) => restart::run(&args),
+        Command::Update(args) => update::run(&args),
+        Command::Healthy(args) => healthy::run(&args),
+        Command::BootChoice(args) => boot_choice::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),
