@@ -8,22 +8,16 @@
 #   BOOT_A_LEFT   attempts left; a boot takes one, a system that reports itself healthy puts 3 back
 #   BOOT_B_LEFT
 #   BOOT_TRIAL    the slot of an update that has not been healthy yet; absent is none. Only kept here.
-# A write goes to the copy that does not count, in place: it changes the sector of that copy and the folder of
-# that copy, nothing else. So a power cut in the middle leaves the other copy, and what it says.
+# A write goes to the copy that does not count, in place: it touches the cluster of that copy and that of its
+# folder, nothing else. So a power cut in the middle leaves the other copy, and what it says.
 #
-# board.env beside boot.scr may set: board_args (console=...), part_a, part_b (numbers of the partitions),
-# kernel_file, initrd_file, fdt_file.
+# board.env beside boot.scr, NAME=VALUE lines, may set: board_args (console=...), fdtfile (a file of /boot/dtbs).
+# ${devtype} ${devnum} are the disk that this script came from; partitions are those of rootfs/partitions.
 
 if test -z "${distro_bootpart}"; then setenv distro_bootpart 1; fi
-setenv part_a 2
-setenv part_b 3
-setenv kernel_file /boot/vmlinuz
-setenv initrd_file /boot/initrd.img
-setenv fdt_file
-setenv board_args
 if test -e ${devtype} ${devnum}:${distro_bootpart} /board.env; then
 	if load ${devtype} ${devnum}:${distro_bootpart} ${kernel_addr_r} /board.env; then
-		env import -t ${kernel_addr_r} ${filesize} board_args part_a part_b kernel_file initrd_file fdt_file
+		env import -t ${kernel_addr_r} ${filesize} board_args fdtfile
 	fi
 fi
 
@@ -82,12 +76,10 @@ if test -z "${slot}"; then setenv slot A; fi
 
 if test ${slot} = A; then
 	setexpr BOOT_A_LEFT ${BOOT_A_LEFT} - 1
-	setenv slot_part ${part_a}
-	setenv slot_label slot-a
+	setenv part 2
 else
 	setexpr BOOT_B_LEFT ${BOOT_B_LEFT} - 1
-	setenv slot_part ${part_b}
-	setenv slot_label slot-b
+	setenv part 3
 fi
 
 setexpr BOOT_SERIAL ${choice_serial} + 1
@@ -100,17 +92,16 @@ else
 	echo "menshen: slot ${slot}; the attempt could not be counted"
 fi
 
-setenv bootargs "${board_args} root=PARTLABEL=${slot_label} ro rootwait panic=10 rauc.slot=${slot}"
-setenv slot_fdt ${fdtcontroladdr}
-if test -n "${fdt_addr}"; then setenv slot_fdt ${fdt_addr}; fi
-if test -n "${fdt_file}"; then
-	if load ${devtype} ${devnum}:${slot_part} ${fdt_addr_r} ${fdt_file}; then setenv slot_fdt ${fdt_addr_r}; fi
+# panic: a kernel that cannot go on restarts, and that is one attempt.
+setenv bootargs "root=PARTLABEL=root menshen.slot=${slot} rauc.slot=${slot} ro quiet loglevel=3 panic=5 systemd.gpt_auto=no ${board_args}"
+setenv fdt ${fdtcontroladdr}
+if test -n "${fdt_addr}"; then setenv fdt ${fdt_addr}; fi
+if test -n "${fdtfile}"; then
+	if load ${devtype} ${devnum}:${part} ${fdt_addr_r} /boot/dtbs/${fdtfile}; then setenv fdt ${fdt_addr_r}; fi
 fi
-if load ${devtype} ${devnum}:${slot_part} ${kernel_addr_r} ${kernel_file}; then
-	if load ${devtype} ${devnum}:${slot_part} ${ramdisk_addr_r} ${initrd_file}; then
-		booti ${kernel_addr_r} ${ramdisk_addr_r}:${filesize} ${slot_fdt}
-	else
-		booti ${kernel_addr_r} - ${slot_fdt}
+if load ${devtype} ${devnum}:${part} ${kernel_addr_r} /boot/Image; then
+	if load ${devtype} ${devnum}:${part} ${ramdisk_addr_r} /boot/initrd; then
+		booti ${kernel_addr_r} ${ramdisk_addr_r}:${filesize} ${fdt}
 	fi
 fi
 echo "menshen: slot ${slot} does not boot"
