@@ -47,6 +47,9 @@ pub struct Attempt {
     /// Numbers of the cameras that gave pictures before: those that the new version must have too.
     #[serde(default)]
     pub cameras: Vec<usize>,
+    /// Whether the restart into it has been ordered: once is enough for a machine that does not go down.
+    #[serde(default)]
+    pub ordered: bool,
 }
 
 /// What the system on trial found wrong with itself before it gave up.
@@ -189,6 +192,7 @@ mod tests {
             time: "2026-03-02T04:00:00Z".parse().unwrap(),
             boot: "one".into(),
             cameras: vec![0],
+            ordered: false,
         }
     }
 

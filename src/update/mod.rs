@@ -467,7 +467,13 @@ impl Updates {
                 () = self.quiet(&gate) => {}
                 _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
             }
-            self.inner.note_cameras();
+            let inner = Arc::clone(&self.inner);
+            if !blocking(move || Ok(inner.order_once())).await? {
+                let error = "the machine was told to restart and did not: restart it by hand";
+                tracing::warn!("{error}");
+                self.inner.events.send("update", json!({ "state": "waiting", "error": error }));
+                continue;
+            }
             tracing::info!("the gate restarts into its new version");
             if let Err(error) = gate.restart(OrderedBy::Update).await {
                 tracing::error!(%error, "a new version is installed and waits for a restart by hand");
@@ -604,6 +610,7 @@ impl Inner {
             time: jiff::Timestamp::now(),
             boot: self.boot.clone(),
             cameras: Vec::new(),
+            ordered: false,
         };
         self.notes.keep(&attempt)?;
         let (mut percent, version) = (None, attempt.version.clone());
@@ -619,7 +626,7 @@ impl Inner {
             Ok(Installed::Restart) => {
                 // Kept before anybody can restart: the next start must know what it is.
                 attempt.state = State::Installed;
-                attempt.cameras = self.watching();
+                attempt.cameras = health::watching(&self.events);
                 self.notes.keep(&attempt)?;
                 self.events.send(
                     "update",
@@ -642,21 +649,21 @@ impl Inner {
         }
     }
 
-    /// Numbers of the cameras that give pictures.
-    fn watching(&self) -> Vec<usize> {
-        health::watching(&self.events)
-    }
-
-    /// Notes which cameras give pictures now: the next system is measured by it.
-    fn note_cameras(&self) {
-        if let Ok(Some(mut attempt)) = self.notes.attempt()
-            && attempt.state == State::Installed
-        {
-            attempt.cameras = self.watching();
-            if let Err(error) = self.notes.keep(&attempt) {
-                tracing::warn!(%error, "the cameras of before the restart cannot be noted");
-            }
+    /// Notes that the restart is ordered, and which cameras give pictures now: the next system is measured by it.
+    /// False if it was ordered before, in this start of the machine.
+    fn order_once(&self) -> bool {
+        let Ok(Some(mut attempt)) = self.notes.attempt() else { return true };
+        if attempt.state != State::Installed || attempt.boot != self.boot {
+            return true;
         }
+        if std::mem::replace(&mut attempt.ordered, true) {
+            return false;
+        }
+        attempt.cameras = health::watching(&self.events);
+        if let Err(error) = self.notes.keep(&attempt) {
+            tracing::warn!(%error, "the restart into a new version cannot be noted");
+        }
+        true
     }
 
     /// Looks what became of the last upgrade, tells it, and cleans up after it.
