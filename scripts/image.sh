@@ -155,12 +155,9 @@ assemble() {
     [ -z "${MENSHEN_TECHNICIAN_HASH:-}" ] || (umask 077 && echo "$MENSHEN_TECHNICIAN_HASH" >"$root/usr/share/menshen/technician.hash")
     local f
     mkdir -p "$root/etc/rauc"
-    for f in rootfs/rauc/*; do
-        case $f in
-        */fw_env.config) install -m 0644 "$f" "$root/etc/fw_env.config" ;;
-        *) install -m 0644 "$f" "$root/etc/rauc/" ;;
-        esac
-    done
+    for f in rootfs/rauc/*; do install -m 0644 "$f" "$root/etc/rauc/"; done
+    # Whose bundles this gate takes: the development keys of this clone, or MENSHEN_UPDATE_KEYRING.
+    install -m 0644 "$(scripts/bundle.sh keyring)" "$root/etc/rauc/keyring.pem"
     local version=${MENSHEN_VERSION:-$(sed -n '/^\[package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)}
     rm -f "$root/etc/os-release"
     ln -s ../usr/lib/os-release "$root/etc/os-release"
@@ -316,11 +313,16 @@ disk() {
     local boot=$work/boot.vfat
     mkdir "$work/boot"
     mkimage -A arm64 -O linux -T script -C none -n menshen -d rootfs/boot/boot.cmd "$work/boot/boot.scr" >/dev/null
-    printf 'BOOT_ORDER=A B\nBOOT_A_LEFT=3\nBOOT_B_LEFT=3\n' | mkenvimage -s 0x4000 -o "$work/boot/uboot.env" -
+    # What the boot script goes by, twice (docs/update.md); each copy in a folder of its own.
+    local copy
+    for copy in 0 1; do
+        mkdir "$work/boot/choice$copy"
+        printf 'BOOT_A_LEFT=3\nBOOT_B_LEFT=3\nBOOT_ORDER=A B\nBOOT_SERIAL=1\n' | mkenvimage -s 512 -p 0 -o "$work/boot/choice$copy/boot.env" -
+    done
     find "$work/boot" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
     truncate -s "$(size boot)M" "$boot"
     mkfs.vfat --invariant -i 4d534731 -n GATEBOOT "$boot" >/dev/null
-    mcopy -m -i "$boot" "$work/boot/boot.scr" "$work/boot/uboot.env" ::
+    mcopy -m -s -i "$boot" "$work/boot/boot.scr" "$work/boot/choice0" "$work/boot/choice1" ::
 
     say "disk"
     local gate=$out/gate.img.new at=16 name part type id

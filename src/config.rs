@@ -309,12 +309,16 @@ pub struct HttpPush {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Update {
-    /// What installs packages: `none` or `sim`.
+    /// What installs packages: `none`, `sim` or `rauc`.
     pub installer: String,
     /// Largest package, in MiB.
     pub max_mib: u64,
     /// Whether a package without a valid signature may be installed.
     pub allow_unsigned: bool,
+    /// Whether a platform may order a version that is older than what runs.
+    pub allow_older: bool,
+    /// When the gate restarts into a new version: `quiet`, or a time of its own zone (`HH:MM`).
+    pub restart: String,
     /// For `https`: PEM file whose certificates alone are accepted; empty for the system's.
     pub pinned_certificate: String,
 }
@@ -325,8 +329,17 @@ impl Default for Update {
             installer: "none".into(),
             max_mib: 512,
             allow_unsigned: false,
+            allow_older: false,
+            restart: "quiet".into(),
             pinned_certificate: String::new(),
         }
+    }
+}
+
+impl Update {
+    /// From when on, in the gate's zone, it may restart into a new version; `None` is at any time.
+    pub fn restart_at(&self) -> Option<jiff::civil::Time> {
+        jiff::civil::Time::strptime("%H:%M", &self.restart).ok()
     }
 }
 
@@ -566,8 +579,24 @@ impl Config {
                 "platform.qyzn.pinned_certificate has no effect without platform.qyzn.tls = true".into(),
             );
         }
-        if !["none", "sim"].contains(&self.update.installer.as_str()) {
-            return fail(format!("update.installer must be none or sim, not {:?}", self.update.installer));
+        let installer = self.update.installer.as_str();
+        if !["none", "sim", "rauc"].contains(&installer) {
+            return fail(format!("update.installer must be none, sim or rauc, not {installer:?}"));
+        }
+        if installer == "rauc" && self.update.allow_unsigned {
+            return fail("update.allow_unsigned: rauc installs signed packages only".into());
+        }
+        if installer == "rauc" && self.service.admin.is_none() {
+            return fail(
+                "update.installer = \"rauc\" needs service.admin: a new version is asked there whether it is healthy"
+                    .into(),
+            );
+        }
+        if self.update.restart != "quiet" && self.update.restart_at().is_none() {
+            return fail(format!(
+                "update.restart must be quiet or a time such as 03:00, not {:?}",
+                self.update.restart
+            ));
         }
         if !(1..=65_536).contains(&self.update.max_mib) {
             return fail("update.max_mib must be 1 to 65536".into());
@@ -667,7 +696,10 @@ mod tests {
         assert!(open.contains("token_file"), "{open}");
         let pin = "[platform.qyzn]\nserver = \"a:1\"\npinned_certificate = \"a.pem\"";
         assert!(refused(pin).contains("platform.qyzn.tls = true"));
-        assert!(refused("[update]\ninstaller = \"rauc\"").contains("update.installer"));
+        assert!(refused("[update]\ninstaller = \"opkg\"").contains("update.installer"));
+        assert!(refused("[update]\ninstaller = \"rauc\"").contains("service.admin"));
+        assert!(refused("[update]\ninstaller = \"rauc\"\nallow_unsigned = true").contains("allow_unsigned"));
+        assert!(refused("[update]\nrestart = \"25:00\"").contains("update.restart"));
         assert!(refused("[update]\nmax_mib = 0").contains("update.max_mib"));
         let ws = |rest: &str| {
             refused(&format!("[platform.terminal_ws]\nusername = \"dev\"\npassword = \"123\"\n{rest}"))

@@ -4,6 +4,7 @@
 mod announce;
 pub mod enrol;
 pub mod hardware;
+mod health;
 mod identify;
 pub mod outputs;
 mod panel;
@@ -83,6 +84,8 @@ pub enum OrderedBy {
     Called,
     /// The gate's own timer (QYZN `system_reboot`).
     Timer,
+    /// A new version that is installed.
+    Update,
 }
 
 /// A picture of what the camera sees now, for a page.
@@ -646,6 +649,18 @@ fn stored_groups(store: &Store) -> Result<serde_json::Map<String, serde_json::Va
         .map_err(|error| Error::caused(Kind::Store, "the settings in the store are damaged", error))
 }
 
+/// Removes from a stored group what this version has no key for; whether there was any.
+fn keep_known(stored: &mut serde_json::Value, known: &serde_json::Value) -> bool {
+    let (Some(stored), Some(known)) = (stored.as_object_mut(), known.as_object()) else { return false };
+    let before = stored.len();
+    stored.retain(|key, _| known.contains_key(key));
+    let mut removed = stored.len() < before;
+    for (key, value) in stored {
+        removed |= known.get(key).is_some_and(|known| keep_known(value, known));
+    }
+    removed
+}
+
 /// The configured settings with what a platform has set laid over them.
 fn stored_settings(store: &Store, configured: Settings, config: &config::Gate) -> Result<Settings> {
     let stored = stored_groups(store).unwrap_or_else(|error| {
@@ -654,11 +669,22 @@ fn stored_settings(store: &Store, configured: Settings, config: &config::Gate) -
     });
     let mut settings = configured;
     for (group, value) in stored {
-        // One group that another version wrote must not cost the others.
+        // One group that another version wrote must not cost the others, nor one key of it the group.
         let mut all = groups(&settings)?;
-        all.insert(group.clone(), value);
-        let laid_over =
-            serde_json::from_value::<Settings>(serde_json::Value::Object(all)).map(|mut laid_over| {
+        let known = all.insert(group.clone(), value.clone());
+        let whole = serde_json::from_value::<Settings>(serde_json::Value::Object(all.clone()));
+        let laid_over = whole
+            .or_else(|error| {
+                let mut value = value;
+                let Some(known) = known.filter(|known| keep_known(&mut value, known)) else {
+                    return Err(error);
+                };
+                drop(known);
+                tracing::warn!(group, "stored settings have keys of a newer version: they are left out");
+                all.insert(group.clone(), value);
+                serde_json::from_value::<Settings>(serde_json::Value::Object(all))
+            })
+            .map(|mut laid_over| {
                 if std::mem::take(&mut laid_over.face.safety_helmet) {
                     tracing::warn!(
                         "stored settings ask for a safety helmet, which nothing looks for: left out"
