@@ -277,18 +277,13 @@ fn look_through(camera: &Camera, index: usize, agent: Agent<'_>) -> Finding {
             Words::new("正在启动", "the agent is opening it"),
             Words::new("稍后再看", "look again in a moment"),
         ),
-        None => {
-            let frame = device::camera::open(camera, index, Arc::new(SystemClock))
-                .and_then(|mut device| device.capture(Vec::new()));
-            let found = frame.map(|frame| {
-                let (width, height) = frame.size();
-                Words::new(
-                    format!("{width} x {height} {:?}", frame.format()),
-                    format!("delivers {width} x {height} {:?}", frame.format()),
-                )
-            });
-            finding.of(found, advice())
-        }
+        None => match device::camera::explain(camera, index, Arc::new(SystemClock)) {
+            Ok(found) => finding.well(found),
+            Err(error) => {
+                let advice = device::camera::advice(error.kind());
+                finding.failed(Words::from(&error), advice)
+            }
+        },
     }
 }
 
