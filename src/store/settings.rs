@@ -50,7 +50,7 @@ pub fn setting_in_clear(options: &Options, key: &str) -> Result<Option<String>> 
     let db = sqlite::open_reader(&file)?;
     match upgrade::look(&db)? {
         Found::Fresh => Ok(None),
-        Found::Version(_) => Ok(db
+        Found::Version(_) | Found::Newer(_) => Ok(db
             .query_row("SELECT value FROM settings WHERE key = ?1", [key], |row| row.get(0))
             .optional()?),
     }

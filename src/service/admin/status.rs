@@ -197,6 +197,7 @@ fn failures(standing: &Standing, now: jiff::Timestamp) -> Vec<Value> {
                 }
                 ("camera", "lost") => "camera_lost",
                 ("relay", "failed") => "relay_failed",
+                ("update", "failed") => "update_failed",
                 ("door", "forced") => "door_forced",
                 ("door", "held") => "door_held",
                 ("input", "open") if text(event, "input").as_deref() == Some("tamper") => "tamper",
