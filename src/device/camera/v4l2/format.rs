@@ -299,7 +299,9 @@ pub fn choose(offers: &[Offer], wanted: &Wanted) -> Result<Choice> {
     let target = wanted.size();
     let target_pixels = pixels(target);
     let configured = wanted.width != 0 || wanted.height != 0;
-    let mut best: Option<((u64, bool, bool, bool, u64, u64, u8), Choice)> = None;
+    // In the order above, the least the best.
+    type Rank = (u64, bool, bool, bool, u64, u64, u8);
+    let mut best: Option<(Rank, Choice)> = None;
     for offer in offers {
         let Some(liked) = wanted.rank(offer.fourcc) else { continue };
         // A driver that does not say is asked for what is wanted.
@@ -457,7 +459,7 @@ impl Filled {
         if used > mapped {
             return Err(damaged(format!("{used} bytes in a buffer of {mapped}")));
         }
-        let length = used.checked_sub(offset).unwrap_or_default();
+        let length = used.saturating_sub(offset);
         if length == 0 {
             return Err(damaged("it is empty".into()));
         }
