@@ -8,6 +8,7 @@
 //! ```
 //!
 //! The unplugging is that of the first node. Other cameras serve as well, but for what only vivid can be told to do.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 use std::process::Command;
 use std::sync::Arc;
