@@ -110,7 +110,7 @@ build() {
 
 assemble() {
     work=$out/work root=$out/work/root
-    mkdir -p "$root"/usr/{bin,sbin,lib} "$root"/{boot/env,data,dev,etc,mnt,proc,root,run,sys,tmp,var,media}
+    mkdir -p "$root"/usr/{bin,sbin,lib} "$root"/{boot/env,data,dev,etc,mnt,proc,root,run,srv,sys,tmp,var,media}
     local d
     for d in bin sbin lib; do ln -s usr/$d "$root/$d"; done
 
