@@ -88,17 +88,52 @@ pub enum CameraRole {
     Document,
 }
 
+/// In which format a camera delivers its frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CameraFormat {
+    /// The best that it has ([`crate::device::camera::v4l2::choose`]).
+    #[default]
+    Auto,
+    /// Motion-JPEG.
+    Mjpeg,
+    /// YUYV 4:2:2.
+    Yuyv,
+    /// NV12 4:2:0, in one piece of memory or in two.
+    Nv12,
+    /// One byte a pixel.
+    Grey,
+}
+
 /// `[[camera]]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Camera {
     /// What it looks at.
     pub role: CameraRole,
-    /// `v4l2:/dev/video0`, or `files:DIR`: the JPEG and PNG pictures of DIR in name order, looped.
+    /// `v4l2:/dev/video0`, `v4l2:/dev/v4l/by-path/…`, `v4l2:card=NAME`, or `files:DIR`: the JPEG pictures of DIR in
+    /// name order, looped.
     pub source: String,
     /// Frames per second, 1 to 60.
     #[serde(default = "default_fps")]
     pub fps: u32,
+    /// Width in pixels, 0 for the best.
+    #[serde(default)]
+    pub width: u32,
+    /// Height in pixels, 0 for the best.
+    #[serde(default)]
+    pub height: u32,
+    /// Format of its frames.
+    #[serde(default)]
+    pub format: CameraFormat,
+}
+
+impl Camera {
+    /// A camera with everything else by default.
+    pub fn new(role: CameraRole, source: impl Into<String>) -> Self {
+        let (fps, format) = (default_fps(), CameraFormat::Auto);
+        Self { role, source: source.into(), fps, width: 0, height: 0, format }
+    }
 }
 
 fn default_fps() -> u32 {
@@ -146,6 +181,14 @@ pub struct Device {
     pub wiegand_out: String,
     /// Wiegand input: the reader of cards.
     pub wiegand_in: String,
+    /// Button by which whoever is inside opens the door.
+    pub exit_button: String,
+    /// Contact at the leaf of the door.
+    pub door_contact: String,
+    /// Contact at the gate's own case.
+    pub tamper: String,
+    /// Milliseconds for which one of these three must stay as it is to count, 1 to 1000.
+    pub debounce_ms: u16,
     /// RS485 line.
     pub rs485: String,
     /// Lamp that lights visitors.
@@ -174,6 +217,10 @@ impl Default for Device {
             relay: "sim".into(),
             wiegand_out: "sim".into(),
             wiegand_in: "none".into(),
+            exit_button: "none".into(),
+            door_contact: "none".into(),
+            tamper: "none".into(),
+            debounce_ms: 30,
             rs485: "none".into(),
             lamp: "sim".into(),
             screen: "sim".into(),
@@ -214,6 +261,10 @@ pub struct Gate {
     pub platform_timeout_s: u64,
     /// What to do when a record cannot be stored.
     pub on_store_failure: OnStoreFailure,
+    /// Seconds for which the door may stand open, 0 to 3600; 0 is any time.
+    pub door_held_s: u64,
+    /// Seconds after a pulse of the relay within which the door may still be opened, 0 to 60.
+    pub door_grace_s: u64,
 }
 
 impl Default for Gate {
@@ -225,6 +276,8 @@ impl Default for Gate {
             min_interval_s: 3,
             platform_timeout_s: 5,
             on_store_failure: OnStoreFailure::Open,
+            door_held_s: 30,
+            door_grace_s: 5,
         }
     }
 }
@@ -504,12 +557,26 @@ impl Config {
             if !(1..=60).contains(&camera.fps) {
                 return fail(format!("camera.fps must be 1 to 60, not {}", camera.fps));
             }
+            let most = crate::frame::MAX_SIDE;
+            if camera.width > most || camera.height > most {
+                return fail(format!("camera.width and camera.height must be 0 to {most}"));
+            }
+            crate::device::camera::check(&camera.source)?;
         }
         if !(16..=400).contains(&self.vision.smallest_face) {
             return fail("vision.smallest_face must be 16 to 400 pixels".into());
         }
         if self.vision.threads == 0 {
             return fail("vision.threads must be at least 1".into());
+        }
+        if !(1..=1000).contains(&self.device.debounce_ms) {
+            return fail(format!("device.debounce_ms must be 1 to 1000, not {}", self.device.debounce_ms));
+        }
+        if self.gate.door_held_s > 3600 {
+            return fail(format!("gate.door_held_s must be 0 to 3600, not {}", self.gate.door_held_s));
+        }
+        if self.gate.door_grace_s > 60 {
+            return fail(format!("gate.door_grace_s must be 0 to 60, not {}", self.gate.door_grace_s));
         }
         if self.store.soft_limit_mib > self.store.hard_limit_mib {
             return fail("store.soft_limit_mib must not exceed store.hard_limit_mib".into());
@@ -593,11 +660,7 @@ mod tests {
     fn the_example_shows_every_key_with_its_default() {
         let example = Config::parse(EXAMPLE).unwrap();
         let expected = Config {
-            camera: vec![Camera {
-                role: CameraRole::Visible,
-                source: "files:/usr/share/menshen/demo/frames".into(),
-                fps: 15,
-            }],
+            camera: vec![Camera::new(CameraRole::Visible, "files:/usr/share/menshen/demo/frames")],
             platform: Platform {
                 qyzn: Some(Qyzn {
                     server: "127.0.0.1:5005".into(),
@@ -643,6 +706,9 @@ mod tests {
         assert!(refused("[terminal]\nclock = \"sundial\"").contains("terminal.clock"));
         assert!(refused("[vision]\nsmallest_face = 5").contains("vision.smallest_face"));
         assert!(refused("[vison]").contains("vison"));
+        assert!(refused("[device]\ndebounce_ms = 0").contains("device.debounce_ms"));
+        assert!(refused("[gate]\ndoor_held_s = 3601").contains("gate.door_held_s"));
+        assert!(refused("[gate]\ndoor_grace_s = 61").contains("gate.door_grace_s"));
         assert!(refused("[intercom]\nmedia = \"horn\"").contains("intercom.media"));
         assert!(refused("[intercom]\nmedia = \"sim:ring,sing\"").contains("\"sing\" is no step"));
         assert!(refused("[intercom]\nring_s = 4").contains("intercom.ring_s"));
@@ -651,6 +717,11 @@ mod tests {
         assert!(
             refused("[[camera]]\nrole = \"visible\"\nsource = \"files:x\"\nfps = 0").contains("camera.fps")
         );
+        let camera = |rest: &str| refused(&format!("[[camera]]\nrole = \"visible\"\n{rest}"));
+        assert!(camera("source = \"webcam\"").contains("camera.source = \"webcam\""));
+        assert!(camera("source = \"v4l2:video0\"").contains("v4l2:video0"));
+        assert!(camera("source = \"files:x\"\nwidth = 8193").contains("camera.width"));
+        assert!(camera("source = \"files:x\"\nformat = \"h264\"").contains("h264"));
         let open = refused("[service]\nadmin = { listen = \"0.0.0.0:8080\" }");
         assert!(open.contains("token_file"), "{open}");
         let pin = "[platform.qyzn]\nserver = \"a:1\"\npinned_certificate = \"a.pem\"";

@@ -3,13 +3,16 @@
 mod bench;
 mod boot_choice;
 mod call;
+mod camera;
 mod check;
 mod config;
 mod doctor;
+mod door;
 mod enroll;
 mod eval;
 mod healthy;
 mod http_push;
+mod input;
 mod people;
 mod present;
 mod records;
@@ -51,10 +54,16 @@ enum Command {
     People(people::Args),
     /// Holds a card, a QR code or a document before a simulated reader
     Present(present::Args),
+    /// Moves a simulated input: exit button, door contact, tamper contact
+    Input(input::Args),
+    /// Opens the door, or brings its lines to rest
+    Door(door::Args),
     /// Lists and exports records
     Records(records::Args),
     /// Calls a room with the intercom of the running gate
     Call(call::Args),
+    /// Shows the cameras of this machine and sets their controls
+    Camera(camera::Args),
     /// Restarts the machine under the gate
     Restart(restart::Args),
     /// Installs a new version, or says which versions are there
@@ -101,8 +110,11 @@ pub fn main() -> ExitCode {
         Command::Enroll(args) => enroll::run(&args),
         Command::People(args) => people::run(&args),
         Command::Present(args) => present::run(&args),
+        Command::Input(args) => input::run(&args),
+        Command::Door(args) => door::run(&args),
         Command::Records(args) => records::run(&args),
         Command::Call(args) => call::run(&args),
+        Command::Camera(args) => camera::run(&args),
         Command::Restart(args) => restart::run(&args),
         Command::Update(args) => update::run(&args),
         Command::Healthy(args) => healthy::run(&args),
