@@ -1,5 +1,7 @@
 //! The configuration: one typed tree, no unknown keys, a default and an example for every key.
 
+pub mod server;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -43,6 +45,8 @@ pub struct Config {
     pub update: Update,
     /// Logs.
     pub log: Log,
+    /// The console on the serial line.
+    pub console: Console,
 }
 
 /// `[terminal]`
@@ -453,6 +457,20 @@ impl Default for Log {
     }
 }
 
+/// `[console]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Console {
+    /// Minutes without a key after which it ends; 0: never.
+    pub idle_minutes: u64,
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self { idle_minutes: 10 }
+    }
+}
+
 impl Config {
     /// Reads and checks a file.
     pub fn load(path: &Path) -> Result<Self> {
@@ -528,6 +546,9 @@ impl Config {
         }
         if !["none", "sim"].contains(&self.update.installer.as_str()) {
             return fail(format!("update.installer must be none or sim, not {:?}", self.update.installer));
+        }
+        if self.console.idle_minutes > 1440 {
+            return fail("console.idle_minutes must be 0 to 1440".into());
         }
         if !(1..=65_536).contains(&self.update.max_mib) {
             return fail("update.max_mib must be 1 to 65536".into());
@@ -628,6 +649,7 @@ mod tests {
         assert!(refused(pin).contains("platform.qyzn.tls = true"));
         assert!(refused("[update]\ninstaller = \"rauc\"").contains("update.installer"));
         assert!(refused("[update]\nmax_mib = 0").contains("update.max_mib"));
+        assert!(refused("[console]\nidle_minutes = 1441").contains("console.idle_minutes"));
         let ws = |rest: &str| {
             refused(&format!("[platform.terminal_ws]\nusername = \"dev\"\npassword = \"123\"\n{rest}"))
         };

@@ -3,6 +3,7 @@
 
 mod announce;
 pub mod enrol;
+mod frame_rate;
 pub mod hardware;
 mod identify;
 pub mod outputs;
@@ -219,6 +220,7 @@ struct Inner {
     /// Whether there is a line to the platform that may open the door.
     platform_reached: AtomicBool,
     snapshots: snapshot::Snapshots,
+    frame_rates: frame_rate::FrameRates,
     reading: presented::Reading,
     questions: presented::Questions,
     readers: Readers,
@@ -378,6 +380,7 @@ impl Gate {
             machine: Machine::new(parts.system, parts.log),
             platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
+            frame_rates: Default::default(),
             reading: Default::default(),
             questions: Default::default(),
             readers: parts.readers,
@@ -411,6 +414,11 @@ impl Gate {
     /// What happens at the gate.
     pub fn events(&self) -> &Events {
         &self.inner.events
+    }
+
+    /// Frames a second that a camera delivers; `None` before that was measured.
+    pub fn frame_rate(&self, camera: usize) -> Option<f32> {
+        self.inner.frame_rates.of(camera, std::time::Instant::now())
     }
 
     /// The store, for reading and for a platform's own outbox.

@@ -171,6 +171,7 @@ fn capture(eyes: &Eyes, index: usize, camera: &config::Camera, slot: &Slot) {
             match device.capture(slot.buffer()) {
                 Ok(frame) => {
                     announce("watching", None);
+                    eyes.gate.frame_rates.count(index, frame.captured);
                     slot.put(frame);
                 }
                 Err(error) if error.kind() == Kind::Input => {

@@ -19,6 +19,7 @@ mod people;
 mod present;
 mod records;
 mod status;
+mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -32,11 +33,13 @@ use tokio::sync::{Semaphore, watch};
 pub use enrol::NewPerson;
 pub use form::{mask, person as person_form, record as record_form};
 pub use present::Presentation;
+pub use upkeep::RESET_WORD;
 
 use crate::config::{Admin, Config};
 use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
 use crate::intercom::Intercom;
+use crate::store::Options;
 use answer::Failure;
 use guard::Guard;
 use status::About;
@@ -66,6 +69,8 @@ struct Parts {
     /// Set once, before anything is served; without it the gate has none.
     intercom: OnceLock<Intercom>,
     about: About,
+    config: Arc<Config>,
+    options: Arc<Options>,
     guard: Guard,
     /// Names this run of the agent: event ids count from 1 in each.
     run: String,
@@ -140,6 +145,11 @@ impl Server {
             gate,
             intercom: OnceLock::new(),
             about: About::new(config),
+            config: Arc::new(config.clone()),
+            options: Arc::new(Options {
+                data_dir: config.terminal.data_dir.clone(),
+                config: config.store.clone(),
+            }),
             guard,
             run: run.iter().map(|byte| format!("{byte:02x}")).collect(),
             started: Instant::now(),
@@ -186,6 +196,10 @@ impl Server {
     /// | `POST /api/v1/call` | calls a room: `{"room": "304"}` |
     /// | `DELETE /api/v1/call` | hangs up |
     /// | `POST /api/v1/restart` | restarts the machine |
+    /// | `GET /api/v1/log` | the last lines of the log, `?after=` line |
+    /// | `GET /api/v1/doctor` | what is looked for, what is found, what to do |
+    /// | `GET /api/v1/diagnosis` | the files of the diagnosis bundle |
+    /// | `POST /api/v1/factory-reset` | empties the gate at its next start, which is ordered: `{"confirm": "RESET"}` |
     /// | `POST /api/v1/login`, `/api/v1/logout` | turns the token into a cookie and back |
     pub async fn run(&self, stopped: watch::Receiver<bool>) -> Result<()> {
         let shared = Shared { parts: Arc::clone(&self.parts), stopped: stopped.clone() };
@@ -212,6 +226,10 @@ fn router(shared: Shared) -> Router {
         .route("/api/v1/present", post(present::present))
         .route("/api/v1/call", get(call::show).post(call::dial).delete(call::hang_up))
         .route("/api/v1/restart", post(status::restart))
+        .route("/api/v1/log", get(upkeep::log))
+        .route("/api/v1/doctor", get(upkeep::doctor))
+        .route("/api/v1/diagnosis", get(upkeep::diagnosis))
+        .route("/api/v1/factory-reset", post(upkeep::factory_reset))
         .route("/api/v1/login", post(guard::login))
         .route("/api/v1/logout", post(guard::logout))
         .fallback(answer::nothing_there)
