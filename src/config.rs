@@ -461,13 +461,13 @@ impl Default for Log {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Console {
-    /// Minutes without a key after which it ends; 0: never.
-    pub idle_minutes: u64,
+    /// Seconds without a key after which it ends, at most 86400; 0: never.
+    pub idle_s: u64,
 }
 
 impl Default for Console {
     fn default() -> Self {
-        Self { idle_minutes: 10 }
+        Self { idle_s: 600 }
     }
 }
 
@@ -547,8 +547,8 @@ impl Config {
         if !["none", "sim"].contains(&self.update.installer.as_str()) {
             return fail(format!("update.installer must be none or sim, not {:?}", self.update.installer));
         }
-        if self.console.idle_minutes > 1440 {
-            return fail("console.idle_minutes must be 0 to 1440".into());
+        if self.console.idle_s > 86_400 {
+            return fail("console.idle_s must be 0 to 86400".into());
         }
         if !(1..=65_536).contains(&self.update.max_mib) {
             return fail("update.max_mib must be 1 to 65536".into());
@@ -649,7 +649,7 @@ mod tests {
         assert!(refused(pin).contains("platform.qyzn.tls = true"));
         assert!(refused("[update]\ninstaller = \"rauc\"").contains("update.installer"));
         assert!(refused("[update]\nmax_mib = 0").contains("update.max_mib"));
-        assert!(refused("[console]\nidle_minutes = 1441").contains("console.idle_minutes"));
+        assert!(refused("[console]\nidle_s = 86401").contains("console.idle_s"));
         let ws = |rest: &str| {
             refused(&format!("[platform.terminal_ws]\nusername = \"dev\"\npassword = \"123\"\n{rest}"))
         };

@@ -59,7 +59,8 @@ fn changed(text: &str, table: &str, key: &str, server: &str) -> Result<String> {
     }
     let mut wanted: toml::Table =
         toml::from_str(text).map_err(|error| Error::caused(Kind::Config, "the file is no TOML", error))?;
-    let value = wanted.get_mut("platform").and_then(|all| all.get_mut(table)).and_then(|one| one.get_mut(key));
+    let value =
+        wanted.get_mut("platform").and_then(|all| all.get_mut(table)).and_then(|one| one.get_mut(key));
     *value.ok_or_else(unsafe_here)? = toml::Value::String(server.to_owned());
     // Our reading of lines proves nothing; the parser does.
     if toml::from_str::<toml::Table>(&changed).ok() != Some(wanted) {
@@ -147,7 +148,11 @@ mod tests {
         let config = Config::load(&path).unwrap();
         assert_eq!(config.platform.terminal_ws.unwrap().url, "wss://gates.example:443/devs/");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
-        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
+        assert_eq!(
+            std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+            1,
+            "nothing is left beside it"
+        );
     }
 
     #[test]

@@ -669,8 +669,12 @@ impl App {
             Ask::Restart => self.message = self.say(Say::RestartOrdered).to_owned(),
             Ask::SetServer(name, server) => {
                 match name.as_str() {
-                    "qyzn" => self.config.platform.qyzn.iter_mut().for_each(|qyzn| qyzn.server.clone_from(&server)),
-                    _ => self.config.platform.terminal_ws.iter_mut().for_each(|ws| ws.url.clone_from(&server)),
+                    "qyzn" => {
+                        self.config.platform.qyzn.iter_mut().for_each(|qyzn| qyzn.server.clone_from(&server))
+                    }
+                    _ => {
+                        self.config.platform.terminal_ws.iter_mut().for_each(|ws| ws.url.clone_from(&server))
+                    }
                 }
                 self.message = self.say(Say::Changed).to_owned();
             }
@@ -750,7 +754,8 @@ impl App {
         let Some(camera) = camera.filter(|camera| *camera < CAMERAS) else { return };
         let faces = event["faces"].as_array();
         // The largest is who stands there.
-        let largest = faces.into_iter().flatten().max_by_key(|face| face["box"][2].as_f64().unwrap_or(0.0) as i64);
+        let largest =
+            faces.into_iter().flatten().max_by_key(|face| face["box"][2].as_f64().unwrap_or(0.0) as i64);
         let Some(face) = largest else { return };
         let side = |at: usize| face["box"][at].as_f64().unwrap_or_default() as i64;
         if self.faces.len() <= camera {

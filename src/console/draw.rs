@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use super::app::{Agent, App, MENU, Screen};
 use super::grid::{Grid, fit};
+use crate::access::Reason;
 use crate::doctor::State;
 use crate::text::console::Say;
-use crate::text::{Language, page};
+use crate::text::{Language, page, reason};
 
 /// Lines that are no body.
 const FRAME: usize = 4;
@@ -60,9 +61,11 @@ fn plain(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(", "),
-        Value::Object(fields) => {
-            fields.iter().map(|(name, value)| format!("{name} {}", plain(value))).collect::<Vec<_>>().join(" ")
-        }
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| format!("{name} {}", plain(value)))
+            .collect::<Vec<_>>()
+            .join(" "),
         other => other.to_string(),
     }
 }
@@ -126,7 +129,13 @@ fn first_line(app: &mut App, body: &Body, room: usize) -> usize {
 fn title(app: &App, width: usize, now: Timestamp) -> String {
     let clock = in_zone(now, app.offset_s()).strftime("%Y-%m-%d %H:%M:%S").to_string();
     let terminal = &app.config.terminal;
-    let left = format!(" {} {} {}  {}", app.say(Say::Title), terminal.model, terminal.serial, app.say(name(app.screen)));
+    let left = format!(
+        " {} {} {}  {}",
+        app.say(Say::Title),
+        terminal.model,
+        terminal.serial,
+        app.say(name(app.screen))
+    );
     if width < clock.len() + 12 {
         return left;
     }
@@ -175,7 +184,13 @@ fn body(app: &App, width: usize) -> Body {
     let mut body = Body::default();
     let needs_agent = matches!(
         app.screen,
-        Screen::Status | Screen::Cameras | Screen::Door | Screen::People | Screen::Person | Screen::Records | Screen::Record
+        Screen::Status
+            | Screen::Cameras
+            | Screen::Door
+            | Screen::People
+            | Screen::Person
+            | Screen::Records
+            | Screen::Record
     );
     if let (true, Agent::Away(why)) = (needs_agent, &app.agent) {
         body.say(app.say(Say::AgentNeeded));
@@ -216,8 +231,8 @@ fn body(app: &App, width: usize) -> Body {
 fn menu(app: &App, body: &mut Body) {
     for (at, (key, name, _)) in MENU.iter().enumerate() {
         let mark = if at == app.chosen { '>' } else { ' ' };
-        let english = if *name == Say::OtherLanguage && app.ascii { "English" } else { app.say(*name) };
-        body.say(format!(" {mark} {key}  {english}"));
+        let name = if *name == Say::OtherLanguage && app.ascii { Say::NoOtherLanguage } else { *name };
+        body.say(format!(" {mark} {key}  {}", app.say(name)));
     }
     body.selected = Some(app.chosen);
 }
@@ -225,6 +240,11 @@ fn menu(app: &App, body: &mut Body) {
 /// A word of the API in the language of the console.
 fn word<'a>(app: &App, group: &str, state: &'a Value) -> std::borrow::Cow<'a, str> {
     let state = state.as_str().unwrap_or("unknown");
+    if group == "reason"
+        && let Some(why) = Reason::ALL.into_iter().find(|why| why.as_str() == state)
+    {
+        return reason(why, app.language).into();
+    }
     match page::find(&format!("{group}.{state}"), app.language) {
         Some(text) => text.into(),
         None => state.into(),
@@ -390,7 +410,8 @@ fn records(app: &App, body: &mut Body, width: usize) {
     let wide = width.saturating_sub(48).max(8);
     for record in &app.records.rows {
         let offset = record["utc_offset_s"].as_i64().and_then(|s| i32::try_from(s).ok()).unwrap_or_default();
-        let at = local(&record["at"], offset).map_or_else(String::new, |at| at.strftime("%m-%d %H:%M:%S").to_string());
+        let at = local(&record["at"], offset)
+            .map_or_else(String::new, |at| at.strftime("%m-%d %H:%M:%S").to_string());
         let opened = if record["opened"] == true { Say::Opened } else { Say::Shut };
         let score = record["score"].as_f64().map_or_else(|| "-".into(), |score| format!("{score:.0}"));
         body.say(format!(

@@ -294,16 +294,16 @@ mod tests {
             bytes.clear();
             second.over(None, &mut bytes);
             at_once.process(&bytes);
-            prop_assert_eq!(stepwise.screen().contents(), at_once.screen().contents());
             for line in 0..8 {
                 // The last cell is never written.
                 for column in 0..29 {
+                    // A cell that was never written and a blank look the same.
                     let at = |parser: &vt100::Parser| {
-                        parser.screen().cell(line, column).map(|cell| (cell.contents().to_owned(), cell.inverse()))
+                        let cell = parser.screen().cell(line, column)?;
+                        let text = if cell.has_contents() { cell.contents() } else { " " };
+                        Some((text.to_owned(), cell.is_wide(), cell.inverse()))
                     };
-                    let (a, b) = (at(&stepwise), at(&at_once));
-                    let blank = |cell: Option<(String, bool)>| cell.map(|(text, reverse)| (if text.is_empty() { " ".to_owned() } else { text }, reverse));
-                    prop_assert_eq!(blank(a), blank(b), "{}, {}", line, column);
+                    prop_assert_eq!(at(&stepwise), at(&at_once), "{}, {}", line, column);
                 }
             }
         }

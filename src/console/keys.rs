@@ -58,7 +58,10 @@ enum State {
     /// `ESC O`.
     Single,
     /// `ESC ]`, `ESC P` and the like, until BEL or `ESC \`.
-    Text { bytes: usize, escape: bool },
+    Text {
+        bytes: usize,
+        escape: bool,
+    },
     /// The beginning of a character of several bytes, and how many it has.
     Character(Vec<u8>, usize),
 }
@@ -223,12 +226,10 @@ mod tests {
         assert_eq!(keys(b"\r\n\r\0\r\r\n\n"), [Key::Enter; 5]);
         assert_eq!(keys(b"\x1b"), [Key::Escape]);
         assert_eq!(keys(b"\x1b\x1b"), [Key::Escape, Key::Escape]);
-        assert_eq!(keys("a张\x7f\x08".as_bytes()), [
-            Key::Char('a'),
-            Key::Char('张'),
-            Key::Backspace,
-            Key::Backspace
-        ]);
+        assert_eq!(
+            keys("a张\x7f\x08".as_bytes()),
+            [Key::Char('a'), Key::Char('张'), Key::Backspace, Key::Backspace]
+        );
         assert_eq!(keys(b"\x03\x0c"), [Key::Leave, Key::Redraw]);
     }
 

@@ -99,16 +99,16 @@ struct Hands {
 }
 
 /// Runs until the technician leaves, the line hangs up, the process is told to end, or nobody has been there for
-/// `console.idle_minutes`. The terminal is as it was then. `Device` without a terminal.
+/// `console.idle_s`. The terminal is as it was then. `Device` without a terminal.
 pub fn run(options: Options) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context(|| "the runtime cannot be started")?;
-    let idle = options.config.console.idle_minutes;
+    let idle = Duration::from_secs(options.config.console.idle_s);
     let app = App::new(options.config.clone(), options.config_file.clone(), options.language, options.ascii);
     let goodbye = app.say(Say::Idle);
-    let end = runtime.block_on(live(app, &options, Duration::from_secs(idle * 60)))?;
+    let end = runtime.block_on(live(app, &options, idle))?;
     // Threads that wait for an answer are left behind.
     runtime.shutdown_background();
     if end == End::Idle {
@@ -162,11 +162,16 @@ async fn live(mut app: App, options: &Options, idle: Duration) -> Result<End> {
             next_poll = now + if app.lively() { POLL.0 } else { POLL.1 };
         }
         let second = now + Duration::from_secs(1);
-        let wake = [Some(next_poll), changed.then_some(due), keys.waits().then_some(now + ESCAPE_ALONE), Some(second)]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(second);
+        let wake = [
+            Some(next_poll),
+            changed.then_some(due),
+            keys.waits().then_some(now + ESCAPE_ALONE),
+            Some(second),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(second);
         tokio::select! {
             message = inbox.recv() => match message {
                 Some(Message::Input(Input::Bytes(bytes))) => keys.feed(&bytes, Instant::now(), &mut parsed),

@@ -11,8 +11,8 @@ use super::app::Ask;
 use crate::clock::{AdjustedClock, SystemClock};
 use crate::config::Config;
 use crate::error::{Context, Error, Kind, Result};
-use crate::service::admin::client::{Client, segment};
 use crate::service::admin::RESET_WORD;
+use crate::service::admin::client::{Client, segment};
 use crate::store::{Options, Store, erase};
 use crate::{device, diagnosis, doctor};
 
@@ -197,6 +197,7 @@ fn install(package: &Path, config: &Path) -> Result<Value> {
         return Ok(Value::Null);
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it failed without saying why");
+    let last =
+        said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it failed without saying why");
     Err(Error::new(Kind::Io, last.trim_start_matches("menshen: ").to_owned()))
 }

@@ -62,7 +62,8 @@ pub(super) fn kernel_log() -> String {
             Ok(length) => {
                 let text = String::from_utf8_lossy(&record[..length]);
                 let (head, line) = text.split_once(';').unwrap_or(("", &text));
-                let micros = head.split(',').nth(2).and_then(|micros| micros.parse::<u64>().ok()).unwrap_or(0);
+                let micros =
+                    head.split(',').nth(2).and_then(|micros| micros.parse::<u64>().ok()).unwrap_or(0);
                 if lines.len() == KERNEL_LINES {
                     lines.pop_front();
                 }

@@ -69,7 +69,10 @@ pub fn gather(sources: &Sources<'_>) -> Result<Vec<File>> {
     {
         // Without the store nobody can say whom a line names.
         lines = &[];
-        files.push(file("log.txt", format!("left out: the store cannot be read: {}\n", scrub.loosely(&error.to_string()))));
+        files.push(file(
+            "log.txt",
+            format!("left out: the store cannot be read: {}\n", scrub.loosely(&error.to_string())),
+        ));
     }
     let agent = sources.status.map_or(doctor::Agent::Away, doctor::Agent::Running);
     let findings = doctor::examine(sources.config, agent);
@@ -84,7 +87,13 @@ pub fn gather(sources: &Sources<'_>) -> Result<Vec<File>> {
                 english(&finding.looked_for),
                 english(&finding.found)
             );
-            [first, finding.advice.as_ref().map_or_else(String::new, |advice| format!("      -> {}\n", english(advice)))]
+            [
+                first,
+                finding
+                    .advice
+                    .as_ref()
+                    .map_or_else(String::new, |advice| format!("      -> {}\n", english(advice))),
+            ]
         })
         .collect();
     files.push(file("findings.txt", scrub.exactly(&printed)));
@@ -103,8 +112,7 @@ pub fn gather(sources: &Sources<'_>) -> Result<Vec<File>> {
         files.push(file("status.json", pretty(&states(status, &scrub))));
     }
     if !lines.is_empty() {
-        let text: String =
-            lines.iter().map(|line| crate::log::shown(&scrub.line(line), 0) + "\n").collect();
+        let text: String = lines.iter().map(|line| crate::log::shown(&scrub.line(line), 0) + "\n").collect();
         files.push(file("log.txt", text));
     }
     files.push(file("machine.txt", scrub.exactly(&machine::facts(&sources.config.terminal.data_dir))));

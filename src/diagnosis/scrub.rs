@@ -31,13 +31,37 @@ const NUMBER: usize = 8;
 const CHUNK: usize = 500;
 
 /// Parts of the names of settings that hold secrets.
-const SECRET: [&str; 11] =
-    ["password", "secret", "token", "key", "user", "auth", "app_id", "credential", "scbk", "prefixes", "name"];
+const SECRET: [&str; 11] = [
+    "password",
+    "secret",
+    "token",
+    "key",
+    "user",
+    "auth",
+    "app_id",
+    "credential",
+    "scbk",
+    "prefixes",
+    "name",
+];
 
 /// Fields of the log that are about people.
 const PERSONAL: [&str; 15] = [
-    "person", "people", "id", "name", "code", "card", "number", "id_number", "document", "room", "text", "content",
-    "token", "password", "key",
+    "person",
+    "people",
+    "id",
+    "name",
+    "code",
+    "card",
+    "number",
+    "id_number",
+    "document",
+    "room",
+    "text",
+    "content",
+    "token",
+    "password",
+    "key",
 ];
 
 /// What is taken out.
@@ -115,9 +139,11 @@ impl Scrub {
         }
         if let Some(document) = &facts.document {
             let document = serde_json::to_value(document).unwrap_or_default();
-            document.as_object().into_iter().flatten().filter_map(|(_, value)| value.as_str()).for_each(|text| {
-                self.know(text);
-            });
+            document.as_object().into_iter().flatten().filter_map(|(_, value)| value.as_str()).for_each(
+                |text| {
+                    self.know(text);
+                },
+            );
         }
     }
 
@@ -215,7 +241,8 @@ fn likely(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(character) = rest.chars().next() {
-        let run = |wanted: &dyn Fn(char) -> bool| rest.find(|other: char| !wanted(other)).unwrap_or(rest.len());
+        let run =
+            |wanted: &dyn Fn(char) -> bool| rest.find(|other: char| !wanted(other)).unwrap_or(rest.len());
         let taken = if character == '"' {
             rest[1..].find('"').map(|end| end + 2)
         } else if !character.is_ascii() {
@@ -263,8 +290,14 @@ mod tests {
     #[test]
     fn what_looks_like_it_goes_from_the_log() {
         let scrub = Scrub::default();
-        assert_eq!(scrub.loosely("card 0012345678 at 192.168.1.20:5005"), "card (removed) at 192.168.1.20:5005");
-        assert_eq!(scrub.loosely("nobody has the id \"a b\" 李四 ok"), "nobody has the id (removed) (removed) ok");
+        assert_eq!(
+            scrub.loosely("card 0012345678 at 192.168.1.20:5005"),
+            "card (removed) at 192.168.1.20:5005"
+        );
+        assert_eq!(
+            scrub.loosely("nobody has the id \"a b\" 李四 ok"),
+            "nobody has the id (removed) (removed) ok"
+        );
         assert_eq!(scrub.loosely("an open \" stays"), "an open \" stays");
         let line = serde_json::json!({ "message": "enrolled", "fields": { "person": "p9", "camera": "1" } });
         assert_eq!(scrub.line(&line)["fields"], serde_json::json!({ "person": TAKEN, "camera": "1" }));

@@ -77,7 +77,8 @@ pub fn examine(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
 
 /// Whether the agent runs.
 fn running(config: &Config, agent: Agent<'_>) -> Finding {
-    let way = config.service.admin.as_ref().map_or("service.admin".to_owned(), |admin| admin.listen.to_string());
+    let way =
+        config.service.admin.as_ref().map_or("service.admin".to_owned(), |admin| admin.listen.to_string());
     let finding = Finding::about("agent", Words::new("门禁程序", "agent"), way);
     match agent {
         Agent::Running(status) => {
@@ -101,7 +102,12 @@ fn running(config: &Config, agent: Agent<'_>) -> Finding {
 fn store(config: &Config, agent: Agent<'_>) -> Finding {
     let folder = &config.terminal.data_dir;
     let finding = Finding::about("store", Words::new("数据库", "store"), folder.display().to_string());
-    let repair = || Words::new("停止门禁程序后运行 menshen check --repair", "stop the agent and run menshen check --repair");
+    let repair = || {
+        Words::new(
+            "停止门禁程序后运行 menshen check --repair",
+            "stop the agent and run menshen check --repair",
+        )
+    };
     let counted = |people: u64, records: u64| {
         Words::new(format!("{people} 人，{records} 条记录"), format!("{people} people, {records} records"))
     };
@@ -192,7 +198,8 @@ fn memory() -> Finding {
                 format!("{free} MiB available of {whole} MiB"),
             );
             if free < LITTLE_MEMORY_MIB {
-                finding.attention(found, Words::new("内存不足，请重启设备", "very little: restart the machine"))
+                finding
+                    .attention(found, Words::new("内存不足，请重启设备", "very little: restart the machine"))
             } else {
                 finding.well(found)
             }
@@ -211,7 +218,10 @@ fn clock() -> Finding {
     if now.to_zoned(jiff::tz::TimeZone::UTC).year() < FIRST_YEAR {
         finding.failed(
             Words::same(text),
-            Words::new("时间错误：检查 RTC 电池、网络与 NTP", "wrong: check the RTC's battery, the network and NTP"),
+            Words::new(
+                "时间错误：检查 RTC 电池、网络与 NTP",
+                "wrong: check the RTC's battery, the network and NTP",
+            ),
         )
     } else {
         finding.well(Words::same(text))
@@ -292,16 +302,18 @@ struct Wire<'a> {
 
 fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
     let device = &config.device;
-    let wire = |key, chinese, english, source, event| Wire { key, what: Words::new(chinese, english), source, event };
+    let wire = |key, chinese, english, source, event| Wire {
+        key,
+        what: Words::new(chinese, english),
+        source,
+        event,
+    };
     let looked = [
         (
             wire("relay", "继电器", "relay", &device.relay, "relay"),
             open(|| device::relay::open(&device.relay)),
         ),
-        (
-            wire("lamp", "补光灯", "lamp", &device.lamp, "lamp"),
-            open(|| device::lamp::open(&device.lamp)),
-        ),
+        (wire("lamp", "补光灯", "lamp", &device.lamp, "lamp"), open(|| device::lamp::open(&device.lamp))),
         (
             wire("wiegand_out", "韦根输出", "Wiegand output", &device.wiegand_out, "wiegand"),
             open(|| device::wiegand::open(&device.wiegand_out)),
@@ -310,10 +322,7 @@ fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
             wire("rs485", "RS485", "RS485", &device.rs485, "rs485"),
             open(|| device::rs485::open(&device.rs485)),
         ),
-        (
-            wire("voice", "语音", "voice", &device.voice, "voice"),
-            open(|| device::voice::open(&device.voice)),
-        ),
+        (wire("voice", "语音", "voice", &device.voice, "voice"), open(|| device::voice::open(&device.voice))),
         (
             wire("screen", "屏幕", "screen", &device.screen, "screen"),
             open(|| device::screen::open(&device.screen)),
@@ -323,7 +332,8 @@ fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
             open(|| device::thermometer::open(&device.thermometer)),
         ),
     ];
-    let mut findings: Vec<Finding> = looked.into_iter().map(|(wire, open)| examine_wire(wire, &*open, agent)).collect();
+    let mut findings: Vec<Finding> =
+        looked.into_iter().map(|(wire, open)| examine_wire(wire, &*open, agent)).collect();
     for (key, chinese, english, source) in [
         ("wiegand_in", "韦根输入", "Wiegand input", &device.wiegand_in),
         ("id_reader", "身份证阅读器", "document reader", &device.id_reader),
@@ -366,7 +376,9 @@ fn examine_wire(wire: Wire<'_>, open: &dyn Fn() -> Result<()>, agent: Agent<'_>)
         return finding.well(Words::new("模拟：没有接线", "simulated: nothing is wired to it"));
     }
     finding.well(match agent {
-        Agent::Running(_) => Words::new("门禁程序正在使用，没有故障", "the agent holds it and reports no fault"),
+        Agent::Running(_) => {
+            Words::new("门禁程序正在使用，没有故障", "the agent holds it and reports no fault")
+        }
         Agent::Away => Words::new("可以打开", "can be opened"),
     })
 }
@@ -395,7 +407,10 @@ fn network(config: &Config) -> Finding {
     let clock = AdjustedClock::new(Arc::new(SystemClock));
     let cards = match device::system::open(&config.device.system, clock) {
         Ok(machine) => machine.interfaces(),
-        Err(error) => return finding.failed(Words::from(&error), Words::new("更正 device.system", "correct device.system")),
+        Err(error) => {
+            return finding
+                .failed(Words::from(&error), Words::new("更正 device.system", "correct device.system"));
+        }
     };
     let with_address: Vec<String> = cards
         .iter()
@@ -408,17 +423,28 @@ fn network(config: &Config) -> Finding {
     let names: Vec<&str> = cards.iter().map(|card| card.name.as_str()).collect();
     let found = match names.is_empty() {
         true => Words::new("没有网卡", "there is no network card"),
-        false => Words::new(format!("{} 没有地址", names.join(" ")), format!("{} has no address", names.join(" "))),
+        false => {
+            Words::new(format!("{} 没有地址", names.join(" ")), format!("{} has no address", names.join(" ")))
+        }
     };
     finding.attention(found, Words::new("检查网线与 DHCP", "check the cable and the DHCP server"))
 }
 
 fn platforms(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
     let said = |name: &str| {
-        agent.says("/platforms").as_array().into_iter().flatten().find(|platform| platform["platform"] == name)
+        agent
+            .says("/platforms")
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|platform| platform["platform"] == name)
     };
     let mut findings = Vec::new();
-    let mut note = |key: &'static str, name: &str, what: Words, server: &str, reach: &dyn Fn() -> Result<Words>| {
+    let mut note = |key: &'static str,
+                    name: &str,
+                    what: Words,
+                    server: &str,
+                    reach: &dyn Fn() -> Result<Words>| {
         let finding = Finding::about(key, what, server.to_owned());
         let advice = || {
             Words::new(
@@ -429,7 +455,9 @@ fn platforms(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
         let state = said(name).and_then(|said| said["state"].as_str());
         findings.push(match state {
             Some(state @ ("connected" | "registered" | "logged_in" | "reached")) => {
-                let word = |language| crate::text::page::find(&format!("platform.{state}"), language).unwrap_or(state);
+                let word = |language| {
+                    crate::text::page::find(&format!("platform.{state}"), language).unwrap_or(state)
+                };
                 let (chinese, english) =
                     (word(crate::text::Language::Chinese), word(crate::text::Language::English));
                 finding.well(Words::new(chinese.to_owned(), english.to_owned()))
@@ -444,7 +472,9 @@ fn platforms(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
         });
     };
     if let Some(qyzn) = &config.platform.qyzn {
-        note("platform.qyzn", "qyzn", Words::new("QYZN 平台", "QYZN platform"), &qyzn.server, &|| reach(&qyzn.server));
+        note("platform.qyzn", "qyzn", Words::new("QYZN 平台", "QYZN platform"), &qyzn.server, &|| {
+            reach(&qyzn.server)
+        });
     }
     if let Some(terminal_ws) = &config.platform.terminal_ws {
         note(
@@ -483,7 +513,10 @@ fn update(config: &Config) -> Finding {
     let installer = config.update.installer.as_str();
     let finding = Finding::about("update", Words::new("升级", "update"), installer.to_owned());
     match installer {
-        "none" => finding.absent(Words::new("没有安装程序：须手工升级", "no installer: new versions are put there by hand")),
+        "none" => finding.absent(Words::new(
+            "没有安装程序：须手工升级",
+            "no installer: new versions are put there by hand",
+        )),
         "sim" => finding.well(Words::new("模拟：不改变系统", "simulated: nothing is changed")),
         _ => finding.well(Words::new("已配置", "configured")),
     }

@@ -29,11 +29,12 @@ impl FrameRates {
             cameras.resize(camera + 1, None);
         }
         let begun = Measured { since: now, frames: 0, last: now, rate: None };
-        let measured = cameras[camera].get_or_insert(begun);
-        if now.duration_since(measured.last) >= SILENT {
-            *measured = begun;
+        // The first frame begins a span and does not end one.
+        let Some(measured) = cameras[camera].as_mut().filter(|known| now.duration_since(known.last) < SILENT)
+        else {
+            cameras[camera] = Some(begun);
             return;
-        }
+        };
         measured.frames += 1;
         measured.last = now;
         let span = now.duration_since(measured.since);

@@ -80,7 +80,10 @@ impl Client {
         let mut stream = std::net::TcpStream::connect_timeout(&self.address, CONNECT_WITHIN)
             .context_as(Kind::Network, way)?;
         stream.set_read_timeout(Some(GLANCE)).context_as(Kind::Network, way)?;
-        let token = self.token.as_ref().map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
+        let token = self
+            .token
+            .as_ref()
+            .map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
         // HTTP/1.0, so that the events come as they are and not in chunks.
         let request = format!(
             "GET /api/v1/events HTTP/1.0\r\nHost: {}\r\n{token}Accept: text/event-stream\r\n\r\n",
@@ -94,14 +97,18 @@ impl Client {
                 // Too long, or the end.
                 Ok(_) if line.last() != Some(&b'\n') => return Ok(()),
                 Ok(_) => {
-                    let event = line.strip_prefix(b"data:").and_then(|data| serde_json::from_slice(data).ok());
+                    let event =
+                        line.strip_prefix(b"data:").and_then(|data| serde_json::from_slice(data).ok());
                     if event.is_some() && !take(event) {
                         return Ok(());
                     }
                     line.clear();
                 }
                 Err(error)
-                    if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) =>
+                    if matches!(
+                        error.kind(),
+                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                    ) =>
                 {
                     if !take(None) {
                         return Ok(());

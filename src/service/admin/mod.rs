@@ -32,6 +32,7 @@ use tokio::sync::{Semaphore, watch};
 
 pub use enrol::NewPerson;
 pub use form::{mask, person as person_form, record as record_form};
+pub use people::matches as person_matches;
 pub use present::Presentation;
 pub use upkeep::RESET_WORD;
 

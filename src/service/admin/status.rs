@@ -100,13 +100,12 @@ pub(super) async fn view(shared: &Shared) -> Result<Value, Failure> {
     let ready = standing
         .of("task", "task", &"agent".into())
         .filter(|event| event.fields.get("state") == Some(&"ready".into()));
-    let cameras: Vec<Value> =
-        about
-            .cameras
-            .iter()
-            .enumerate()
-            .map(|(index, role)| camera(&standing, index, *role, shared.gate.frame_rate(index)))
-            .collect();
+    let cameras: Vec<Value> = about
+        .cameras
+        .iter()
+        .enumerate()
+        .map(|(index, role)| camera(&standing, index, *role, shared.gate.frame_rate(index)))
+        .collect();
     // Records go to QYZN and to HTTP push: the terminal protocol has no message for them.
     let servers = [
         (Origin::Qyzn, &about.qyzn, outbox.map(Value::from)),

@@ -46,8 +46,7 @@ pub(super) async fn log(asked: Result<Query<AskedLog>, QueryRejection>) -> Resul
 pub(super) async fn doctor(State(shared): State<Shared>) -> Result<Response, Failure> {
     let said = status::view(&shared).await?;
     let config = Arc::clone(&shared.config);
-    let findings =
-        shared.read(move |_| Ok(doctor::examine(&config, doctor::Agent::Running(&said)))).await?;
+    let findings = shared.read(move |_| Ok(doctor::examine(&config, doctor::Agent::Running(&said)))).await?;
     Ok(json(&json!(findings)))
 }
 
