@@ -1,7 +1,9 @@
 //! The command line: which commands there are. What each does is in a file of its own.
 
 mod bench;
+mod boot_choice;
 mod call;
+mod camera;
 mod check;
 mod config;
 mod console;
@@ -11,6 +13,7 @@ mod door;
 mod enroll;
 mod eval;
 mod factory_reset;
+mod healthy;
 mod http_push;
 mod log;
 mod people;
@@ -21,6 +24,7 @@ mod restart;
 mod run;
 mod simulate;
 mod status;
+mod update;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -73,8 +77,16 @@ enum Command {
     Records(records::Args),
     /// Calls a room with the intercom of the running gate
     Call(call::Args),
+    /// Shows the cameras of this machine and sets their controls
+    Camera(camera::Args),
     /// Restarts the machine under the gate
     Restart(restart::Args),
+    /// Installs a new version, or says which versions are there
+    Update(update::Args),
+    /// Says whether this system is healthy, and decides whether a new version stays
+    Healthy(healthy::Args),
+    /// Which slot the boot loader starts: the backend of RAUC
+    BootChoice(boot_choice::Args),
     /// Plays the other end of a wire
     Simulate(simulate::Args),
     /// Measures how well this gate tells people apart, or heads from pictures of them
@@ -122,7 +134,11 @@ pub fn main() -> ExitCode {
         Command::Present(args) => present::run(&args),
         Command::Records(args) => records::run(&args),
         Command::Call(args) => call::run(&args),
+        Command::Camera(args) => camera::run(&args),
         Command::Restart(args) => restart::run(&args),
+        Command::Update(args) => update::run(&args),
+        Command::Healthy(args) => healthy::run(&args),
+        Command::BootChoice(args) => boot_choice::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),

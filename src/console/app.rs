@@ -48,6 +48,8 @@ pub enum Ask {
     OpenDoor,
     /// The network cards.
     Network,
+    /// Slots, versions and the last upgrade.
+    Update,
     /// Looks at everything.
     Doctor,
     /// Writes a bundle.
@@ -265,6 +267,8 @@ pub struct App {
     pub one: Value,
     /// Network cards.
     pub network: Value,
+    /// Slots, versions and the last upgrade.
+    pub update: Value,
     /// Findings.
     pub findings: Value,
     /// A question.
@@ -299,6 +303,7 @@ impl App {
             records: Pages::default(),
             one: Value::Null,
             network: Value::Null,
+            update: Value::Null,
             findings: Value::Null,
             prompt: None,
             message: String::new(),
@@ -415,6 +420,7 @@ impl App {
             }
             Screen::Network => vec![Ask::Network],
             Screen::Doctor => vec![Ask::Doctor],
+            Screen::Update => vec![Ask::Update],
             _ => Vec::new(),
         };
         asks.push(Ask::Status);
@@ -589,7 +595,7 @@ impl App {
                 Vec::new()
             }
             Purpose::PackageFile => {
-                self.confirm(Say::InstallConfirm, "INSTALL", Ask::Install(typed.into()), false);
+                self.confirm(Say::InstallConfirm, "INSTALL", Ask::Install(typed.into()), true);
                 Vec::new()
             }
             Purpose::BundleFile => vec![self.order(Ask::Diagnose(typed.into()))],
@@ -649,6 +655,7 @@ impl App {
             Ask::Records(..) => self.records.take(&value["records"], &value["next"]),
             Ask::Network => self.network = value,
             Ask::Doctor => self.findings = value,
+            Ask::Update => self.update = value,
             Ask::RemovePerson(..) => {
                 if self.screen == Screen::Person {
                     self.screen = Screen::People;
@@ -678,7 +685,11 @@ impl App {
                 }
                 self.message = self.say(Say::Changed).to_owned();
             }
-            Ask::Install(_) => self.message = self.say(Say::Installed).to_owned(),
+            Ask::Install(_) => {
+                let effect = self.order(Ask::Update);
+                self.message = self.say(Say::Installed).to_owned();
+                return vec![effect];
+            }
             Ask::Status | Ask::Log(_) => {}
         }
         Vec::new()

@@ -471,12 +471,29 @@ fn platforms(app: &App, body: &mut Body) {
 fn update(app: &App, body: &mut Body) {
     body.fact(app.say(Say::Version), env!("CARGO_PKG_VERSION"));
     body.fact(app.say(Say::Installer), &app.config.update.installer);
+    let standing = &app.update;
+    for (say, field) in [(Say::Booted, "booted"), (Say::Primary, "primary"), (Say::Trial, "trial")] {
+        let slot = plain(&standing[field]);
+        if !slot.is_empty() {
+            body.fact(app.say(say), slot);
+        }
+    }
+    for slot in standing["slots"].as_array().into_iter().flatten() {
+        body.say(format!("    {}", plain(slot)));
+    }
+    let attempt = plain(&standing["attempt"]);
+    body.fact(app.say(Say::LastUpdate), if attempt.is_empty() { app.say(Say::Nothing) } else { &attempt });
+    // While one is under way, how far it is.
     let last = &app.status["update"];
-    let text = match last.is_null() {
-        true => app.say(Say::Nothing).to_owned(),
-        false => ["state", "version", "error"].map(|field| plain(&last[field])).join("  "),
-    };
-    body.fact(app.say(Say::LastUpdate), text);
+    if !last.is_null() {
+        let told =
+            ["state", "version", "percent", "what", "error"].map(|field| plain(&last[field])).join("  ");
+        body.fact("", told);
+    }
+    let error = plain(&standing["error"]);
+    if !error.is_empty() {
+        body.fact("", error);
+    }
 }
 
 fn doctor(app: &App, body: &mut Body) {

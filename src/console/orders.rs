@@ -67,6 +67,7 @@ impl Orders {
             }
             Ask::OpenDoor => self.post("/api/v1/door/open", None),
             Ask::Network => network(&self.config),
+            Ask::Update => self.get("/api/v1/update"),
             Ask::Doctor => {
                 let status = self.get("/api/v1/status").ok();
                 let agent = status.as_ref().map_or(doctor::Agent::Away, doctor::Agent::Running);
@@ -82,7 +83,7 @@ impl Orders {
                 crate::config::server::change(&self.file, platform, server)?;
                 Ok(Value::Null)
             }
-            Ask::Install(file) => install(file, &self.file),
+            Ask::Install(file) => self.client()?.upload("/api/v1/update/package?age=not_older", file),
         }
     }
 
@@ -180,24 +181,4 @@ fn journal() -> Result<Value> {
     let lines: Vec<Value> =
         text.lines().map(|line| json!({ "time": "", "level": "", "message": line, "fields": {} })).collect();
     Ok(json!({ "lines": lines }))
-}
-
-/// Installs a package with the command that is there for it.
-fn install(package: &Path, config: &Path) -> Result<Value> {
-    let program = std::env::current_exe().context(|| "the path of this program is unknown")?;
-    let output = Command::new(program)
-        .args(["update", "install"])
-        .arg(package)
-        .arg("--config")
-        .arg(config)
-        .stdin(std::process::Stdio::null())
-        .output()
-        .context(|| "menshen update cannot be started")?;
-    if output.status.success() {
-        return Ok(Value::Null);
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let last =
-        said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it failed without saying why");
-    Err(Error::new(Kind::Io, last.trim_start_matches("menshen: ").to_owned()))
 }

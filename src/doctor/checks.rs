@@ -70,7 +70,7 @@ pub fn examine(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
     findings.push(machine(config));
     findings.push(network(config));
     findings.extend(platforms(config, agent));
-    findings.push(update(config));
+    findings.push(update(config, agent));
     findings.push(page(config, agent));
     findings
 }
@@ -277,18 +277,13 @@ fn look_through(camera: &Camera, index: usize, agent: Agent<'_>) -> Finding {
             Words::new("正在启动", "the agent is opening it"),
             Words::new("稍后再看", "look again in a moment"),
         ),
-        None => {
-            let frame = device::camera::open(camera, index, Arc::new(SystemClock))
-                .and_then(|mut device| device.capture(Vec::new()));
-            let found = frame.map(|frame| {
-                let (width, height) = frame.size();
-                Words::new(
-                    format!("{width} x {height} {:?}", frame.format()),
-                    format!("delivers {width} x {height} {:?}", frame.format()),
-                )
-            });
-            finding.of(found, advice())
-        }
+        None => match device::camera::explain(camera, index, Arc::new(SystemClock)) {
+            Ok(found) => finding.well(found),
+            Err(error) => {
+                let advice = device::camera::advice(error.kind());
+                finding.failed(Words::from(&error), advice)
+            }
+        },
     }
 }
 
@@ -509,7 +504,7 @@ fn reach(server: &str) -> Result<Words> {
     Ok(Words::new("接受连接", "accepts connections"))
 }
 
-fn update(config: &Config) -> Finding {
+fn update(config: &Config, agent: Agent<'_>) -> Finding {
     let installer = config.update.installer.as_str();
     let finding = Finding::about("update", Words::new("升级", "update"), installer.to_owned());
     match installer {
@@ -518,6 +513,13 @@ fn update(config: &Config) -> Finding {
             "no installer: new versions are put there by hand",
         )),
         "sim" => finding.well(Words::new("模拟：不改变系统", "simulated: nothing is changed")),
+        _ if agent.says("/update")["state"] == "failed" => {
+            let error = agent.says("/update")["error"].as_str().unwrap_or("?").to_owned();
+            finding.attention(
+                Words::new(format!("最近一次升级失败：{error}"), format!("the last upgrade failed: {error}")),
+                Words::new("menshen update status", "menshen update status"),
+            )
+        }
         _ => finding.well(Words::new("已配置", "configured")),
     }
 }

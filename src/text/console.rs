@@ -108,6 +108,9 @@ texts! {
     RestartConfirm: "输入 RESTART 并回车重启：", "Type RESTART and Enter to restart the gate:";
     RestartOrdered: "已下达重启命令", "The restart is ordered";
     Installer: "安装程序", "Installer";
+    Booted: "运行中", "Running";
+    Primary: "下次启动", "Next start";
+    Trial: "试运行", "On trial";
     LastUpdate: "最近一次升级", "Last update";
     PackageFile: "升级包文件：", "File of the package:";
     InstallConfirm: "输入 INSTALL 并回车安装：", "Type INSTALL and Enter to install it:";

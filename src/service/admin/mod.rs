@@ -19,6 +19,7 @@ mod people;
 mod present;
 mod records;
 mod status;
+mod update;
 mod upkeep;
 
 use std::net::SocketAddr;
@@ -41,6 +42,7 @@ use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
 use crate::intercom::Intercom;
 use crate::store::Options;
+use crate::update::Updates;
 use answer::Failure;
 use guard::Guard;
 use status::About;
@@ -69,6 +71,8 @@ struct Parts {
     gate: Gate,
     /// Set once, before anything is served; without it the gate has none.
     intercom: OnceLock<Intercom>,
+    /// The same.
+    updates: OnceLock<Updates>,
     about: About,
     config: Arc<Config>,
     options: Arc<Options>,
@@ -145,6 +149,7 @@ impl Server {
         let parts = Arc::new(Parts {
             gate,
             intercom: OnceLock::new(),
+            updates: OnceLock::new(),
             about: About::new(config),
             config: Arc::new(config.clone()),
             options: Arc::new(Options {
@@ -169,6 +174,12 @@ impl Server {
             // The first one stays: there is one intercom.
             let _ = self.parts.intercom.set(intercom);
         }
+        self
+    }
+
+    /// The same with the gate's upgrades.
+    pub fn with_updates(self, updates: Updates) -> Self {
+        let _ = self.parts.updates.set(updates);
         self
     }
 
@@ -201,6 +212,10 @@ impl Server {
     /// | `GET /api/v1/doctor` | what is looked for, what is found, what to do |
     /// | `GET /api/v1/diagnosis` | the files of the diagnosis bundle |
     /// | `POST /api/v1/factory-reset` | empties the gate at its next start, which is ordered: `{"confirm": "RESET"}` |
+    /// | `GET /api/v1/update` | slots, versions and the last upgrade ([`crate::update::Standing`]) |
+    /// | `POST /api/v1/update/package` | installs the package that is the body; `?age=newer`, `not_older`, `any` |
+    /// | `POST /api/v1/update/confirm` | the system that runs is good |
+    /// | `GET /api/v1/health` | whether this system is healthy, and why not |
     /// | `POST /api/v1/login`, `/api/v1/logout` | turns the token into a cookie and back |
     pub async fn run(&self, stopped: watch::Receiver<bool>) -> Result<()> {
         let shared = Shared { parts: Arc::clone(&self.parts), stopped: stopped.clone() };
@@ -231,6 +246,10 @@ fn router(shared: Shared) -> Router {
         .route("/api/v1/doctor", get(upkeep::doctor))
         .route("/api/v1/diagnosis", get(upkeep::diagnosis))
         .route("/api/v1/factory-reset", post(upkeep::factory_reset))
+        .route("/api/v1/update", get(update::show))
+        .route("/api/v1/update/package", post(update::install))
+        .route("/api/v1/update/confirm", post(update::confirm))
+        .route("/api/v1/health", get(update::health))
         .route("/api/v1/login", post(guard::login))
         .route("/api/v1/logout", post(guard::logout))
         .fallback(answer::nothing_there)

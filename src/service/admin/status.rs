@@ -217,6 +217,7 @@ fn failures(standing: &Standing, now: jiff::Timestamp) -> Vec<Value> {
                 }
                 ("camera", "lost") => "camera_lost",
                 ("relay", "failed") => "relay_failed",
+                ("update", "failed") => "update_failed",
                 // The store's word for each of its states but the good one is a notice.
                 ("store", "ok") => return None,
                 ("store", _) => "store_failed",
