@@ -179,8 +179,8 @@ fn every_item_is_on_the_screen_in_english() {
     console.press("\x1b", &[MENU]);
 
     // The arrows choose as well; the last line is the end.
-    console.press("\x1b[A\x1b[A", &["> b"]);
-    console.press("\x1bOB\x1bOB\x1bOB\x1bOB", &["> q"]);
+    console.press("\x1b[A\x1b[A", &["> 9"]);
+    console.press("\x1bOB\x1bOB\x1bOB\x1bOB\x1bOB", &["> q"]);
     console.type_in("\r");
     assert!(console.ends().success());
     assert!(console.settings_are_as_before() && console.is_given_back(), "{}", console.screen());
@@ -276,7 +276,8 @@ fn a_reset_through_the_running_agent_empties_the_gate_and_keeps_who_it_is() {
     agent.listen_again();
     let until = std::time::Instant::now() + PATIENCE;
     let status = loop {
-        if let Ok((200, body)) = std::panic::catch_unwind(|| http(agent.page, "GET", "/api/v1/status"))
+        if std::net::TcpStream::connect(agent.page).is_ok()
+            && let Ok((200, body)) = std::panic::catch_unwind(|| http(agent.page, "GET", "/api/v1/status"))
             && let Ok(status) = serde_json::from_slice::<serde_json::Value>(&body)
             && status["run"] != run
         {
@@ -415,7 +416,7 @@ fn a_refresh_fits_the_line() {
     place.enrol("p-7", "张三");
     let mut agent = place.agent(&frames());
     let mut console = Terminal::start(&place.command(&["--language", "zh-CN"]), 80, 24, Some(115_200));
-    console.sees(&["1  状态"]);
+    console.sees(&["1  状态", "q 退出"]);
     let first = console.bytes();
     // Once around: each screen costs what it shows, and less than the 2 kB of a whole one.
     let mut costs = Vec::new();
