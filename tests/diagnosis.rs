@@ -98,8 +98,16 @@ fn nothing_about_people_and_no_secret_is_in_the_bundle() {
     agent.event("ready", |event| event["task"] == "agent" && event["state"] == "ready");
     let picture = prepared(".setup/test/pictures/p01-1.jpg");
     let enrolled = place.run(&[
-        "enroll", "--id", "mark-person-id", "--name", "标记姓名 Markname", "--card", "0098765432", "--code",
-        "code-of-mark", picture.to_str().unwrap(),
+        "enroll",
+        "--id",
+        "mark-person-id",
+        "--name",
+        "标记姓名 Markname",
+        "--card",
+        "0098765432",
+        "--code",
+        "code-of-mark",
+        picture.to_str().unwrap(),
     ]);
     assert_eq!(enrolled.0, 0, "{enrolled:?}");
     // A record of the person, and one of a card that nobody has.
@@ -116,10 +124,21 @@ fn nothing_about_people_and_no_secret_is_in_the_bundle() {
     assert_eq!(made.0, 0, "{made:?}");
     let files = assert_clean(&std::fs::read(&bundle).unwrap(), "through the agent");
     let names: Vec<&str> = files.keys().map(String::as_str).collect();
-    assert_eq!(names, [
-        "configuration.json", "counts.json", "findings.json", "findings.txt", "kernel.txt", "log.txt", "machine.txt",
-        "settings.json", "status.json", "versions.json",
-    ]);
+    assert_eq!(
+        names,
+        [
+            "configuration.json",
+            "counts.json",
+            "findings.json",
+            "findings.txt",
+            "kernel.txt",
+            "log.txt",
+            "machine.txt",
+            "settings.json",
+            "status.json",
+            "versions.json",
+        ]
+    );
     let json = |name: &str| serde_json::from_str::<Value>(&files[name]).unwrap();
     let counts = json("counts.json");
     assert_eq!((&counts["store"]["people"], &counts["store"]["records"]), (&json!(1), &json!(2)));
@@ -213,7 +232,10 @@ fn every_item_of_the_console_is_a_command() {
     assert_eq!(finding("rs485")["state"], "absent");
     // Nothing listens there: what was looked for, what was found, what to do.
     let lost = finding("platform.terminal_ws");
-    assert_eq!((&lost["state"], &lost["looked_for"]["en"]), (&json!("failed"), &json!("ws://127.0.0.1:10/devs/")));
+    assert_eq!(
+        (&lost["state"], &lost["looked_for"]["en"]),
+        (&json!("failed"), &json!("ws://127.0.0.1:10/devs/"))
+    );
     assert!(lost["found"]["en"].as_str().unwrap().contains("cannot be reached"), "{lost}");
     assert!(lost["advice"]["zh-CN"].as_str().unwrap().contains("检查地址"), "{lost}");
     assert_eq!(finding("camera")["well"], false, "none is configured");

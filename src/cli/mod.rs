@@ -15,6 +15,7 @@ mod eval;
 mod factory_reset;
 mod healthy;
 mod http_push;
+mod input;
 mod log;
 mod people;
 mod platform;
@@ -59,8 +60,6 @@ enum Command {
     Log(log::Args),
     /// The text screen for the serial line
     Console(console::Args),
-    /// Opens the door
-    Door(door::Args),
     /// Shows the platforms, and changes the address of a server
     Platform(platform::Args),
     /// Writes a diagnosis bundle without personal data
@@ -73,6 +72,10 @@ enum Command {
     People(people::Args),
     /// Holds a card, a QR code or a document before a simulated reader
     Present(present::Args),
+    /// Moves a simulated input: exit button, door contact, tamper contact
+    Input(input::Args),
+    /// Opens the door, or brings its lines to rest
+    Door(door::Args),
     /// Lists and exports records
     Records(records::Args),
     /// Calls a room with the intercom of the running gate
@@ -125,13 +128,14 @@ pub fn main() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Log(args) => log::run(&args),
         Command::Console(args) => console::run(&args),
-        Command::Door(args) => door::run(&args),
         Command::Platform(args) => platform::run(&args),
         Command::Diagnose(args) => diagnose::run(&args),
         Command::FactoryReset(args) => factory_reset::run(&args),
         Command::Enroll(args) => enroll::run(&args),
         Command::People(args) => people::run(&args),
         Command::Present(args) => present::run(&args),
+        Command::Input(args) => input::run(&args),
+        Command::Door(args) => door::run(&args),
         Command::Records(args) => records::run(&args),
         Command::Call(args) => call::run(&args),
         Command::Camera(args) => camera::run(&args),

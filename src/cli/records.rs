@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use menshen::access::PersonKey;
 use menshen::error::Context;
 use menshen::service::admin::record_form;
-use menshen::store::{Record, RecordId, Store};
+use menshen::store::{IncidentId, Record, RecordId, Store};
 use menshen::{Error, Kind, Result};
 use serde_json::Value;
 
@@ -38,6 +38,8 @@ enum Command {
     List(ListArgs),
     /// Shows all that is known of a record, but its pictures
     Show(ShowArgs),
+    /// Lists what happened at the gate's own contacts: exit button, door forced or held open, case opened
+    Incidents(ListArgs),
     /// Writes records as JSON lines or CSV, and their pictures where asked
     Export(ExportArgs),
 }
@@ -46,8 +48,8 @@ enum Command {
 struct ListArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Records before this one
-    #[arg(long, value_name = "RECORD")]
+    /// Those before this number
+    #[arg(long, value_name = "NUMBER")]
     before: Option<i64>,
     /// How many at most
     #[arg(long, default_value_t = 50, value_name = "NUMBER")]
@@ -101,6 +103,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.command {
         Command::List(args) => list(args)?,
         Command::Show(args) => show(args)?,
+        Command::Incidents(args) => incidents(args)?,
         Command::Export(args) => export(args)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -149,6 +152,29 @@ fn show(args: &ShowArgs) -> Result<()> {
         Error::new(Kind::NotFound, format!("there is no record {}, or it has been removed", args.record))
     })?;
     super::people::print_form(&record_form(&record), args.json)
+}
+
+fn incidents(args: &ListArgs) -> Result<()> {
+    let config = args.config.load()?;
+    let store = Store::open_read_only(&store_options(&config))?;
+    let offset = config.settings.time.offset();
+    let local = |at: Timestamp| at.display_with_offset(offset).to_string();
+    for incident in store.list_incidents(args.before.map(IncidentId), args.limit)? {
+        if args.json {
+            let line = serde_json::to_string(&incident)
+                .map_err(|error| Error::caused(Kind::Io, "an incident cannot be written", error))?;
+            say(line)?;
+        } else {
+            say(format_args!(
+                "{}\t{}\t{}\t{}",
+                incident.id.0,
+                local(incident.began),
+                incident.kind.as_str(),
+                incident.ended.map_or_else(|| "lasts".to_owned(), local),
+            ))?;
+        }
+    }
+    Ok(())
 }
 
 /// One line with tabs between its fields.
