@@ -82,6 +82,9 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
     let events = Events::new(Arc::clone(&clock));
     let models = Models::open(&config.vision.models_dir, &config.vision.onnxruntime)?;
     let options = store::Options { data_dir: config.terminal.data_dir.clone(), config: config.store.clone() };
+    if let Some(erased) = store::erase::finish(&options)? {
+        tracing::warn!(?erased, "the gate has been reset: people, records, settings and keys are gone");
+    }
     let store = Store::open(&options, Arc::clone(&clock))?;
     let (gate, eyes, ending) = Gate::start(Parts {
         clock,

@@ -1,5 +1,7 @@
 //! The configuration: one typed tree, no unknown keys, a default and an example for every key.
 
+pub mod server;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -46,6 +48,8 @@ pub struct Config {
     pub update: Update,
     /// Logs.
     pub log: Log,
+    /// The console on the serial line.
+    pub console: Console,
 }
 
 /// `[terminal]`
@@ -572,6 +576,20 @@ impl Default for Log {
     }
 }
 
+/// `[console]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Console {
+    /// Seconds without a key after which it ends, at most 86400; 0: never.
+    pub idle_s: u64,
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self { idle_s: 600 }
+    }
+}
+
 impl Config {
     /// Reads and checks a file.
     pub fn load(path: &Path) -> Result<Self> {
@@ -684,6 +702,9 @@ impl Config {
                 self.update.restart
             ));
         }
+        if self.console.idle_s > 86_400 {
+            return fail("console.idle_s must be 0 to 86400".into());
+        }
         if !(1..=65_536).contains(&self.update.max_mib) {
             return fail("update.max_mib must be 1 to 65536".into());
         }
@@ -792,6 +813,7 @@ mod tests {
         assert!(refused("[update]\ninstaller = \"rauc\"\nallow_unsigned = true").contains("allow_unsigned"));
         assert!(refused("[update]\nrestart = \"25:00\"").contains("update.restart"));
         assert!(refused("[update]\nmax_mib = 0").contains("update.max_mib"));
+        assert!(refused("[console]\nidle_s = 86401").contains("console.idle_s"));
         let ws = |rest: &str| {
             refused(&format!("[platform.terminal_ws]\nusername = \"dev\"\npassword = \"123\"\n{rest}"))
         };

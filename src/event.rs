@@ -50,6 +50,8 @@ struct Recent {
     /// The last id given.
     last: u64,
     events: VecDeque<Arc<Event>>,
+    /// How many there were of each kind.
+    counts: HashMap<&'static str, u64>,
     /// The last event of each kind and subject, however long ago it was.
     standing: HashMap<(&'static str, String), Arc<Event>>,
 }
@@ -86,6 +88,7 @@ impl Events {
         };
         let mut recent = self.inner.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.last += 1;
+        *recent.counts.entry(kind).or_default() += 1;
         let event = Arc::new(Event { id: recent.last, time: self.inner.clock.now(), kind, fields });
         // Faces come with every frame and would push out all else.
         if kind != "face" {
@@ -116,6 +119,12 @@ impl Events {
     pub fn standing(&self) -> Vec<Arc<Event>> {
         let recent = self.inner.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.standing.values().cloned().collect()
+    }
+
+    /// How many there were of each kind since the agent started.
+    pub fn counts(&self) -> std::collections::BTreeMap<&'static str, u64> {
+        let recent = self.inner.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.counts.iter().map(|(kind, count)| (*kind, *count)).collect()
     }
 
     /// The last id given, 0 before the first.
@@ -153,5 +162,7 @@ mod tests {
         let wanted =
             [("platform", "logged_in"), ("platform", "lost"), ("platform", "time_offset"), ("relay", "on")];
         assert_eq!(standing, wanted.map(|(kind, state)| (kind, state.to_owned())));
+        let counts: Vec<_> = events.counts().into_iter().collect();
+        assert_eq!(counts, [("face", 1), ("platform", 4), ("relay", 2 * REMEMBERED as u64)]);
     }
 }

@@ -1,5 +1,6 @@
 //! Texts for visitors and technicians, in Chinese and English, from one table.
 
+pub mod console;
 pub mod page;
 
 use serde::{Deserialize, Serialize};

@@ -6,19 +6,25 @@ mod call;
 mod camera;
 mod check;
 mod config;
+mod console;
+mod diagnose;
 mod doctor;
 mod door;
 mod enroll;
 mod eval;
+mod factory_reset;
 mod healthy;
 mod http_push;
 mod input;
+mod log;
 mod people;
+mod platform;
 mod present;
 mod records;
 mod restart;
 mod run;
 mod simulate;
+mod status;
 mod update;
 
 use std::path::{Path, PathBuf};
@@ -46,8 +52,20 @@ enum Command {
     Config(config::Args),
     /// Verifies the store and repairs what can be repaired
     Check(check::Args),
-    /// Says what hardware, models and platforms this gate finds
+    /// Explains each device and part of this gate: looked for, found, what to do
     Doctor(doctor::Args),
+    /// Shows the running gate in short
+    Status(status::Args),
+    /// Shows the last lines of the gate's log
+    Log(log::Args),
+    /// The text screen for the serial line
+    Console(console::Args),
+    /// Shows the platforms, and changes the address of a server
+    Platform(platform::Args),
+    /// Writes a diagnosis bundle without personal data
+    Diagnose(diagnose::Args),
+    /// Removes people, records, settings and keys
+    FactoryReset(factory_reset::Args),
     /// Enrols a person of the gate's own from pictures
     Enroll(enroll::Args),
     /// Lists, shows and removes people
@@ -107,6 +125,12 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Log(args) => log::run(&args),
+        Command::Console(args) => console::run(&args),
+        Command::Platform(args) => platform::run(&args),
+        Command::Diagnose(args) => diagnose::run(&args),
+        Command::FactoryReset(args) => factory_reset::run(&args),
         Command::Enroll(args) => enroll::run(&args),
         Command::People(args) => people::run(&args),
         Command::Present(args) => present::run(&args),

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::{Finding, Words};
 use crate::clock::{AdjustedClock, SystemClock};
-use crate::config::{Camera, CameraRole, Config};
-use crate::device;
+use crate::config::{self, Camera, CameraRole, Config};
+use crate::device::{self, input::Input};
 use crate::error::{Error, Kind, Result};
 use crate::platform::terminal_ws::address::Address;
 use crate::store::{Options, Store};
@@ -70,7 +70,7 @@ pub fn examine(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
     findings.push(machine(config));
     findings.push(network(config));
     findings.extend(platforms(config, agent));
-    findings.push(update(config));
+    findings.push(update(config, agent));
     findings.push(page(config, agent));
     findings
 }
@@ -314,6 +314,10 @@ fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
             open(|| device::wiegand_out::open(&device.wiegand_out)),
         ),
         (
+            wire("wiegand_in", "韦根输入", "Wiegand input", &device.wiegand_in, "wiegand_in"),
+            open(|| device::wiegand_in::open(&device.wiegand_in)),
+        ),
+        (
             wire("rs485", "RS485", "RS485", &device.rs485, "rs485"),
             open(|| device::rs485::open(&device.rs485, &device.rs485_direction)),
         ),
@@ -330,7 +334,6 @@ fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> =
         looked.into_iter().map(|(wire, open)| examine_wire(wire, &*open, agent)).collect();
     for (key, chinese, english, source) in [
-        ("wiegand_in", "韦根输入", "Wiegand input", &device.wiegand_in),
         ("id_reader", "身份证阅读器", "document reader", &device.id_reader),
         ("qr_reader", "二维码阅读器", "QR reader", &device.qr_reader),
     ] {
@@ -338,7 +341,51 @@ fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
         let wire = Wire { key, what: Words::new(chinese, english), source, event: "reader" };
         findings.push(examine_wire(wire, &readers, agent));
     }
+    for (input, chinese, english, source) in [
+        (Input::ExitButton, "出门按钮", "exit button", &device.exit_button),
+        (Input::DoorContact, "门磁", "door contact", &device.door_contact),
+        (Input::Tamper, "防拆", "tamper contact", &device.tamper),
+    ] {
+        findings.push(examine_input(input, Words::new(chinese, english), source, agent));
+    }
     findings
+}
+
+/// An input: what it is in, which tells whether it is wired the right way round.
+fn examine_input(input: Input, what: Words, source: &str, agent: Agent<'_>) -> Finding {
+    // Alone, so that the others do not hide it.
+    let alone = || {
+        let mut device = config::Device {
+            exit_button: "none".into(),
+            door_contact: "none".into(),
+            tamper: "none".into(),
+            ..config::Device::default()
+        };
+        *match input {
+            Input::ExitButton => &mut device.exit_button,
+            Input::DoorContact => &mut device.door_contact,
+            Input::Tamper => &mut device.tamper,
+        } = source.to_owned();
+        device::input::Inputs::open(&device).map(drop)
+    };
+    let key = input.as_str();
+    let finding = examine_wire(Wire { key, what, source, event: "input" }, &alone, agent);
+    let said = agent.says("/inputs").as_array().into_iter().flatten().find(|said| said["input"] == key);
+    match said {
+        Some(said) if said["error"].is_string() => {
+            let error = said["error"].as_str().unwrap_or("?").to_owned();
+            let advice = Words::new(
+                format!("检查接线与配置 device.{key}"),
+                format!("check its wires, and device.{key} in the configuration"),
+            );
+            finding.failed(Words::same(error), advice)
+        }
+        Some(said) if source != "none" => {
+            let state = said["state"].as_str().unwrap_or("?").to_owned();
+            finding.well(Words::new(format!("现在：{state}"), format!("now {state}")))
+        }
+        _ => finding,
+    }
 }
 
 /// An attempt to open a device that lets go of it at once.
@@ -504,7 +551,7 @@ fn reach(server: &str) -> Result<Words> {
     Ok(Words::new("接受连接", "accepts connections"))
 }
 
-fn update(config: &Config) -> Finding {
+fn update(config: &Config, agent: Agent<'_>) -> Finding {
     let installer = config.update.installer.as_str();
     let finding = Finding::about("update", Words::new("升级", "update"), installer.to_owned());
     match installer {
@@ -513,6 +560,13 @@ fn update(config: &Config) -> Finding {
             "no installer: new versions are put there by hand",
         )),
         "sim" => finding.well(Words::new("模拟：不改变系统", "simulated: nothing is changed")),
+        _ if agent.says("/update")["state"] == "failed" => {
+            let error = agent.says("/update")["error"].as_str().unwrap_or("?").to_owned();
+            finding.attention(
+                Words::new(format!("最近一次升级失败：{error}"), format!("the last upgrade failed: {error}")),
+                Words::new("menshen update status", "menshen update status"),
+            )
+        }
         _ => finding.well(Words::new("已配置", "configured")),
     }
 }

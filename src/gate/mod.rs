@@ -6,6 +6,7 @@ mod cards;
 mod controller;
 mod driver;
 pub mod enrol;
+mod frame_rate;
 pub mod hardware;
 mod health;
 mod identify;
@@ -233,6 +234,7 @@ struct Inner {
     /// Whether there is a line to the platform that may open the door.
     platform_reached: AtomicBool,
     snapshots: snapshot::Snapshots,
+    frame_rates: frame_rate::FrameRates,
     reading: presented::Reading,
     questions: presented::Questions,
     readers: Readers,
@@ -396,6 +398,7 @@ impl Gate {
             machine: Machine::new(parts.system, parts.log),
             platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
+            frame_rates: Default::default(),
             reading: Default::default(),
             questions: Default::default(),
             readers: parts.readers,
@@ -434,6 +437,11 @@ impl Gate {
     /// What happens at the gate.
     pub fn events(&self) -> &Events {
         &self.inner.events
+    }
+
+    /// Frames a second that a camera delivers; `None` before that was measured.
+    pub fn frame_rate(&self, camera: usize) -> Option<f32> {
+        self.inner.frame_rates.of(camera, std::time::Instant::now())
     }
 
     /// The store, for reading and for a platform's own outbox.

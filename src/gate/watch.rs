@@ -203,11 +203,15 @@ fn capture(
     index: usize,
     camera: &config::Camera,
     ended: impl Fn() -> bool,
-    serve: impl FnMut(&mut dyn Camera) -> Result<()>,
+    mut serve: impl FnMut(&mut dyn Camera) -> Result<()>,
 ) {
     camera::keep_open(
         || camera::open(camera, index, Arc::clone(&gate.clock)),
-        serve,
+        |device| {
+            serve(device)?;
+            gate.frame_rates.count(index, Instant::now());
+            Ok(())
+        },
         &ended,
         |state, error| {
             if state == State::Lost {
