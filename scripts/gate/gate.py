@@ -44,12 +44,17 @@ class Record:
 
     def __init__(self):
         self.items = []
+        # What `stamp` answers as each item comes, such as how long the disk's log is by then.
+        self.stamp = lambda: None
+        self.stamps = []
         self.changed = threading.Condition()
         self.over = None
 
     def add(self, item):
+        stamp = self.stamp()
         with self.changed:
             self.items.append(item)
+            self.stamps.append(stamp)
             self.changed.notify_all()
 
     def end(self, why):
@@ -237,9 +242,6 @@ class Trace(Shell):
             found = self.EVENT.search(line.decode(errors="replace"))
             if found and int(found[2]) in self.names:
                 self.sets.add((float(found[1]), self.names[int(found[2])], int(found[3])))
-
-    def mark(self):
-        return super().mark()
 
     def here(self):
         return self.sets.mark()

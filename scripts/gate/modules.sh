@@ -35,7 +35,7 @@ packages() {
 }
 
 # Out of the kernel's package, with all that they need.
-stock=(videodev videobuf2-vmalloc vivid snd-aloop softdog i6300esb virtio_console 9pnet_virtio 9p)
+stock=(videodev videobuf2-vmalloc vivid snd-aloop i6300esb virtio_console 9pnet_virtio 9p)
 
 release=${1:-$(newest_kernel)}
 version=${release%-arm64} # 6.1.0-50

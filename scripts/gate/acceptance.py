@@ -1,0 +1,583 @@
+#!/usr/bin/env python3
+"""The acceptance of the emulated gate: the image boots in QEMU with kernel devices, real people stand before its camera,
+and every promise is looked at from outside: on the GPIO lines by the kernel's own clock, on the serial line, at the
+loudspeaker, at the platform, on the disk.
+
+    acceptance.py [--menshen FILE] [--image FILE] [--good BUNDLE --bad BUNDLE] [--cuts N] [--tests DIR] [NAME...]
+
+NAMEs choose checks (those that they need run too). Exit code 0: all passed.
+"""
+
+import argparse
+import array
+import base64
+import http.server
+import json
+import random
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+import power
+from gate import PATIENCE, ROOT, WORK, Failed, Gate, Platform, Shell, end, free_port, say
+
+DEMO = ROOT / ".setup/demo"
+# Of the demonstration's round at 15 frames a second (scripts/demo_frames.py): first frame, how many, every which.
+SCENES = {"empty": (0, 2, 3), "enrolled": (18, 6, 6), "stranger": (138, 6, 6)}
+# What the overlay's menshen.toml says.
+PULSE_S = 1.5
+CONFIG = Path(__file__).resolve().with_name("overlay") / "etc/menshen/menshen.toml"
+# How much slower than a real gate the emulation may be where a promise has a time.
+SLOWER = 4
+
+CHECKS = []
+
+
+class Skipped(Exception):
+    """A check that could not be made, with the reason."""
+
+
+def check(needs=()):
+    def register(function):
+        CHECKS.append((function.__name__.replace("_", " "), function, needs))
+        return function
+    return register
+
+
+def expect(truth, text):
+    if not truth:
+        raise Failed(text)
+
+
+def wiegand_frame(number, width):
+    """The frame of a number, as docs/wire.md lays it down: even parity, data, odd parity."""
+    bits = width - 2
+    data = format(number & ((1 << bits) - 1), f"0{bits}b")
+    half = bits // 2
+    even = str(data[:half].count("1") % 2)
+    odd = str(1 - data[half:].count("1") % 2)
+    return even + data + odd
+
+
+def person(number, card="", faces=()):
+    return {
+        "personId": number, "personCode": number, "name": "张三", "type": 1, "icNum": card,
+        **{f"pass{day}": True for day in ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")},
+        "passMode": 255, "extPassRule": {},
+        "faces": [{"faceId": f"face-{number}-{index}", "image": base64.b64encode(face).decode()} for index, face in enumerate(faces)],
+    }
+
+
+class Site:
+    """What the checks share."""
+
+    def __init__(self, options):
+        self.options = options
+        self.menshen = options.menshen
+        self.host = WORK / "host"
+        self.runs = WORK / "run"
+        for folder in (self.host, self.runs):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        frames = sorted((DEMO / "frames").glob("*.jpg"))
+        expect(frames, "there are no demonstration frames: run scripts/setup.sh gate")
+        for scene, (first, count, step) in SCENES.items():
+            folder = self.host / "scenes" / scene
+            folder.mkdir(parents=True)
+            for index in range(count):
+                shutil.copy(frames[first + index * step], folder / f"{index:02d}.jpg")
+        self.face = (DEMO / "enrol/A.jpg").read_bytes()
+        self.other_face = (DEMO / "enrol/B.jpg").read_bytes()
+        if options.tests:
+            shutil.copytree(options.tests, self.host / "tests")
+        self.platform = Platform(self.menshen, self.runs)
+        self.bundles = self.serve(WORK / "bundles")
+        self.gate = None
+        self.disk = self.runs / "gate.img"
+        self.log = self.runs / "writes.log"
+        self.rng = random.Random(options.seed)
+
+    @staticmethod
+    def serve(folder):
+        """An HTTP server for update bundles; answers with its port."""
+        folder.mkdir(parents=True, exist_ok=True)
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def __init__(self, *arguments):
+                super().__init__(*arguments, directory=str(folder))
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return server.server_port
+
+    def start(self, disk, log=None):
+        """Switches a gate on."""
+        forwards = {"10.0.2.100:5005": self.platform.port, "10.0.2.101:80": self.bundles}
+        self.gate = Gate(self.options.boot, disk, self.host, forwards, log, self.runs)
+        self.gate.wait_for_shell()
+        self.gate.page.listen()
+        return self.gate
+
+    def ready(self, within=240):
+        """Waits until the agent is ready for faces."""
+        until = time.monotonic() + within
+        while True:
+            try:
+                status = self.gate.page.get("/api/v1/status", 10)
+                if status["ready"]:
+                    return status
+            except (OSError, Failed, ValueError):
+                pass
+            if time.monotonic() > until:
+                journal = self.gate.shell.run("systemctl status menshen; journalctl -u menshen -n 40 --no-pager", 60, False)
+                raise Failed(f"the agent was not ready within {within} s:\n{journal}")
+            time.sleep(0.5)
+
+    def pid(self):
+        return int(self.gate.shell.run("systemctl show -p MainPID --value menshen 2>/dev/null || pidof menshen"))
+
+    def close(self):
+        if self.gate:
+            self.gate.close()
+        self.platform.close()
+
+
+# ---- it starts -----------------------------------------------------------------------------------
+
+
+@check()
+def it_boots_until_it_is_ready_for_faces(site):
+    power.copy(site.options.image, site.disk)
+    site.start(site.disk, site.log)
+    shell = time.monotonic() - site.gate.started
+    status = site.ready()
+    ready = time.monotonic() - site.gate.started
+    cameras = [camera.get("state") for camera in status["cameras"]]
+    return f"shell after {shell:.0f} s, ready after {ready:.0f} s ({status['ready_ms']} ms of them the agent's), cameras {cameras}"
+
+
+@check(needs=["it boots until it is ready for faces"])
+def it_logs_in_to_its_platform(site):
+    site.platform.wait("logged_in", 0, 120)
+    return f"as {[e for e in site.platform.entries.since(0) if e.get('event') == 'register'][0]['serial']}"
+
+
+@check(needs=["it logs in to its platform"])
+def its_devices_are_found(site):
+    text = site.gate.shell.run("menshen doctor", 120, check=False)
+    bad = [line for line in text.splitlines() if line.startswith("FAIL")]
+    expect(not bad, f"menshen doctor finds: {bad}")
+    return f"menshen doctor: {sum(line.startswith('ok') for line in text.splitlines())} things in order"
+
+
+# ---- people and passages -------------------------------------------------------------------------
+
+
+@check(needs=["it logs in to its platform"])
+def people_are_enrolled_by_the_platform(site):
+    began = time.monotonic()
+    site.platform.command("add_person_face", person("100001", "3000001", [site.face]))
+    with_face = time.monotonic() - began
+    site.platform.command("add_person_face", person("100002", "3000002", [site.other_face]))
+    # A stranger gets in who is enrolled; these have cards only.
+    return f"with a face in {with_face:.1f} s"
+
+
+def opened(site, line, serial, since_platform, within=PATIENCE):
+    """The pulse of the relay from mark `line` on: its beginning and length."""
+    trace = site.gate.trace
+    on = trace.wait_level("relay-lock", 1, line, within)
+    trace.sets.wait("relay-lock back", lambda s: s[1:] == ("relay-lock", 0) and s[0] > on, line, 30)
+    pulses = trace.pulses("relay-lock", line, 0)
+    return next(pulse for pulse in pulses if pulse[0] == on)
+
+
+@check(needs=["people are enrolled by the platform"])
+def an_enrolled_face_opens(site):
+    gate = site.gate
+    line, serial, platform, page = gate.trace.here(), gate.rs485.mark(), site.platform.mark(), gate.page.mark()
+    sound = start_listening(site)
+    expect(gate.level("relay-lock") == 0, "the relay is up before anybody came")
+    gate.scene("enrolled")
+    began = time.monotonic()
+    _, length = opened(site, line, serial, platform)
+    seconds = time.monotonic() - began
+    gate.scene("empty")
+    # Kernel time stamps; the end of the pulse waits for the emulated processor.
+    expect(PULSE_S - 0.005 <= length <= PULSE_S + 0.15, f"the relay was up for {length:.3f} s, outputInterval is {PULSE_S} s")
+    record = site.platform.wait("snapshot_face", platform, personId="100001")
+    expect(record["result"] == 1, f"the record says result {record['result']}")
+    expect(record["snapPic_bytes"] > 2000, f"the record's picture has {record['snapPic_bytes']} bytes")
+    gate.rs485.wait(rb"100001", serial, 30)
+    verdict = gate.page.wait("verdict", page, 30, verdict="pass")
+    site.heard = sound
+    return f"relay {length * 1000:.1f} ms, {seconds:.0f} s after coming, picture {record['snapPic_bytes']} bytes, score {record['score']}, latency {verdict.get('latency_ms')} ms"
+
+
+@check(needs=["an enrolled face opens"])
+def wiegand_out_carries_the_card_number(site):
+    bits, pulses = site.gate.trace.wiegand("wiegand-out-d0", "wiegand-out-d1", 0)
+    wanted = wiegand_frame(3000001, 34)
+    expect(bits == wanted, f"the lines carried {bits or 'nothing'}, not {wanted}")
+    lengths = [length for _, length, _ in pulses]
+    gaps = [b[0] - a[0] for a, b in zip(pulses, pulses[1:])]
+    return f"{len(bits)} bits, pulses {min(lengths) * 1e6:.0f} to {max(lengths) * 1e6:.0f} us, every {min(gaps) * 1e3:.2f} to {max(gaps) * 1e3:.2f} ms (emulated)"
+
+
+@check(needs=["an enrolled face opens"])
+def the_voice_is_heard(site):
+    samples = stop_listening(site, site.heard)
+    expect(len(samples) > 8000, f"the loudspeaker's other end had {len(samples)} samples")
+    loudest = max(abs(sample) for sample in samples)
+    loud = sum(abs(sample) > 500 for sample in samples)
+    expect(loudest > 2000 and loud > 1000, f"it was silent: loudest {loudest}, {loud} loud samples of {len(samples)}")
+    return f"loudest sample {loudest} of 32767, {loud} of {len(samples)} above 500"
+
+
+def start_listening(site):
+    """Keeps what is played from now on; answers with the name of the file."""
+    name = f"heard-{time.monotonic_ns()}.raw"
+    site.gate.shell.run(
+        f"/usr/lib/gate-rig/arecord -q -D hw:Loopback,1,0 -t raw -f S16_LE -c 1 -r 16000 /run/gate-rig/{name} "
+        f">/run/gate-rig/arecord.log 2>&1 & echo $! >/run/gate-rig/arecord.pid"
+    )
+    return name
+
+
+def stop_listening(site, name):
+    site.gate.shell.run(
+        f"kill $(cat /run/gate-rig/arecord.pid) 2>/dev/null; cat /run/gate-rig/arecord.log >&2; "
+        f"cp /run/gate-rig/{name} /run/gate-rig/host/{name}"
+    )
+    samples = array.array("h")
+    data = (site.host / name).read_bytes()
+    samples.frombytes(data[:len(data) // 2 * 2])
+    return samples
+
+
+@check(needs=["people are enrolled by the platform"])
+def a_stranger_stays_outside(site):
+    gate = site.gate
+    line, platform = gate.trace.here(), site.platform.mark()
+    gate.scene("stranger")
+    record = site.platform.entries.wait(
+        "the stranger's record", lambda e: e.get("event") == "snapshot_face", platform, PATIENCE)
+    gate.scene("empty")
+    expect(record["result"] != 1, f"the record says result {record['result']}")
+    expect(record["personId"] == "", f"the record names {record['personId']}")
+    expect(record["snapPic_bytes"] > 2000, "the record has no picture")
+    changes = gate.trace.changes("relay-lock", line, 0)
+    expect(not changes, f"the relay moved: {changes}")
+    return f"recorded with result {record['result']}, the relay did not move"
+
+
+@check(needs=["people are enrolled by the platform"])
+def a_card_opens_through_wiegand_in(site):
+    gate = site.gate
+    line, platform, serial = gate.trace.here(), site.platform.mark(), gate.rs485.mark()
+    sent = send_card(gate, 3000002)
+    began, length = opened(site, line, serial, platform, 30)
+    expect(PULSE_S - 0.005 <= length <= PULSE_S + 0.15, f"the relay was up for {length:.3f} s")
+    record = site.platform.wait("snapshot_face", platform, personId="100002")
+    expect(record["result"] == 1, f"the record says result {record['result']}")
+    gate.rs485.wait(rb"100002", serial, 30)
+    # A card of nobody's, sent after it: what the gate answers to it comes after any late opening.
+    line, platform, page = gate.trace.here(), site.platform.mark(), gate.page.mark()
+    send_card(gate, 3999999)
+    gate.page.wait("verdict", page, 30, verdict="refuse")
+    changes = gate.trace.changes("relay-lock", line, 0)
+    expect(not changes, f"the relay moved for a card of nobody's: {changes}")
+    return f"relay {length * 1000:.1f} ms; reader: {sent}; a card of nobody's opens nothing"
+
+
+def send_card(gate, number, width=34):
+    """Bits as a reader sends them: pulses of 50 us every 2 ms."""
+    return gate.rig(f"wiegand {gate.line('wiegand-in-d0')} {gate.line('wiegand-in-d1')} {wiegand_frame(number, width)} 50 2000", 30)
+
+
+@check(needs=["it logs in to its platform"])
+def the_exit_button_opens(site):
+    gate = site.gate
+    line, page = gate.trace.here(), gate.page.mark()
+    gate.rig(f"pull {gate.line('exit-button')} 300", 30)
+    _, length = opened(site, line, None, None, 30)
+    expect(PULSE_S - 0.005 <= length <= PULSE_S + 0.15, f"the relay was up for {length:.3f} s")
+    return f"relay {length * 1000:.1f} ms"
+
+
+@check(needs=["it logs in to its platform"])
+def the_platform_opens(site):
+    gate = site.gate
+    line = gate.trace.here()
+    site.platform.command("open_door", {})
+    _, length = opened(site, line, None, None, 30)
+    return f"relay {length * 1000:.1f} ms"
+
+
+# ---- what goes wrong -----------------------------------------------------------------------------
+
+
+@check(needs=["it boots until it is ready for faces"])
+def the_camera_comes_back(site):
+    gate = site.gate
+    page = gate.page.mark()
+    gate.shell.run("systemctl stop gate-rig-camera")
+    lost = gate.page.wait("camera", page, 60, state="lost")
+    # A program that holds the device keeps the module; the gate lets go of it when it sees no frames.
+    gate.shell.run("i=0; until rmmod v4l2loopback 2>/run/gate-rig/rmmod; do i=$((i+1)); [ $i -lt 100 ] || { cat /run/gate-rig/rmmod; exit 1; }; sleep 0.1; done; ! [ -e /dev/video10 ]", 60)
+    time.sleep(1)
+    page = gate.page.mark()
+    gate.shell.run(
+        "insmod /usr/lib/gate-rig/modules/v4l2loopback.ko devices=1 video_nr=10 card_label=gate-camera exclusive_caps=1 max_buffers=4; "
+        "systemctl start gate-rig-camera"
+    )
+    began = time.monotonic()
+    gate.page.wait("camera", page, 60, state="watching")
+    seconds = time.monotonic() - began
+    expect(seconds <= 2 * SLOWER, f"back {seconds:.1f} s after it was plugged in; 2 s on a real gate, {2 * SLOWER} s here")
+    return f"watching {seconds:.1f} s after it was plugged in; lost: {lost.get('error')}"
+
+
+@check(needs=["people are enrolled by the platform"])
+def a_killed_process_is_back_and_the_door_shut(site):
+    gate = site.gate
+    pid = site.pid()
+    watched = f"/run/gate-rig/watched-{pid}"
+    line = gate.trace.here()
+    gate.rig(f"pull {gate.line('exit-button')} 300", 30)
+    gate.trace.wait_level("relay-lock", 1, line, 30)
+    gate.shell.run(f"/usr/lib/gate-rig/rig watch {gate.line('relay-lock', 'value')} 3000 >{watched} & sleep 0.1; "
+                   f"cat /proc/uptime; kill -9 {pid}", 30)
+    began = time.monotonic()
+    until = began + 5 * SLOWER
+    while True:
+        now = gate.shell.run("systemctl show -p MainPID --value menshen 2>/dev/null || pidof menshen || echo 0").strip()
+        if now not in ("0", "", str(pid)):
+            break
+        expect(time.monotonic() < until, f"no new process within {5 * SLOWER} s")
+        time.sleep(0.2)
+    back = time.monotonic() - began
+    site.ready(120)
+    ready = time.monotonic() - began
+    gate.shell.run("sleep 1")
+    levels = [line.split() for line in gate.shell.run(f"cat {watched}").splitlines()]
+    expect(levels and levels[0][1] == "1", f"the relay was not up when the process was killed: {levels}")
+    expect(levels[-1][1] == "0", f"the relay stayed up after the process had died: {levels}")
+    fell = (int(levels[-1][0]) - int(levels[0][0])) / 1e6
+    expect(back <= 5 * SLOWER, f"back after {back:.1f} s")
+    return f"the relay fell within {fell:.0f} ms of the watch, the process was back after {back:.1f} s, ready after {ready:.1f} s"
+
+
+# ---- drivers in the gate -------------------------------------------------------------------------
+
+
+@check(needs=["it boots until it is ready for faces"])
+def the_drivers_own_tests_pass_here(site):
+    tests = sorted((site.host / "tests").glob("*")) if (site.host / "tests").is_dir() else []
+    if not tests:
+        raise Skipped("no test programs were given (--tests)")
+    results = []
+    site.gate.shell.run("systemctl stop menshen", 60)
+    try:
+        for test in tests:
+            output = site.gate.shell.run(f"cp /run/gate-rig/host/tests/{test.name} /run/ && /run/{test.name} --test-threads=1; echo code $?", 300)
+            (site.runs / f"{test.name}.log").write_text(output)
+            summary = [line for line in output.splitlines() if line.startswith("test result:")]
+            expect(output.endswith("code 0") and summary, f"{test.name}: {output[-2000:]}")
+            expect(" 0 passed" not in summary[-1], f"{test.name} ran no test: {summary[-1]}")
+            results.append(f"{test.name}: {summary[-1].removeprefix('test result: ')}")
+    finally:
+        site.gate.shell.run("systemctl start menshen", 60)
+    site.ready(120)
+    return "; ".join(results)
+
+
+# ---- the power goes ------------------------------------------------------------------------------
+
+
+@check(needs=["people are enrolled by the platform"])
+def power_cuts_lose_nothing_acknowledged(site):
+    gate, platform = site.gate, site.platform
+    people = [f"2000{number:02d}" for number in range(8)]
+    for number in people:
+        platform.command("add_person_face", person(number, f"40{number}"))
+    size = lambda: site.log.stat().st_size  # noqa: E731
+    gate.trace.sets.stamp = size
+    platform.entries.stamp = size
+    line, journal = gate.trace.here(), platform.mark()
+    before = size()
+    over = threading.Event()
+
+    def passages():
+        while not over.is_set():
+            for number in people:
+                if over.is_set():
+                    return
+                try:
+                    send_card(gate, int(f"40{number}"))
+                except Failed:
+                    return
+                over.wait(2.2)
+
+    walker = threading.Thread(target=passages, daemon=True)
+    walker.start()
+    until, number = time.monotonic() + site.options.storm, 0
+    while time.monotonic() < until:
+        number += 1
+        platform.command("add_person_face", person(f"9{number:05d}", "", [site.other_face]))
+    # One more is under way when the power goes.
+    platform.send("add_person_face", person(f"9{number + 1:05d}", "", [site.other_face]))
+    time.sleep(site.rng.random() * 2)
+    gate.cut_power()
+    over.set()
+    gate.close()
+    site.gate = None
+
+    log = power.Log(site.log)
+    end_ = len(log.entries)
+    # Sequences of answers to people in order: each command was answered before the next was sent.
+    acknowledged = []
+    with platform.entries.changed:
+        answers = [(entry, stamp) for entry, stamp in zip(platform.entries.items[journal:], platform.entries.stamps[journal:])
+                   if entry.get("event") == "answer" and entry.get("message") == "add_person_face" and entry.get("result") == 0]
+    for index, (_, stamp) in enumerate(answers):
+        acknowledged.append((log.position(stamp), f"9{index + 1:05d}"))
+    openings = []
+    level = 0
+    with gate.trace.sets.changed:
+        for (_, name, value), stamp in zip(gate.trace.sets.items[line:], gate.trace.sets.stamps[line:]):
+            if name == "relay-lock":
+                if value and not level:
+                    openings.append(log.position(stamp))
+                level = value
+    expect(len(acknowledged) >= 3 and len(openings) >= 5, f"too little happened: {len(acknowledged)} enrolments, {len(openings)} openings")
+    first = log.position(before)
+    moments = sorted(site.rng.randrange(first, end_) for _ in range(site.options.cuts - 1)) + [end_]
+    base = site.runs / "base.img"
+    power.copy(site.options.image, base)
+    cuts = power.Cuts(base, log, site.options.seed)
+    lost_writes = 0
+    known = None
+    for index, moment in enumerate(moments):
+        disk = site.runs / "cut.img"
+        lost_writes += cuts.cut(moment, disk)
+        people_there, opened_there = examine(site, disk)
+        if known is None:
+            known = 0
+        wanted = {number for at, number in acknowledged if at <= moment} | {"100001", "100002", *people}
+        missing = wanted - people_there
+        expect(not missing, f"cut {index + 1} at write {moment} of {end_}: acknowledged people are gone: {sorted(missing)}")
+        needed = sum(at <= moment for at in openings)
+        expect(opened_there >= needed, f"cut {index + 1} at write {moment} of {end_}: the door opened {needed} times, {opened_there} records of it are there")
+    site.cut = disk
+    return (f"{len(moments)} cuts among {end_ - first} writes ({lost_writes} lost or torn), {len(acknowledged)} enrolments and "
+            f"{len(openings)} passages acknowledged meanwhile, all there")
+
+
+def examine(site, disk):
+    """What `menshen check` and the lists say of the store on a disk: ids of people, and records since the storm that
+    opened."""
+    partition, root = site.runs / "data.ext4", site.runs / "data"
+    power.extract(disk, site.options.partition, partition)
+    power.files(partition, root)
+    store = root / "menshen"
+    if not store.is_dir():
+        found = [path.parent for path in root.rglob("*.db")]
+        raise Failed(f"the data partition has no folder menshen; databases are in {found}")
+    config = site.runs / "check.toml"
+    config.write_text(f'[terminal]\nserial = "FEDCBA9876543210"\ndata_dir = "{store}"\n')
+
+    def menshen(*arguments):
+        done = subprocess.run([site.menshen, *arguments, "--config", config], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if done.returncode != 0:
+            raise Failed(f"menshen {' '.join(arguments)} ended with {done.returncode}: {(done.stdout + done.stderr).decode()[-1500:]}")
+        return done.stdout.decode()
+
+    # Repair is what the agent does at its start; nothing may be left to do by hand.
+    menshen("check", "--repair")
+    ids = {entry["id"] for entry in map(json.loads, menshen("people", "list", "--json").splitlines())}
+    records = [json.loads(entry) for entry in menshen("records", "export").splitlines()]
+    return ids, sum(bool(record["opened"]) for record in records)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--menshen", default=str(ROOT / "target/release/menshen"))
+    parser.add_argument("--image", type=Path, default=WORK / "gate.img")
+    parser.add_argument("--kernel", type=Path, help="start this kernel instead of the image's boot loader")
+    parser.add_argument("--initrd", type=Path)
+    parser.add_argument("--partition", default="data", help="name of the data partition; - for a disk without partitions")
+    parser.add_argument("--tests", type=Path, help="a folder of test programs to run in the gate")
+    parser.add_argument("--good", type=Path, help="an update bundle that works")
+    parser.add_argument("--bad", type=Path, help="an update bundle that does not")
+    parser.add_argument("--cuts", type=int, default=20)
+    parser.add_argument("--storm", type=float, default=30, help="seconds of passages and enrolments before the power goes")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 30))
+    parser.add_argument("names", nargs="*")
+    options = parser.parse_args()
+    options.partition = None if options.partition == "-" else options.partition
+    if options.kernel:
+        options.boot = ["-kernel", str(options.kernel), "-initrd", str(options.initrd), "-append", "console=ttyAMA0 rdinit=/init panic=-1 quiet"]
+    else:
+        options.boot = ["-bios", "/usr/lib/u-boot/qemu_arm64/u-boot.bin"]
+    sys.exit(run(options))
+
+
+def chosen(names):
+    """The checks to make, with what they need, in their order."""
+    by_name = {name: needs for name, _, needs in CHECKS}
+    wanted = set(by_name) if not names else set()
+    queue = [name for name in by_name if any(word in name for word in names)]
+    while queue:
+        name = queue.pop()
+        if name not in wanted:
+            wanted.add(name)
+            queue.extend(by_name[name])
+    return [entry for entry in CHECKS if entry[0] in wanted]
+
+
+def run(options):
+    began = time.monotonic()
+    say(f"random seed {options.seed}")
+    site = Site(options)
+    outcome = {}
+    try:
+        for name, function, needs in chosen(options.names):
+            missing = [need for need in needs if outcome.get(need) != "passed"]
+            started = time.monotonic()
+            if missing:
+                outcome[name] = "skipped"
+                print(f"SKIP  {name}: needs \"{missing[0]}\"", flush=True)
+                continue
+            try:
+                text = function(site)
+                outcome[name] = "passed"
+                mark = "ok  "
+            except Skipped as reason:
+                outcome[name], mark, text = "skipped", "SKIP", str(reason)
+            except Exception as failure:  # every check gets its turn
+                outcome[name], mark, text = "failed", "FAIL", str(failure) or repr(failure)
+                if not isinstance(failure, Failed):
+                    text += "\n" + traceback.format_exc()
+            print(f"{mark}  {name} ({time.monotonic() - started:.0f} s): {text}", flush=True)
+        violations = site.platform.violations()
+        if violations:
+            outcome["the platform"] = "failed"
+            print(f"FAIL  the gate kept to the platform's document: {violations[:5]}", flush=True)
+    finally:
+        site.close()
+    count = {word: list(outcome.values()).count(word) for word in ("passed", "failed", "skipped")}
+    print(f"after {time.monotonic() - began:.0f} s")
+    print(f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped")
+    return 1 if count["failed"] or count["skipped"] and not options.names else 0
+
+
+if __name__ == "__main__":
+    main()
