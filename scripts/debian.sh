@@ -28,7 +28,7 @@ debian_die() {
 # sources; what it does not say about a source (no keyring of its own) it does not need to be told.
 debian_sources() {
     # shellcheck disable=SC2016 # apt's own placeholders
-    apt-get indextargets --format '$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(SIGNED_BY)' 'Created-By: Packages' | sort -u |
+    apt-get indextargets -o APT::Get::IndexTargets::ReleaseInfo=false --format '$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(SIGNED_BY)' 'Created-By: Packages' | LC_ALL=C sort -u |
         while IFS='|' read -r uri release component keyring; do
             case $release in
             "$DEBIAN_RELEASE" | "$DEBIAN_RELEASE-updates" | "$DEBIAN_RELEASE-security" | "$DEBIAN_RELEASE/updates") ;;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod call;
+mod camera;
 mod check;
 mod config;
 mod doctor;
@@ -52,6 +53,8 @@ enum Command {
     Records(records::Args),
     /// Calls a room with the intercom of the running gate
     Call(call::Args),
+    /// Shows the cameras of this machine and sets their controls
+    Camera(camera::Args),
     /// Restarts the machine under the gate
     Restart(restart::Args),
     /// Plays the other end of a wire
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Present(args) => present::run(&args),
         Command::Records(args) => records::run(&args),
         Command::Call(args) => call::run(&args),
+        Command::Camera(args) => camera::run(&args),
         Command::Restart(args) => restart::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Eval(args) => eval::run(&args),

@@ -38,6 +38,7 @@ use crate::access::{FaceMatch, Known, Origin, Person, PersonKey, Rules};
 use crate::clock::{Moment, SharedClock};
 use crate::config;
 use crate::device::Devices;
+use crate::device::camera::Partner;
 use crate::device::reader::Readers;
 use crate::device::system::System;
 use crate::error::{Context, Error, Kind, Result};
@@ -563,6 +564,16 @@ impl Eyes {
 
     /// Watches with one camera on this thread until told to stop. May be called again after a failure.
     pub fn watch(&self, index: usize, camera: &config::Camera) -> Result<()> {
+        self.watch_beside(index, camera, None)
+    }
+
+    /// The same with the frames of the infrared camera beside it, which [`Eyes::watch_infrared`] leaves in `partner`.
+    pub fn watch_beside(
+        &self,
+        index: usize,
+        camera: &config::Camera,
+        partner: Option<&Partner>,
+    ) -> Result<()> {
         let watcher = Watcher::new(&self.models, self.vision.threads)
             .context(|| format!("camera {index} ({}) cannot be watched", camera.source))?;
         let eyes = watch::Eyes {
@@ -576,7 +587,12 @@ impl Eyes {
             sightings: self.sightings.clone(),
             stop: Arc::clone(&self.stop),
         };
-        watch::watch(&eyes, index, camera, watcher)
+        watch::watch(&eyes, index, camera, partner, watcher)
+    }
+
+    /// Keeps the frames of an infrared camera on this thread until told to stop. May be called again after a panic.
+    pub fn watch_infrared(&self, index: usize, camera: &config::Camera, partner: &Partner) {
+        watch::watch_infrared(&self.gate, &self.stop, index, camera, partner);
     }
 }
 
