@@ -15,6 +15,7 @@ rm -rf "$out"
 mkdir -p "$out/usr/lib/gate-rig/modules"
 cp -r "$here/overlay/." "$out/"
 cp "$modules"/*.ko "$modules/order" "$out/usr/lib/gate-rig/modules/"
+basename "$modules" >"$out/usr/lib/gate-rig/kernel"
 aarch64-linux-gnu-gcc -std=gnu11 -O2 -static -Wall -Wextra -Werror -s \
     -o "$out/usr/lib/gate-rig/rig" "$here/guest/rig.c"
 
