@@ -196,11 +196,11 @@ def people_are_enrolled_by_the_platform(site):
     return f"with a face in {with_face:.1f} s"
 
 
-def opened(site, line, serial, since_platform, within=PATIENCE):
-    """The pulse of the relay from mark `line` on: its beginning and length."""
+def opened(site, line, within=PATIENCE):
+    """The pulse of the relay after mark `line`: its beginning and length."""
     trace = site.gate.trace
     on = trace.wait_level("relay-lock", 1, line, within)
-    trace.sets.wait("relay-lock back", lambda s: s[1:] == ("relay-lock", 0) and s[0] > on, line, 30)
+    trace.sets.wait("relay-lock back", lambda s: s[1:] == ("relay-lock", 0) and s[0] > on, line)
     pulses = trace.pulses("relay-lock", line, 0)
     return next(pulse for pulse in pulses if pulse[0] == on)
 
@@ -213,7 +213,7 @@ def an_enrolled_face_opens(site):
     expect(gate.level("relay-lock") == 0, "the relay is up before anybody came")
     gate.scene("enrolled")
     began = time.monotonic()
-    _, length = opened(site, line, serial, platform)
+    _, length = opened(site, line)
     seconds = time.monotonic() - began
     gate.scene("empty")
     # Kernel time stamps; the end of the pulse waits for the emulated processor.
@@ -221,8 +221,8 @@ def an_enrolled_face_opens(site):
     record = site.platform.wait("snapshot_face", platform, personId="100001")
     expect(record["result"] == 1, f"the record says result {record['result']}")
     expect(record["snapPic_bytes"] > 2000, f"the record's picture has {record['snapPic_bytes']} bytes")
-    gate.rs485.wait(rb"100001", serial, 30)
-    verdict = gate.page.wait("verdict", page, 30, verdict="pass")
+    gate.rs485.wait(rb"100001", serial)
+    verdict = gate.page.wait("verdict", page, verdict="pass")
     site.heard = sound
     return f"relay {length * 1000:.1f} ms, {seconds:.0f} s after coming, picture {record['snapPic_bytes']} bytes, score {record['score']}, latency {verdict.get('latency_ms')} ms"
 
@@ -289,15 +289,15 @@ def a_card_opens_through_wiegand_in(site):
     gate = site.gate
     line, platform, serial = gate.trace.here(), site.platform.mark(), gate.rs485.mark()
     sent = send_card(gate, 3000002)
-    began, length = opened(site, line, serial, platform, 30)
+    began, length = opened(site, line)
     expect(PULSE_S - 0.005 <= length <= PULSE_S + 0.15, f"the relay was up for {length:.3f} s")
     record = site.platform.wait("snapshot_face", platform, personId="100002")
     expect(record["result"] == 1, f"the record says result {record['result']}")
-    gate.rs485.wait(rb"100002", serial, 30)
+    gate.rs485.wait(rb"100002", serial)
     # A card of nobody's, sent after it: what the gate answers to it comes after any late opening.
     line, platform, page = gate.trace.here(), site.platform.mark(), gate.page.mark()
     send_card(gate, 3999999)
-    gate.page.wait("verdict", page, 30, verdict="refuse")
+    gate.page.wait("verdict", page, verdict="refuse")
     changes = gate.trace.changes("relay-lock", line, 0)
     expect(not changes, f"the relay moved for a card of nobody's: {changes}")
     return f"relay {length * 1000:.1f} ms; reader: {sent}; a card of nobody's opens nothing"
@@ -305,15 +305,15 @@ def a_card_opens_through_wiegand_in(site):
 
 def send_card(gate, number, width=34):
     """Bits as a reader sends them: pulses of 50 us every 2 ms."""
-    return gate.rig(f"wiegand {gate.line('wiegand-in-d0')} {gate.line('wiegand-in-d1')} {wiegand_frame(number, width)} 50 2000", 30)
+    return gate.rig(f"wiegand {gate.line('wiegand-in-d0')} {gate.line('wiegand-in-d1')} {wiegand_frame(number, width)} 50 2000")
 
 
 @check(needs=["it logs in to its platform"])
 def the_exit_button_opens(site):
     gate = site.gate
     line, page = gate.trace.here(), gate.page.mark()
-    gate.rig(f"pull {gate.line('exit-button')} 300", 30)
-    _, length = opened(site, line, None, None, 30)
+    gate.rig(f"pull {gate.line('exit-button')} 300")
+    _, length = opened(site, line)
     expect(PULSE_S - 0.005 <= length <= PULSE_S + 0.15, f"the relay was up for {length:.3f} s")
     return f"relay {length * 1000:.1f} ms"
 
@@ -323,7 +323,7 @@ def the_platform_opens(site):
     gate = site.gate
     line = gate.trace.here()
     site.platform.command("open_door", {})
-    _, length = opened(site, line, None, None, 30)
+    _, length = opened(site, line)
     return f"relay {length * 1000:.1f} ms"
 
 
@@ -357,8 +357,8 @@ def a_killed_process_is_back_and_the_door_shut(site):
     pid = site.pid()
     watched = f"/run/gate-rig/watched-{pid}"
     line = gate.trace.here()
-    gate.rig(f"pull {gate.line('exit-button')} 300", 30)
-    gate.trace.wait_level("relay-lock", 1, line, 30)
+    gate.rig(f"pull {gate.line('exit-button')} 300")
+    gate.trace.wait_level("relay-lock", 1, line)
     gate.shell.run(f"/usr/lib/gate-rig/rig watch {gate.line('relay-lock', 'value')} 3000 >{watched} & sleep 0.1; "
                    f"cat /proc/uptime; kill -9 {pid}", 30)
     began = time.monotonic()
@@ -409,7 +409,8 @@ def the_technician_logs_in_on_the_serial_line(site):
     console.send(b"\x04")
     refused = console.since(mark)
     expect(b"incorrect" not in refused, f"the password was refused: {refused[-300:]!r}")
-    return f"a wrong password is refused, the right one brings {'a screen' if seen[0].startswith(b'\x1b') else 'a shell'}"
+    what = "a screen" if seen[0].startswith(b"\x1b") else "a shell"
+    return f"a wrong password is refused, the right one brings {what}"
 
 
 # ---- drivers in the gate -------------------------------------------------------------------------
