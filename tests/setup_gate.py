@@ -53,7 +53,7 @@ class PowerCuts(unittest.TestCase):
     def test_what_was_flushed_is_always_there(self):
         entries = [(0, sector("a"), 0), (1, sector("b") + sector("c"), 0), (0, b"", 1), (0, sector("d"), 0)]
         seen = set()
-        for seed in range(40):
+        for seed in range(20):
             cuts = self.cuts(entries, seed)
             _, content = self.disk(cuts, 4)
             self.assertEqual(content[1:], "bc.....")
@@ -63,7 +63,7 @@ class PowerCuts(unittest.TestCase):
 
     def test_writes_after_the_flush_are_kept_lost_or_torn(self):
         entries = [(0, sector("x"), 0), (0, b"", 1), (2, sector("a") * 4, 0)]
-        seen = {self.disk(self.cuts(entries, seed), 3)[1][2:6] for seed in range(200)}
+        seen = {self.disk(self.cuts(entries, seed), 3)[1][2:6] for seed in range(60)}
         self.assertIn("aaaa", seen)
         self.assertIn("....", seen)
         self.assertTrue(any(0 < content.count("a") < 4 for content in seen), seen)

@@ -319,6 +319,21 @@ def the_exit_button_opens(site):
 
 
 @check(needs=["it logs in to its platform"])
+def a_forced_door_and_an_opened_case_are_told(site):
+    gate = site.gate
+    line, page = gate.trace.here(), gate.page.mark()
+    gate.rig(f"pull {gate.line('door-contact')} 1000")
+    gate.page.wait("door", page, state="forced")
+    gate.page.wait("door", page, state="closed")
+    gate.rig(f"pull {gate.line('tamper')} 1000")
+    gate.page.wait("input", page, input="tamper", state="open")
+    gate.page.wait("input", page, input="tamper", state="closed")
+    changes = gate.trace.changes("relay-lock", line, 0)
+    expect(not changes, f"the relay moved: {changes}")
+    return "events of both, and the relay did not move"
+
+
+@check(needs=["it logs in to its platform"])
 def the_platform_opens(site):
     gate = site.gate
     line = gate.trace.here()
