@@ -4,7 +4,7 @@ CARGO ?= cargo
 BUILT = $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint deny setup cross licences image gate test-gate
+.PHONY: help run test bench lint deny setup cross licences image bundle test-boot gate test-gate
 
 help:
 	@echo "make run     set up, build and run the demonstration: http://127.0.0.1:8080"
@@ -13,6 +13,8 @@ help:
 	@echo "make setup   set up only: Debian packages, models, pictures (for an owner's own cargo commands)"
 	@echo "make cross   build menshen for a gate: aarch64, Debian 12"
 	@echo "make image   build a gate's disk image, and its root filesystem for boards"
+	@echo "make bundle  a signed update of that image (docs/update.md)"
+	@echo "make test-boot  the boot script in U-Boot: updates, roll-backs, power cuts"
 	@echo "make gate    build the emulated gate and boot it in QEMU: docs/emulated-gate.md"
 	@echo "make test-gate  build it and run its acceptance"
 	@echo "make licences  the licences of all that is linked, as text"
@@ -55,6 +57,14 @@ licences:
 image:
 	scripts/setup.sh image
 	scripts/image.sh
+
+bundle:
+	scripts/setup.sh image
+	scripts/bundle.sh
+
+test-boot:
+	scripts/setup.sh test
+	scripts/test_boot.sh
 
 gate:
 	scripts/setup.sh gate

@@ -29,7 +29,7 @@ export LC_ALL=C TZ=UTC PATH=$PATH:/usr/sbin:/sbin
 
 built=${CARGO_TARGET_DIR:-target}
 out=$(realpath -m "${MENSHEN_IMAGE_OUT:-$built/image}")
-export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y Cargo.lock)}
+epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y Cargo.lock)}
 
 say() { echo "image: $*" >&2; }
 die() {
@@ -59,7 +59,8 @@ build() {
 
     local program=${MENSHEN_BINARY:-}
     if [ -z "$program" ]; then
-        scripts/cross.sh
+        # Before the date is set, which would make cargo build C code anew after every commit.
+        env -u SOURCE_DATE_EPOCH scripts/cross.sh
         program=$built/aarch64-unknown-linux-gnu/release/menshen
     fi
     file -b "$program" 2>/dev/null | grep -q 'ARM aarch64' || aarch64-linux-gnu-objdump -f "$program" 2>/dev/null | grep -q aarch64 ||
@@ -126,7 +127,7 @@ assemble() {
             --exclude='./usr/share/lintian/*' --exclude='./usr/share/bug/*' --exclude='./usr/share/gtk-doc/*' \
             --exclude='./usr/share/bash-completion/*' --exclude='./usr/share/zsh/*' --exclude='./usr/share/pixmaps/*' \
             --exclude='./usr/share/i18n/*' --exclude='./usr/share/zoneinfo/right/*' --exclude='./usr/share/zoneinfo/posix/*' \
-            --exclude='./usr/share/initramfs-tools/*' --exclude='./usr/lib/udev/hwdb.d/*' --exclude='./etc/cron*' \
+            --exclude='./usr/share/initramfs-tools/*' --exclude='./usr/lib/udev/hwdb.d/*' --exclude='./lib/udev/hwdb.d/*' --exclude='./etc/cron*' \
             --exclude='./etc/init.d/*' --exclude='./etc/logrotate.d/*' --exclude='./var/*' \
             --exclude='./usr/share/doc/*/[!c]*' --exclude='./usr/share/doc/*/changelog*' --exclude='./usr/share/doc/*/[cC][oO][nN]*'
     done <"$work/debs"
@@ -154,12 +155,9 @@ assemble() {
     [ -z "${MENSHEN_TECHNICIAN_HASH:-}" ] || (umask 077 && echo "$MENSHEN_TECHNICIAN_HASH" >"$root/usr/share/menshen/technician.hash")
     local f
     mkdir -p "$root/etc/rauc"
-    for f in rootfs/rauc/*; do
-        case $f in
-        */fw_env.config) install -m 0644 "$f" "$root/etc/fw_env.config" ;;
-        *) install -m 0644 "$f" "$root/etc/rauc/" ;;
-        esac
-    done
+    for f in rootfs/rauc/*; do install -m 0644 "$f" "$root/etc/rauc/"; done
+    # Whose bundles this gate takes: the development keys of this clone, or MENSHEN_UPDATE_KEYRING.
+    install -m 0644 "$(scripts/bundle.sh keyring)" "$root/etc/rauc/keyring.pem"
     local version=${MENSHEN_VERSION:-$(sed -n '/^\[package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)}
     rm -f "$root/etc/os-release"
     ln -s ../usr/lib/os-release "$root/etc/os-release"
@@ -303,9 +301,9 @@ disk() {
     rm -f "$image"
     E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH mke2fs -q -F -t ext4 -b 4096 -m 0 -L root -U "$(uuid root-a)" \
         -O ^has_journal,^resize_inode,^orphan_file -E "hash_seed=$(uuid root-a),root_owner=0:0,lazy_itable_init=0,nodiscard" \
-        -d "$root" "$image" "$(size root-a)M"
+        -d "$root" "$image" "$(size root-a)M" >/dev/null
     (cd "$root" && find . -printf '%P\n') | while read -r path; do
-        case $path in *[\"\\]*) die "a file name with a quotation mark: $path" ;; esac
+        case $path in *\"*) die "a file name with a quotation mark: $path" ;; esac
         for field in atime ctime mtime crtime; do echo "set_inode_field \"/$path\" $field @$SOURCE_DATE_EPOCH"; done
     done >"$work/dates"
     E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH debugfs -w -f "$work/dates" "$image" >"$work/debugfs.log" 2>&1
@@ -315,11 +313,16 @@ disk() {
     local boot=$work/boot.vfat
     mkdir "$work/boot"
     mkimage -A arm64 -O linux -T script -C none -n menshen -d rootfs/boot/boot.cmd "$work/boot/boot.scr" >/dev/null
-    printf 'BOOT_ORDER=A B\nBOOT_A_LEFT=3\nBOOT_B_LEFT=3\n' | mkenvimage -s 0x4000 -o "$work/boot/uboot.env" -
+    # What the boot script goes by, twice (docs/update.md); each copy in a folder of its own.
+    local copy
+    for copy in 0 1; do
+        mkdir "$work/boot/choice$copy"
+        printf 'BOOT_A_LEFT=3\nBOOT_B_LEFT=3\nBOOT_ORDER=A B\nBOOT_SERIAL=1\n' | mkenvimage -s 512 -p 0 -o "$work/boot/choice$copy/boot.env" -
+    done
     find "$work/boot" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
     truncate -s "$(size boot)M" "$boot"
     mkfs.vfat --invariant -i 4d534731 -n GATEBOOT "$boot" >/dev/null
-    mcopy -m -i "$boot" "$work/boot/boot.scr" "$work/boot/uboot.env" ::
+    mcopy -m -s -i "$boot" "$work/boot/boot.scr" "$work/boot/choice0" "$work/boot/choice1" ::
 
     say "disk"
     local gate=$out/gate.img.new at=16 name part type id
@@ -395,7 +398,7 @@ boot() {
     qemu-system-aarch64 -M virt -cpu cortex-a72 -smp 1 -m 1024 -nographic -nic user,model=virtio-net-pci \
         -bios /usr/lib/u-boot/qemu_arm64/u-boot.bin -drive "if=none,id=disk,format=raw,file=$disk" \
         -device virtio-blk-pci,drive=disk "$@" </dev/null >"$log" 2>&1 &
-    local machine=$!
+    machine=$!
     trap 'kill "$machine" 2>/dev/null || true' EXIT
     until grep -qa 'menshen: ready for faces' "$log"; do
         kill -0 "$machine" 2>/dev/null || die "QEMU ended; $log has its last words"
@@ -405,6 +408,7 @@ boot() {
     echo "image: $(grep -ao 'menshen: ready for faces.*' "$log" | tr -d '\r' | head -1); $((SECONDS - began)) s after power-on, in emulation on this machine"
 }
 
+export SOURCE_DATE_EPOCH=$epoch
 case ${1:-build} in
 build) build ;;
 assemble) assemble ;;

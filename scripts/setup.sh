@@ -61,23 +61,25 @@ if [ "$what" = cross ] || [ "$what" = image ] || [ "$what" = gate ]; then
     [ -e /usr/aarch64-linux-gnu/include/stdio.h ] || [ "$(uname -m)" = aarch64 ] || missing+=(libc6-dev-arm64-cross)
     have file || missing+=(file)
 fi
-if [ "$what" = image ] || [ "$what" = gate ]; then
+# The boot script runs in U-Boot, updates in RAUC.
+if [ "$what" = image ] || [ "$what" = gate ] || [ "$what" = test ]; then
     have mkimage || missing+=(u-boot-tools)
     have qemu-system-aarch64 || missing+=(qemu-system-arm)
     [ -e /usr/lib/u-boot/qemu_arm64/u-boot.bin ] || missing+=(u-boot-qemu)
-    have mke2fs || missing+=(e2fsprogs)
+    have mke2fs || [ -x /usr/sbin/mke2fs ] || missing+=(e2fsprogs)
     have mkfs.vfat || [ -x /usr/sbin/mkfs.vfat ] || missing+=(dosfstools)
     have mcopy || missing+=(mtools)
     have sfdisk || [ -x /usr/sbin/sfdisk ] || missing+=(fdisk)
+    have rauc || missing+=(rauc)
+    have mksquashfs || missing+=(squashfs-tools)
+    have openssl || missing+=(openssl)
+    have dbus-daemon || missing+=(dbus-daemon)
+fi
+if [ "$what" = image ] || [ "$what" = gate ]; then
     have depmod || [ -x /usr/sbin/depmod ] || missing+=(kmod)
     have cpio || missing+=(cpio)
     have zstd || missing+=(zstd)
-    have openssl || missing+=(openssl)
     [ "$(id -u)" = 0 ] || have fakeroot || missing+=(fakeroot)
-fi
-if [ "$what" = gate ]; then
-    have rauc || missing+=(rauc)
-    have mksquashfs || missing+=(squashfs-tools)
 fi
 
 # The first of these that is Python 3.11 or newer and can make environments.

@@ -10,6 +10,8 @@ cd "$(dirname "$0")/.."
 .setup/venv/bin/python tests/setup_gate.py
 .setup/venv/bin/python tests/setup_cross.py
 
+scripts/test_boot.sh
+
 log=.setup/test.log
 cargo test --locked --no-fail-fast "$@" 2>&1 | tee $log
 

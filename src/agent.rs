@@ -112,6 +112,7 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
     if let Some(qyzn) = &config.platform.qyzn {
         let (gate, terminal, qyzn, requests, stopped) =
             (gate.clone(), config.terminal.clone(), qyzn.clone(), requests.clone(), stopped.clone());
+        let updates = updates.clone();
         parts.push(supervise("platform.qyzn", events.clone(), stopped.clone(), move || {
             let (gate, terminal, qyzn, requests, updates, stopped) = (
                 gate.clone(),
@@ -140,9 +141,14 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
         }));
     }
     parts.push(push(&gate, &config, &events, &stopped));
+    let (updating, update_gate, until) = (updates.clone(), gate.clone(), stopped.clone());
+    parts.push(supervise("update", events.clone(), stopped.clone(), move || {
+        let (updates, gate, until) = (updating.clone(), update_gate.clone(), until.clone());
+        async move { updates.run(gate, until).await }
+    }));
     if let Some(admin) = &config.service.admin {
         let server = service::admin::Server::bind(gate.clone(), &config, admin.clone()).await?;
-        let server = server.with_intercom(intercom.clone());
+        let server = server.with_intercom(intercom.clone()).with_updates(updates.clone());
         let (server, stopped) = (Arc::new(server), stopped.clone());
         parts.push(supervise("service.admin", events.clone(), stopped.clone(), move || {
             let (server, stopped) = (Arc::clone(&server), stopped.clone());

@@ -181,6 +181,14 @@ pub struct Device {
     pub wiegand_out: String,
     /// Wiegand input: the reader of cards.
     pub wiegand_in: String,
+    /// Button by which whoever is inside opens the door.
+    pub exit_button: String,
+    /// Contact at the leaf of the door.
+    pub door_contact: String,
+    /// Contact at the gate's own case.
+    pub tamper: String,
+    /// Milliseconds for which one of these three must stay as it is to count, 1 to 1000.
+    pub debounce_ms: u16,
     /// RS485 line.
     pub rs485: String,
     /// Lamp that lights visitors.
@@ -209,6 +217,10 @@ impl Default for Device {
             relay: "sim".into(),
             wiegand_out: "sim".into(),
             wiegand_in: "none".into(),
+            exit_button: "none".into(),
+            door_contact: "none".into(),
+            tamper: "none".into(),
+            debounce_ms: 30,
             rs485: "none".into(),
             lamp: "sim".into(),
             screen: "sim".into(),
@@ -249,6 +261,10 @@ pub struct Gate {
     pub platform_timeout_s: u64,
     /// What to do when a record cannot be stored.
     pub on_store_failure: OnStoreFailure,
+    /// Seconds for which the door may stand open, 0 to 3600; 0 is any time.
+    pub door_held_s: u64,
+    /// Seconds after a pulse of the relay within which the door may still be opened, 0 to 60.
+    pub door_grace_s: u64,
 }
 
 impl Default for Gate {
@@ -260,6 +276,8 @@ impl Default for Gate {
             min_interval_s: 3,
             platform_timeout_s: 5,
             on_store_failure: OnStoreFailure::Open,
+            door_held_s: 30,
+            door_grace_s: 5,
         }
     }
 }
@@ -309,12 +327,16 @@ pub struct HttpPush {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Update {
-    /// What installs packages: `none` or `sim`.
+    /// What installs packages: `none`, `sim` or `rauc`.
     pub installer: String,
     /// Largest package, in MiB.
     pub max_mib: u64,
     /// Whether a package without a valid signature may be installed.
     pub allow_unsigned: bool,
+    /// Whether a platform may order a version that is older than what runs.
+    pub allow_older: bool,
+    /// When the gate restarts into a new version: `quiet`, or a time of its own zone (`HH:MM`).
+    pub restart: String,
     /// For `https`: PEM file whose certificates alone are accepted; empty for the system's.
     pub pinned_certificate: String,
 }
@@ -325,8 +347,17 @@ impl Default for Update {
             installer: "none".into(),
             max_mib: 512,
             allow_unsigned: false,
+            allow_older: false,
+            restart: "quiet".into(),
             pinned_certificate: String::new(),
         }
+    }
+}
+
+impl Update {
+    /// From when on, in the gate's zone, it may restart into a new version; `None` is at any time.
+    pub fn restart_at(&self) -> Option<jiff::civil::Time> {
+        jiff::civil::Time::strptime("%H:%M", &self.restart).ok()
     }
 }
 
@@ -538,6 +569,15 @@ impl Config {
         if self.vision.threads == 0 {
             return fail("vision.threads must be at least 1".into());
         }
+        if !(1..=1000).contains(&self.device.debounce_ms) {
+            return fail(format!("device.debounce_ms must be 1 to 1000, not {}", self.device.debounce_ms));
+        }
+        if self.gate.door_held_s > 3600 {
+            return fail(format!("gate.door_held_s must be 0 to 3600, not {}", self.gate.door_held_s));
+        }
+        if self.gate.door_grace_s > 60 {
+            return fail(format!("gate.door_grace_s must be 0 to 60, not {}", self.gate.door_grace_s));
+        }
         if self.store.soft_limit_mib > self.store.hard_limit_mib {
             return fail("store.soft_limit_mib must not exceed store.hard_limit_mib".into());
         }
@@ -566,8 +606,24 @@ impl Config {
                 "platform.qyzn.pinned_certificate has no effect without platform.qyzn.tls = true".into(),
             );
         }
-        if !["none", "sim"].contains(&self.update.installer.as_str()) {
-            return fail(format!("update.installer must be none or sim, not {:?}", self.update.installer));
+        let installer = self.update.installer.as_str();
+        if !["none", "sim", "rauc"].contains(&installer) {
+            return fail(format!("update.installer must be none, sim or rauc, not {installer:?}"));
+        }
+        if installer == "rauc" && self.update.allow_unsigned {
+            return fail("update.allow_unsigned: rauc installs signed packages only".into());
+        }
+        if installer == "rauc" && self.service.admin.is_none() {
+            return fail(
+                "update.installer = \"rauc\" needs service.admin: a new version is asked there whether it is healthy"
+                    .into(),
+            );
+        }
+        if self.update.restart != "quiet" && self.update.restart_at().is_none() {
+            return fail(format!(
+                "update.restart must be quiet or a time such as 03:00, not {:?}",
+                self.update.restart
+            ));
         }
         if !(1..=65_536).contains(&self.update.max_mib) {
             return fail("update.max_mib must be 1 to 65536".into());
@@ -650,6 +706,9 @@ mod tests {
         assert!(refused("[terminal]\nclock = \"sundial\"").contains("terminal.clock"));
         assert!(refused("[vision]\nsmallest_face = 5").contains("vision.smallest_face"));
         assert!(refused("[vison]").contains("vison"));
+        assert!(refused("[device]\ndebounce_ms = 0").contains("device.debounce_ms"));
+        assert!(refused("[gate]\ndoor_held_s = 3601").contains("gate.door_held_s"));
+        assert!(refused("[gate]\ndoor_grace_s = 61").contains("gate.door_grace_s"));
         assert!(refused("[intercom]\nmedia = \"horn\"").contains("intercom.media"));
         assert!(refused("[intercom]\nmedia = \"sim:ring,sing\"").contains("\"sing\" is no step"));
         assert!(refused("[intercom]\nring_s = 4").contains("intercom.ring_s"));
@@ -667,7 +726,10 @@ mod tests {
         assert!(open.contains("token_file"), "{open}");
         let pin = "[platform.qyzn]\nserver = \"a:1\"\npinned_certificate = \"a.pem\"";
         assert!(refused(pin).contains("platform.qyzn.tls = true"));
-        assert!(refused("[update]\ninstaller = \"rauc\"").contains("update.installer"));
+        assert!(refused("[update]\ninstaller = \"opkg\"").contains("update.installer"));
+        assert!(refused("[update]\ninstaller = \"rauc\"").contains("service.admin"));
+        assert!(refused("[update]\ninstaller = \"rauc\"\nallow_unsigned = true").contains("allow_unsigned"));
+        assert!(refused("[update]\nrestart = \"25:00\"").contains("update.restart"));
         assert!(refused("[update]\nmax_mib = 0").contains("update.max_mib"));
         let ws = |rest: &str| {
             refused(&format!("[platform.terminal_ws]\nusername = \"dev\"\npassword = \"123\"\n{rest}"))

@@ -24,7 +24,8 @@ pub struct Event {
     /// When.
     pub time: Timestamp,
     /// One of `face`, `verdict`, `relay`, `wiegand`, `rs485`, `voice`, `screen`, `lamp`, `platform`, `record`,
-    /// `person`, `credential`, `camera`, `task`, `store`, `update`, `call`, `system`.
+    /// `person`, `credential`, `camera`, `task`, `store`, `update`, `call`, `system`, `input`,
+    /// `door`, `reader`.
     pub kind: &'static str,
     /// The rest.
     #[serde(flatten)]
@@ -60,7 +61,7 @@ pub const LINK_STATES: [&str; 5] = ["connected", "registered", "logged_in", "rea
 fn subject(kind: &str, fields: &Map<String, Value>) -> String {
     let name = || fields.get(kind).map(Value::to_string).unwrap_or_default();
     match kind {
-        "task" | "camera" => name(),
+        "task" | "camera" | "input" | "reader" => name(),
         "system" => fields.get("order").map(Value::to_string).unwrap_or_default(),
         "platform" => match fields.get("state").and_then(Value::as_str) {
             Some(state) if !LINK_STATES.contains(&state) => format!("{} {state}", name()),

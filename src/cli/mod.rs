@@ -1,20 +1,25 @@
 //! The command line: which commands there are. What each does is in a file of its own.
 
 mod bench;
+mod boot_choice;
 mod call;
 mod camera;
 mod check;
 mod config;
 mod doctor;
+mod door;
 mod enroll;
 mod eval;
+mod healthy;
 mod http_push;
+mod input;
 mod people;
 mod present;
 mod records;
 mod restart;
 mod run;
 mod simulate;
+mod update;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -49,6 +54,10 @@ enum Command {
     People(people::Args),
     /// Holds a card, a QR code or a document before a simulated reader
     Present(present::Args),
+    /// Moves a simulated input: exit button, door contact, tamper contact
+    Input(input::Args),
+    /// Opens the door, or brings its lines to rest
+    Door(door::Args),
     /// Lists and exports records
     Records(records::Args),
     /// Calls a room with the intercom of the running gate
@@ -57,6 +66,12 @@ enum Command {
     Camera(camera::Args),
     /// Restarts the machine under the gate
     Restart(restart::Args),
+    /// Installs a new version, or says which versions are there
+    Update(update::Args),
+    /// Says whether this system is healthy, and decides whether a new version stays
+    Healthy(healthy::Args),
+    /// Which slot the boot loader starts: the backend of RAUC
+    BootChoice(boot_choice::Args),
     /// Plays the other end of a wire
     Simulate(simulate::Args),
     /// Measures how well this gate tells people apart, or heads from pictures of them
@@ -95,10 +110,15 @@ pub fn main() -> ExitCode {
         Command::Enroll(args) => enroll::run(&args),
         Command::People(args) => people::run(&args),
         Command::Present(args) => present::run(&args),
+        Command::Input(args) => input::run(&args),
+        Command::Door(args) => door::run(&args),
         Command::Records(args) => records::run(&args),
         Command::Call(args) => call::run(&args),
         Command::Camera(args) => camera::run(&args),
         Command::Restart(args) => restart::run(&args),
+        Command::Update(args) => update::run(&args),
+        Command::Healthy(args) => healthy::run(&args),
+        Command::BootChoice(args) => boot_choice::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),

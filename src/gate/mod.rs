@@ -2,9 +2,12 @@
 //! [`Gate`] is what platforms and services hold of it.
 
 mod announce;
+mod driver;
 pub mod enrol;
 pub mod hardware;
+mod health;
 mod identify;
+mod inputs;
 pub mod outputs;
 mod panel;
 mod passage;
@@ -12,6 +15,7 @@ mod presented;
 mod record;
 mod reenrol;
 mod restart;
+pub mod safe;
 mod serial;
 mod sessions;
 pub mod settings;
@@ -39,6 +43,7 @@ use crate::clock::{Moment, SharedClock};
 use crate::config;
 use crate::device::Devices;
 use crate::device::camera::Partner;
+use crate::device::input::{Input, Switch};
 use crate::device::reader::Readers;
 use crate::device::system::System;
 use crate::error::{Context, Error, Kind, Result};
@@ -83,6 +88,8 @@ pub enum OrderedBy {
     Called,
     /// The gate's own timer (QYZN `system_reboot`).
     Timer,
+    /// A new version that is installed.
+    Update,
 }
 
 /// A picture of what the camera sees now, for a page.
@@ -198,6 +205,8 @@ pub struct Gate {
     inner: Arc<Inner>,
     enrolment: Enrolment,
     commands: mpsc::Sender<Command>,
+    /// The hands on simulated inputs.
+    switches: Arc<[(Input, Switch)]>,
 }
 
 /// What the parts of the gate share.
@@ -351,8 +360,10 @@ impl Gate {
         let gallery = Arc::new(Gallery::new(parts.models.manifest().embedder.dimension)?);
         follow(&parts.store, &gallery);
         load(&parts.store, &parts.models, &gallery)?;
+        let mut devices = parts.devices;
+        let (wires, wiegand_in) = (std::mem::take(&mut devices.inputs), devices.wiegand_in.take());
         let (hardware, lines, panel_task) =
-            Hardware::start(parts.devices, parts.templates, &settings, &parts.events)?;
+            Hardware::start(devices, parts.templates, &settings, &parts.events)?;
         tokio::spawn(panel_task.run());
         let (outputs, output_task) = Outputs::new(lines, parts.events.clone());
         let output_task = tokio::spawn(output_task.run(settings.relay));
@@ -390,7 +401,9 @@ impl Gate {
         let (sightings, seen) = mpsc::channel(WAITING_LOOKS);
         let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);
         let sessions = tokio::spawn(Sessions::run(Arc::clone(&inner), seen, ordered));
-        let ending = Ending { sessions, gate: Arc::clone(&inner), output_task };
+        let stop_inputs = Arc::new(AtomicBool::new(false));
+        inputs::start(&inner, &commands, wires.lines, wiegand_in, &stop_inputs)?;
+        let ending = Ending { sessions, gate: Arc::clone(&inner), output_task, stop_inputs };
         reenrol::start(Arc::clone(&inner), parts.models.clone())?;
         let eyes = Eyes {
             gate: Arc::clone(&inner),
@@ -401,7 +414,7 @@ impl Gate {
             stop: Arc::new(AtomicBool::new(false)),
             runs: AtomicU64::new(1),
         };
-        Ok((Self { inner, enrolment, commands }, eyes, ending))
+        Ok((Self { inner, enrolment, commands, switches: wires.switches.into() }, eyes, ending))
     }
 
     /// The clock of the agent.
@@ -493,6 +506,19 @@ impl Gate {
         self.inner.outputs.open(opening).await
     }
 
+    /// Brings a simulated input to a state: pressed, or open. `Config` for one that is not there, or is a real one.
+    pub fn set_input(&self, input: Input, active: bool) -> Result<()> {
+        let hand = self.switches.iter().find(|(one, _)| *one == input).map(|(_, hand)| hand);
+        let name = input.as_str();
+        let no_hand = || {
+            Error::new(
+                Kind::Config,
+                format!("device.{name} is not simulated: set it to \"sim\" to move it by hand"),
+            )
+        };
+        hand.ok_or_else(no_hand)?.set(active)
+    }
+
     /// The platform's answer to a record (`opendoor`): opens, or ends the wait for it and the pulse; `None` where
     /// it has taken the record and says nothing of the door. An answer that comes after the session's time does
     /// nothing.
@@ -511,7 +537,7 @@ impl Gate {
     }
 
     async fn command(&self, command: Command) -> Result<()> {
-        self.commands.send(command).await.map_err(|_| Error::new(Kind::Stopped, "the gate is shutting down"))
+        self.commands.send(command).await.map_err(|_| stopping())
     }
 
     /// Shows a text to the visitor (`screenDisp`).
@@ -538,11 +564,14 @@ pub struct Ending {
     sessions: JoinHandle<()>,
     gate: Arc<Inner>,
     output_task: JoinHandle<()>,
+    stop_inputs: Arc<AtomicBool>,
 }
 
 impl Ending {
     /// Waits until every verdict is carried out and recorded, and the relay is at rest. The [`Eyes`] must be gone.
     pub async fn wait(self) {
+        // Nobody opens any more.
+        self.stop_inputs.store(true, Ordering::Relaxed);
         // A task that panicked has said so itself.
         let _ = self.sessions.await;
         self.gate.outputs.stop().await;
@@ -596,6 +625,10 @@ impl Eyes {
     }
 }
 
+fn stopping() -> Error {
+    Error::new(Kind::Stopped, "the gate is shutting down")
+}
+
 /// Says that a part of the gate panicked and begins anew. What it said itself is on standard error.
 fn report_panic(events: &Events, part: &'static str) {
     tracing::error!(part, "a part of the gate panicked and begins anew: please report the message above");
@@ -641,9 +674,27 @@ fn groups(settings: &Settings) -> Result<serde_json::Map<String, serde_json::Val
 
 /// The groups that a platform has set.
 fn stored_groups(store: &Store) -> Result<serde_json::Map<String, serde_json::Value>> {
-    let Some(text) = store.setting(SETTINGS_ROW)? else { return Ok(serde_json::Map::new()) };
-    serde_json::from_str(&text)
+    match store.setting(SETTINGS_ROW)? {
+        Some(text) => parsed_groups(&text),
+        None => Ok(serde_json::Map::new()),
+    }
+}
+
+fn parsed_groups(text: &str) -> Result<serde_json::Map<String, serde_json::Value>> {
+    serde_json::from_str(text)
         .map_err(|error| Error::caused(Kind::Store, "the settings in the store are damaged", error))
+}
+
+/// Removes from a stored group what this version has no key for; whether there was any.
+fn keep_known(stored: &mut serde_json::Value, known: &serde_json::Value) -> bool {
+    let (Some(stored), Some(known)) = (stored.as_object_mut(), known.as_object()) else { return false };
+    let before = stored.len();
+    stored.retain(|key, _| known.contains_key(key));
+    let mut removed = stored.len() < before;
+    for (key, value) in stored {
+        removed |= known.get(key).is_some_and(|known| keep_known(value, known));
+    }
+    removed
 }
 
 /// The configured settings with what a platform has set laid over them.
@@ -652,13 +703,33 @@ fn stored_settings(store: &Store, configured: Settings, config: &config::Gate) -
         tracing::error!(%error, "the gate uses the settings of its configuration");
         serde_json::Map::new()
     });
+    lay_over(stored, configured, config)
+}
+
+/// The configured settings with these groups laid over them.
+fn lay_over(
+    stored: serde_json::Map<String, serde_json::Value>,
+    configured: Settings,
+    config: &config::Gate,
+) -> Result<Settings> {
     let mut settings = configured;
     for (group, value) in stored {
-        // One group that another version wrote must not cost the others.
+        // One group that another version wrote must not cost the others, nor one key of it the group.
         let mut all = groups(&settings)?;
-        all.insert(group.clone(), value);
-        let laid_over =
-            serde_json::from_value::<Settings>(serde_json::Value::Object(all)).map(|mut laid_over| {
+        let known = all.insert(group.clone(), value.clone());
+        let whole = serde_json::from_value::<Settings>(serde_json::Value::Object(all.clone()));
+        let laid_over = whole
+            .or_else(|error| {
+                let mut value = value;
+                let Some(known) = known.filter(|known| keep_known(&mut value, known)) else {
+                    return Err(error);
+                };
+                drop(known);
+                tracing::warn!(group, "stored settings have keys of a newer version: they are left out");
+                all.insert(group.clone(), value);
+                serde_json::from_value::<Settings>(serde_json::Value::Object(all))
+            })
+            .map(|mut laid_over| {
                 if std::mem::take(&mut laid_over.face.safety_helmet) {
                     tracing::warn!(
                         "stored settings ask for a safety helmet, which nothing looks for: left out"

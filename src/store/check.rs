@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::seal::{KEY_CHECK, OVERHEAD, Place, Seal};
 use super::sqlite::{At, used_bytes};
-use super::types::{Destination, NoticeKind, PictureKind, RecordFacts};
+use super::types::{Destination, IncidentKind, NoticeKind, PictureKind, RecordFacts};
 use super::upgrade::Found;
 use super::{Counts, Options, key_opens, lock, people, records, retention, salvage, sqlite, upgrade};
 use crate::error::{Error, Kind, Result};
@@ -159,7 +159,15 @@ fn look_at_file(
                 ),
             ));
         }
-        Ok((db, Found::Version(version))) => (db, version),
+        Ok((_, Found::Newer(version))) if repair => {
+            return Err(Error::new(
+                Kind::Store,
+                format!(
+                    "the store has version {version}, newer than this program: let the program that made it repair it"
+                ),
+            ));
+        }
+        Ok((db, Found::Version(version) | Found::Newer(version))) => (db, version),
         Err(error) if error.kind() == Kind::Store => {
             found(format!("the file cannot be opened as a store: {error}"));
             return Ok(FileState::Damaged(Some(error)));
@@ -167,7 +175,10 @@ fn look_at_file(
         Err(error) => return Err(error),
     };
     // Damage before the upgrade: it would stop at a damaged page, and what is rebuilt is of our version.
-    let sound = || upgrade::upgrade(&db, seal, version).map(|()| FileState::Sound);
+    let sound = || match repair {
+        true => upgrade::upgrade(&db, seal, version).map(|()| FileState::Sound),
+        false => Ok(FileState::Sound),
+    };
     let mut problems = integrity(&db);
     if problems.is_empty() {
         return sound();
@@ -540,7 +551,7 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// Settings and notices.
+    /// Settings, notices and incidents.
     fn texts(&mut self) -> Result<()> {
         let settings: Vec<(i64, String, String)> = {
             let mut statement = self.db.prepare("SELECT rowid, key, value FROM settings ORDER BY rowid")?;
@@ -562,6 +573,17 @@ impl Rows<'_> {
             if NoticeKind::parse(&kind).is_none() {
                 let problem = format!("there is no notice called {kind:?}");
                 self.found("notices", row, problem, Done::Removed, "DELETE FROM notices WHERE rowid = ?1")?;
+            }
+        }
+        let incidents: Vec<(i64, String)> = {
+            let mut statement = self.db.prepare("SELECT id, kind FROM incidents ORDER BY id")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, text(row, 1)?)))?;
+            rows.collect::<rusqlite::Result<_>>()?
+        };
+        for (row, kind) in incidents {
+            if IncidentKind::parse(&kind).is_none() {
+                let problem = format!("there is no incident called {kind:?}");
+                self.found("incidents", row, problem, Done::Removed, "DELETE FROM incidents WHERE id = ?1")?;
             }
         }
         Ok(())

@@ -4,7 +4,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `schema.sql` | the tables, line by line |
-//! | `people.rs`, `faces.rs`, `records.rs`, `outbox.rs`, `settings.rs` | one aggregate each |
+//! | `people.rs`, `faces.rs`, `records.rs`, `outbox.rs`, `settings.rs`, `incidents.rs` | one aggregate each |
 //! | `retention.rs` | what goes when, and what the technician is told |
 //! | `seal.rs` | encryption at rest |
 //! | `writer.rs`, `sqlite.rs`, `upgrade.rs` | transactions, connections, versions |
@@ -25,6 +25,7 @@ use crate::error::{Context, Error, Kind, Result};
 
 mod check;
 mod faces;
+mod incidents;
 mod outbox;
 mod people;
 mod records;
@@ -39,6 +40,7 @@ mod writer;
 
 pub use check::{CheckReport, Done, Finding, check};
 pub use faces::FACES_PER_PERSON;
+pub use settings::setting_in_clear;
 pub use types::*;
 
 use seal::{KEY_CHECK, KeySource, Place, Seal};
@@ -287,6 +289,20 @@ impl Store {
         outcome
     }
 
+    /// Has SQLite look at all pages: `Store` if one is damaged. Reads the whole file; `menshen check` looks at more.
+    pub fn quick_check(&self) -> Result<()> {
+        self.read(|db| {
+            let said: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            match said.as_str() {
+                "ok" => Ok(()),
+                _ => Err(Error::new(
+                    Kind::Store,
+                    format!("{said}: stop the agent and run `menshen check --repair`"),
+                )),
+            }
+        })
+    }
+
     fn seal(&self) -> &Seal {
         &self.inner.seal
     }
@@ -384,6 +400,11 @@ fn open_file(options: &Options) -> Result<(Connection, Seal)> {
         Found::Version(version) => {
             let seal = open_sealed(&db, options, step)?;
             upgrade::upgrade(&db, &seal, version).context(step)?;
+            Ok((db, seal))
+        }
+        Found::Newer(version) => {
+            let seal = open_sealed(&db, options, step)?;
+            upgrade::note_older_writer(&db, version).context(step)?;
             Ok((db, seal))
         }
     }

@@ -13,12 +13,14 @@ mod enrol;
 mod events;
 mod form;
 mod guard;
+mod incidents;
 mod live;
 mod page;
 mod people;
 mod present;
 mod records;
 mod status;
+mod update;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -31,12 +33,14 @@ use tokio::sync::{Semaphore, watch};
 
 pub use enrol::NewPerson;
 pub use form::{mask, person as person_form, record as record_form};
+pub use incidents::InputOrder;
 pub use present::Presentation;
 
 use crate::config::{Admin, Config};
 use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
 use crate::intercom::Intercom;
+use crate::update::Updates;
 use answer::Failure;
 use guard::Guard;
 use status::About;
@@ -65,6 +69,8 @@ struct Parts {
     gate: Gate,
     /// Set once, before anything is served; without it the gate has none.
     intercom: OnceLock<Intercom>,
+    /// The same.
+    updates: OnceLock<Updates>,
     about: About,
     guard: Guard,
     /// Names this run of the agent: event ids count from 1 in each.
@@ -139,6 +145,7 @@ impl Server {
         let parts = Arc::new(Parts {
             gate,
             intercom: OnceLock::new(),
+            updates: OnceLock::new(),
             about: About::new(config),
             guard,
             run: run.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -158,6 +165,12 @@ impl Server {
             // The first one stays: there is one intercom.
             let _ = self.parts.intercom.set(intercom);
         }
+        self
+    }
+
+    /// The same with the gate's upgrades.
+    pub fn with_updates(self, updates: Updates) -> Self {
+        let _ = self.parts.updates.set(updates);
         self
     }
 
@@ -182,10 +195,16 @@ impl Server {
     /// | `GET /api/v1/records/{id}/picture` | its picture, `?kind=snap` or `document` |
     /// | `POST /api/v1/door/open` | opens the door once |
     /// | `POST /api/v1/present` | presents a credential to a simulated reader ([`Presentation`]) |
+    /// | `POST /api/v1/input` | moves a simulated input ([`InputOrder`]) |
+    /// | `GET /api/v1/incidents` | `?before=` incident, `?limit=` 1 to 500 |
     /// | `GET /api/v1/call` | the call that is on, or the last one |
     /// | `POST /api/v1/call` | calls a room: `{"room": "304"}` |
     /// | `DELETE /api/v1/call` | hangs up |
     /// | `POST /api/v1/restart` | restarts the machine |
+    /// | `GET /api/v1/update` | slots, versions and the last upgrade ([`crate::update::Standing`]) |
+    /// | `POST /api/v1/update/package` | installs the package that is the body; `?age=newer`, `not_older`, `any` |
+    /// | `POST /api/v1/update/confirm` | the system that runs is good |
+    /// | `GET /api/v1/health` | whether this system is healthy, and why not |
     /// | `POST /api/v1/login`, `/api/v1/logout` | turns the token into a cookie and back |
     pub async fn run(&self, stopped: watch::Receiver<bool>) -> Result<()> {
         let shared = Shared { parts: Arc::clone(&self.parts), stopped: stopped.clone() };
@@ -210,8 +229,14 @@ fn router(shared: Shared) -> Router {
         .route("/api/v1/records/{id}/picture", get(records::picture))
         .route("/api/v1/door/open", post(status::open_door))
         .route("/api/v1/present", post(present::present))
+        .route("/api/v1/input", post(incidents::set))
+        .route("/api/v1/incidents", get(incidents::list))
         .route("/api/v1/call", get(call::show).post(call::dial).delete(call::hang_up))
         .route("/api/v1/restart", post(status::restart))
+        .route("/api/v1/update", get(update::show))
+        .route("/api/v1/update/package", post(update::install))
+        .route("/api/v1/update/confirm", post(update::confirm))
+        .route("/api/v1/health", get(update::health))
         .route("/api/v1/login", post(guard::login))
         .route("/api/v1/logout", post(guard::logout))
         .fallback(answer::nothing_there)
