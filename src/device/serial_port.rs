@@ -539,6 +539,9 @@ mod tests {
 
     impl TransmitEnable for Recorded {
         fn transmit(&mut self, on: bool) -> Result<()> {
+            // What was written takes a moment to the other end; what was not does not come.
+            let timeout = rustix::time::Timespec { tv_sec: 0, tv_nsec: if on { 0 } else { 300_000_000 } };
+            poll(&mut [PollFd::new(&self.end, PollFlags::IN)], Some(&timeout)).unwrap();
             let arrived = rustix::io::ioctl_fionread(&self.end).unwrap();
             self.seen.lock().unwrap().push((on, arrived));
             if on && self.stuck {

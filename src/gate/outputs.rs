@@ -1157,6 +1157,7 @@ mod tests {
         assert!(door.relay.level() && is_free());
         drive(timed(false, 500));
         assert_eq!(door.relay().await, ("off".into(), 1000));
+        tokio::time::sleep(Duration::from_millis(1)).await;
         assert!(!is_free());
         assert_eq!(door.relay().await, ("on".into(), 1500));
         drive(permanent(false, true));

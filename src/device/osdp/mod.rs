@@ -733,7 +733,189 @@ fn seed() -> Result<()> {
 // has this name.
 #[unsafe(no_mangle)]
 extern "C" fn osdp_millis_now() -> i64 {
+    #[cfg(test)]
+    tests::ASKED.fetch_add(1, Ordering::Relaxed);
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     // An hour more: 0 stands for "never", which must be long ago also when the machine has just started.
     (now.tv_sec + 3600) * 1000 + now.tv_nsec / 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use libosdp::OsdpCommandKeyset;
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    use super::*;
+
+    /// How often the library asked for the time.
+    pub(super) static ASKED: AtomicU64 = AtomicU64::new(0);
+
+    const ALL: Abilities = Abilities { output: true, led: true, buzzer: true, text: true };
+
+    fn shared(folder: &std::path::Path, key: KeyState) -> Shared {
+        Shared {
+            key_file: folder.join("osdp.key"),
+            key,
+            locked: key != KeyState::Installed,
+            address: 3,
+            baud: 9600,
+            relay_on: Arc::default(),
+            told: VecDeque::new(),
+        }
+    }
+
+    fn output(output_no: u8, control_code: u8, timer_count: u16) -> OsdpCommand {
+        OsdpCommand::Output(OsdpCommandOutput { output_no, control_code, timer_count })
+    }
+
+    #[test]
+    fn the_library_takes_the_time_that_does_not_jump() {
+        let folder = tempfile::tempdir().unwrap();
+        let end = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&end).unwrap();
+        unlockpt(&end).unwrap();
+        let setup = Setup {
+            path: ptsname(&end, Vec::new()).unwrap().into_string().unwrap().into(),
+            direction: Direction::Adapter,
+            address: 0,
+            key_file: folder.path().join("osdp.key"),
+            install_mode: false,
+            secure: true,
+            report: OsdpReport::Passages,
+            serial: "1".into(),
+        };
+        let (mut device, unusable) = Peripheral::new(setup, ALL, Arc::default()).unwrap();
+        assert!(unusable.is_none());
+        device.open(Line::plain(9600)).unwrap();
+        let before = ASKED.load(Ordering::Relaxed);
+        device.turn(Instant::now()).unwrap();
+        assert_eq!((device.link(), device.key()), (Link::Offline, KeyState::Missing));
+        assert!(ASKED.load(Ordering::Relaxed) > before, "the library has a clock of its own");
+        // Nobody has been heard since the machine started, however short ago that was.
+        assert!(osdp_millis_now() > 3_600_000);
+        let card = Card::Text("x".into());
+        assert_eq!(device.report(&card).unwrap_err().kind(), Kind::Network);
+    }
+
+    #[test]
+    fn before_there_is_a_key_nothing_opens() {
+        let folder = tempfile::tempdir().unwrap();
+        for (key, taken) in
+            [(KeyState::Awaited, false), (KeyState::Missing, false), (KeyState::Installed, true)]
+        {
+            let mut shared = shared(folder.path(), key);
+            assert_eq!(shared.command(&mut output(0, 2, 0)), taken, "{key:?}");
+        }
+        // A key that cannot be kept is not taken.
+        let mut shared = shared(&folder.path().join("nowhere"), KeyState::Awaited);
+        assert!(!shared.command(&mut OsdpCommand::KeySet(OsdpCommandKeyset::new_scbk([9; 16]))));
+        assert!(matches!(shared.told.pop_front(), Some(Told::KeyRefused(_))));
+        assert!(!shared.command(&mut output(0, 2, 0)));
+        // With one that is, the door is the controller's.
+        let mut shared = Shared { key_file: folder.path().join("osdp.key"), ..shared };
+        assert!(!shared.command(&mut OsdpCommand::KeySet(OsdpCommandKeyset::new_scbk(*b"0123456789:;<=>?"))));
+        assert!(shared.command(&mut OsdpCommand::KeySet(OsdpCommandKeyset::new_scbk([9; 16]))));
+        assert_eq!(shared.key, KeyState::Installed);
+        assert!(shared.command(&mut output(0, 2, 0)));
+    }
+
+    #[test]
+    fn commands_are_understood_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut shared = shared(folder.path(), KeyState::Installed);
+        let mut order = |command: OsdpCommand| {
+            let taken = shared.command(&mut { command });
+            let told = shared.told.pop_front();
+            assert!(shared.told.is_empty());
+            assert_eq!(taken, !matches!(told, Some(Told::Refused(_))));
+            told
+        };
+        let drive = |drive| Some(Told::Order(Order::Output(drive)));
+        let second = Duration::from_secs(1);
+        for (code, timer, expected) in [
+            (0, 0, None),
+            (1, 0, drive(Drive::Permanent { on: false, abort: true })),
+            (2, 0, drive(Drive::Permanent { on: true, abort: true })),
+            (3, 0, drive(Drive::Permanent { on: false, abort: false })),
+            (4, 0, drive(Drive::Permanent { on: true, abort: false })),
+            (5, 10, drive(Drive::Timed { on: true, length: second })),
+            (6, 65_535, drive(Drive::Timed { on: false, length: Duration::from_millis(6_553_500) })),
+            (5, 0, Some(Told::Refused("output"))),
+            (7, 1, Some(Told::Refused("output"))),
+        ] {
+            assert_eq!(order(output(0, code, timer)), expected, "{code} {timer}");
+        }
+        assert_eq!(order(output(1, 2, 0)), Some(Told::Refused("output")));
+        let led = |reader, led_number, colour, code| {
+            OsdpCommand::Led(OsdpCommandLed {
+                reader,
+                led_number,
+                permanent: OsdpLedParams {
+                    control_code: code,
+                    on_count: 1,
+                    on_color: colour,
+                    ..Default::default()
+                },
+                ..Default::default()
+            })
+        };
+        let white = Shine { on: Colour::White, off: Colour::Off, on_ms: 100, off_ms: 0 };
+        assert_eq!(
+            order(led(0, 0, OsdpLedColor::Unknown(7), 1)),
+            Some(Told::Order(Order::Led { temporary: Temporary::Keep, permanent: Some(white) }))
+        );
+        assert!(white.lit() && !Shine::DARK.lit());
+        for wrong in [
+            led(1, 0, OsdpLedColor::Red, 1),
+            led(0, 1, OsdpLedColor::Red, 1),
+            led(0, 0, OsdpLedColor::Unknown(8), 1),
+            led(0, 0, OsdpLedColor::Red, 2),
+        ] {
+            assert_eq!(order(wrong), Some(Told::Refused("led")));
+        }
+        let buzzer = |control_code, rep_count| {
+            OsdpCommand::Buzzer(OsdpCommandBuzzer {
+                reader: 0,
+                control_code,
+                on_count: 2,
+                off_count: 3,
+                rep_count,
+            })
+        };
+        assert_eq!(order(buzzer(0, 1)), None);
+        assert_eq!(order(buzzer(1, 1)), Some(Told::Order(Order::Silence)));
+        assert_eq!(
+            order(buzzer(2, 0)),
+            Some(Told::Order(Order::Beep { times: 0, every: Duration::from_millis(500) }))
+        );
+        assert_eq!(order(buzzer(3, 1)), Some(Told::Refused("buzzer")));
+        let text = |control_code, data: &[u8]| {
+            OsdpCommand::Text(OsdpCommandText {
+                control_code,
+                temp_time: 2,
+                data: data.to_vec(),
+                ..Default::default()
+            })
+        };
+        assert_eq!(
+            order(text(4, b"A\x07B\xff")),
+            Some(Told::Order(Order::Text { text: "AB\u{fffd}".into(), shown: Some(2 * second) }))
+        );
+        assert_eq!(order(text(5, b"A")), Some(Told::Refused("text")));
+        // Said again, it is no change.
+        let comset = |address, baud_rate| OsdpCommand::ComSet(libosdp::OsdpComSet { address, baud_rate });
+        assert_eq!(order(comset(3, 9600)), None);
+        assert_eq!(order(comset(4, 9600)), Some(Told::Refused("comset")));
+        assert_eq!(order(comset(3, 19_200)), Some(Told::Refused("comset")));
+    }
+
+    #[test]
+    fn serial_numbers_become_four_bytes() {
+        assert_eq!(identity("FEDCBA9876543210").serial_number, [0x76, 0x54, 0x32, 0x10]);
+        assert_eq!(identity("7").serial_number, [0, 0, 0, 7]);
+        // The first bytes of its SHA-256.
+        assert_eq!(identity("GATE-NORTH").serial_number, [0x9b, 0x24, 0x7f, 0x06]);
+    }
 }
