@@ -578,8 +578,14 @@ fn runs(command: &mut Command) -> bool {
 impl Real {
     /// `None` where this machine has no RAUC or no bus.
     fn start() -> Option<Self> {
-        let there =
-            |program: &str| Command::new(program).arg("--version").stdout(Stdio::null()).status().is_ok();
+        let there = |program: &str| {
+            Command::new(program)
+                .arg("--version")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .is_ok()
+        };
         if !["rauc", "dbus-daemon", "openssl", "mksquashfs", "mke2fs"].into_iter().all(|program| {
             there(program)
                 || ["/usr/sbin/", "/sbin/"].iter().any(|folder| there(&format!("{folder}{program}")))

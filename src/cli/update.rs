@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::Method;
 use menshen::service::admin::client::Client;
@@ -16,6 +16,9 @@ use super::{ConfigArgs, say};
 /// Between two looks at an installation.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// How long the agent may take to start, where a stick waits for it.
+const STARTS_WITHIN: Duration = Duration::from_secs(120);
+
 /// Packages on a stick that are tried.
 const TRIED: usize = 8;
 
@@ -25,8 +28,6 @@ const TRIED: usize = 8;
 #[derive(clap::Args)]
 #[command(arg_required_else_help = true)]
 pub struct Args {
-    #[command(flatten)]
-    config: ConfigArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -35,6 +36,8 @@ pub struct Args {
 enum Command {
     /// Installs a signed package; the gate restarts into it when nobody is there
     Install {
+        #[command(flatten)]
+        config: ConfigArgs,
         /// The package
         file: PathBuf,
         /// Also if it is older than what runs
@@ -43,11 +46,15 @@ enum Command {
     },
     /// Installs the newest menshen-*.raucb of a folder, if it is newer than what runs
     Stick {
+        #[command(flatten)]
+        config: ConfigArgs,
         /// Where the stick is mounted
         folder: PathBuf,
     },
     /// Slots, versions, and what became of the last upgrade
     Status {
+        #[command(flatten)]
+        config: ConfigArgs,
         /// Prints JSON
         #[arg(long)]
         json: bool,
@@ -55,16 +62,22 @@ enum Command {
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let config = args.config.load()?;
+    match &args.command {
+        Command::Install { config, file, older } => {
+            install(&agent(config)?, file, if *older { "any" } else { "not_older" })
+        }
+        Command::Stick { config, folder } => stick(&agent(config)?, folder),
+        Command::Status { config, json } => status(&agent(config)?, *json),
+    }
+}
+
+/// The way to the running agent.
+fn agent(config: &ConfigArgs) -> Result<Client> {
+    let config = config.load()?;
     let admin = config.service.admin.as_ref().ok_or_else(|| {
         Error::new(Kind::Config, "the agent is reached through service.admin, which is not configured")
     })?;
-    let client = Client::new(admin)?;
-    match &args.command {
-        Command::Install { file, older } => install(&client, file, if *older { "any" } else { "not_older" }),
-        Command::Stick { folder } => stick(&client, folder),
-        Command::Status { json } => status(&client, *json),
-    }
+    Client::new(admin)
 }
 
 fn ask(client: &Client) -> Result<Value> {
@@ -135,6 +148,11 @@ fn stick(client: &Client, folder: &Path) -> Result<ExitCode> {
     if packages.is_empty() {
         say("there is no menshen-*.raucb on it")?;
         return Ok(ExitCode::SUCCESS);
+    }
+    // At the start of the gate a stick may be there before the agent is.
+    let until = Instant::now() + STARTS_WITHIN;
+    while ask(client).is_err_and(|error| error.kind() == Kind::Network) && Instant::now() < until {
+        std::thread::sleep(LOOK);
     }
     let mut refused = None;
     for package in packages {

@@ -340,7 +340,8 @@ mod tests {
     }
 
     fn copies() -> (tempfile::TempDir, Copies) {
-        let folder = tempfile::tempdir().unwrap();
+        // In memory where there is such a folder: thousands of writes that each wait for a disk take minutes.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let copies = Copies::new(folder.path());
         copies.make().unwrap();
         (folder, copies)
