@@ -23,11 +23,12 @@ die() {
 
 keys=.setup/keys
 # A root that signs, once, a certificate for bundles; gates trust the root.
-development_keys() {
+# In a shell of its own: its lock goes with it.
+development_keys() (
     mkdir -p $keys
     exec 8>$keys/lock
     flock 8
-    [ -e $keys/keyring.pem ] && [ -e $keys/bundle.key ] && [ -e $keys/bundle.pem ] && return
+    [ -e $keys/keyring.pem ] && [ -e $keys/bundle.key ] && [ -e $keys/bundle.pem ] && exit
     command -v openssl >/dev/null || die "there is no openssl: run scripts/setup.sh image"
     say "making development keys in $keys: only images of this clone trust them"
     local new=$keys/new curve="-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
@@ -43,7 +44,7 @@ development_keys() {
     rm -f $new/bundle.csr
     mv -f $new/* $keys/
     rmdir $new
-}
+)
 
 keyring() {
     if [ -n "${MENSHEN_UPDATE_KEYRING:-}" ]; then

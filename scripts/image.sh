@@ -110,7 +110,7 @@ build() {
 
 assemble() {
     work=$out/work root=$out/work/root
-    mkdir -p "$root"/usr/{bin,sbin,lib} "$root"/{boot/env,data,dev,etc,mnt,proc,root,run,sys,tmp,var,media}
+    mkdir -p "$root"/usr/{bin,sbin,lib} "$root"/{boot/env,data,dev,etc,mnt,proc,root,run,srv,sys,tmp,var,media}
     local d
     for d in bin sbin lib; do ln -s usr/$d "$root/$d"; done
 
@@ -150,7 +150,7 @@ assemble() {
     mkdir -p "$root/usr/share/menshen" "$root/usr/share/doc/menshen"
     cp -R "$work/share/." "$root/usr/share/menshen/"
     install -m 0644 rootfs/menshen.toml "$root/usr/share/menshen/menshen.toml"
-    install -m 0644 "$work/licences.txt" docs/install.md "$root/usr/share/doc/menshen/"
+    install -m 0644 "$work/licences.txt" docs/install.md docs/update.md "$root/usr/share/doc/menshen/"
     install -m 0644 "$work/gate.packages" "$root/usr/share/doc/menshen/packages"
     [ -z "${MENSHEN_TECHNICIAN_HASH:-}" ] || (umask 077 && echo "$MENSHEN_TECHNICIAN_HASH" >"$root/usr/share/menshen/technician.hash")
     local f

@@ -95,7 +95,10 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
         settings: config.settings.clone(),
         language: config.terminal.language,
         destinations: config.platform.qyzn.iter().map(|_| Destination::Qyzn).collect(),
-        devices: device::Devices::open(&config.device)?,
+        devices: device::Devices {
+            osdp: device::osdp::open(&config)?,
+            ..device::Devices::open(&config.device)?
+        },
         templates: Templates::new(&config.device),
         system: device::system::open(&config.device.system, adjusted)?,
         log,

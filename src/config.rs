@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::card_reader::{ByteOrder, Digits};
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate::settings::Settings;
 use crate::gate::template::Template;
@@ -29,6 +30,8 @@ pub struct Config {
     pub vision: Vision,
     /// Other hardware.
     pub device: Device,
+    /// The OSDP line.
+    pub osdp: Osdp,
     /// Sessions and passages.
     pub gate: Gate,
     /// What the store keeps and for how long.
@@ -195,6 +198,8 @@ pub struct Device {
     pub debounce_ms: u16,
     /// RS485 line.
     pub rs485: String,
+    /// Who switches its direction.
+    pub rs485_direction: String,
     /// Lamp that lights visitors.
     pub lamp: String,
     /// Screen towards the visitor.
@@ -203,6 +208,12 @@ pub struct Device {
     pub voice: String,
     /// Sensor of a visitor's temperature.
     pub thermometer: String,
+    /// Reader of IC cards on a serial line.
+    pub card_reader: String,
+    /// Digits of its cards' numbers.
+    pub card_number: Digits,
+    /// Order of their bytes.
+    pub card_bytes: ByteOrder,
     /// What goes out on the RS485 line after a passage, where its payload is `custom`.
     pub rs485_template: Template,
     /// The number that goes out on the Wiegand line after a passage, where its payload is `custom`.
@@ -226,15 +237,57 @@ impl Default for Device {
             tamper: "none".into(),
             debounce_ms: 30,
             rs485: "none".into(),
+            rs485_direction: "adapter".into(),
             lamp: "sim".into(),
             screen: "sim".into(),
             voice: "sim".into(),
             thermometer: "none".into(),
+            card_reader: "none".into(),
+            card_number: Digits::Decimal,
+            card_bytes: ByteOrder::AsSent,
             rs485_template: Template::parse("{person_id},{card}\r\n").expect("its placeholders are known"),
             wiegand_template: Template::parse("{card}").expect("its placeholders are known"),
             system: "sim".into(),
             id_reader: "none".into(),
             qr_reader: "none".into(),
+        }
+    }
+}
+
+/// `[osdp]`, for `device.rs485 = "osdp:…"`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Osdp {
+    /// Address of the gate on the wire, 0 to 126.
+    pub address: u8,
+    /// File of the secure channel's key; `auto` is `osdp.key` in `terminal.data_dir`.
+    pub key_file: String,
+    /// Whether the controller may install a key while there is none.
+    pub install_mode: bool,
+    /// Whether nothing is told or done outside the secure channel.
+    pub secure: bool,
+    /// Which cards the controller is told.
+    pub report: OsdpReport,
+}
+
+/// Which cards an access controller is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OsdpReport {
+    /// Those of people whom the gate has let in.
+    Passages,
+    /// Those too, and every card when it is presented, whoever's it is.
+    Cards,
+}
+
+impl Default for Osdp {
+    fn default() -> Self {
+        Self {
+            address: 0,
+            key_file: "auto".into(),
+            install_mode: false,
+            secure: true,
+            report: OsdpReport::Passages,
         }
     }
 }
@@ -604,6 +657,12 @@ impl Config {
         if !(5..=120).contains(&self.intercom.ring_s) {
             return fail(format!("intercom.ring_s must be 5 to 120, not {}", self.intercom.ring_s));
         }
+        if self.osdp.address > 126 {
+            return fail(format!("osdp.address must be 0 to 126, not {}", self.osdp.address));
+        }
+        if self.osdp.key_file.is_empty() {
+            return fail("osdp.key_file must name a file, or be auto".into());
+        }
         if let Some(terminal_ws) = &self.platform.terminal_ws {
             terminal_ws.check(serial)?;
         }
@@ -727,6 +786,8 @@ mod tests {
         assert!(refused("[terminal]\nclock = \"sundial\"").contains("terminal.clock"));
         assert!(refused("[vision]\nsmallest_face = 5").contains("vision.smallest_face"));
         assert!(refused("[vison]").contains("vison"));
+        assert!(refused("[osdp]\naddress = 127").contains("osdp.address"));
+        assert!(refused("[osdp]\nkey_file = \"\"").contains("osdp.key_file"));
         assert!(refused("[device]\ndebounce_ms = 0").contains("device.debounce_ms"));
         assert!(refused("[gate]\ndoor_held_s = 3601").contains("gate.door_held_s"));
         assert!(refused("[gate]\ndoor_grace_s = 61").contains("gate.door_grace_s"));

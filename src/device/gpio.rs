@@ -323,6 +323,22 @@ pub fn find(name: &Name) -> Result<Place> {
     }
 }
 
+/// What a technician wants to know of a device's name in the configuration, without taking its lines: where they are and
+/// who has them. `None` if it is no name of lines.
+pub fn describe(text: &str) -> Option<Result<String>> {
+    let name = [1, 2].into_iter().find_map(|count| Name::parse(text, count, &WORDS))?;
+    Some(find(&name).and_then(|place| {
+        let lines = lines(&place.chip)?;
+        let of = |offset: &u32| {
+            let facts = lines.get(*offset as usize).cloned().unwrap_or_default();
+            let named = if facts.name.is_empty() { String::new() } else { format!(" ({})", facts.name) };
+            let used = facts.used_by.map_or("free".to_owned(), |user| format!("in use by {user:?}"));
+            format!("line {offset}{named}, {used}")
+        };
+        Ok(format!("{}: {}", place.chip, listed(place.offsets.iter().map(of))))
+    }))
+}
+
 /// Asks the kernel for lines; what is in the way is said.
 fn request(place: &Place, consumer: &str, abi: Abi, configure: impl FnOnce(&mut Builder)) -> Result<Request> {
     let mut builder = Request::builder();
@@ -626,7 +642,11 @@ fn requests(place: &Place, consumer: &str, abi: Abi, wanted: Wanted) -> Result<V
             // The library needs them in order.
             let mut offsets = offsets.to_vec();
             offsets.sort_unstable();
-            builder.with_kernel_event_buffer_size(EDGES_KEPT).with_lines(&offsets);
+            // Version 1 has none to choose, and nothing to keep where there are no edges.
+            if abi != Abi::V1 && wanted.detect != Detect::Nothing {
+                builder.with_kernel_event_buffer_size(EDGES_KEPT);
+            }
+            builder.with_lines(&offsets);
         })
     };
     let all: Vec<usize> = (0..place.offsets.len()).collect();

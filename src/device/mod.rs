@@ -2,13 +2,18 @@
 //! configuration names which (`"sim"`, `"gpio:…"`, `"files:DIR"`); nothing else in the agent can tell.
 
 pub mod camera;
+pub mod card_reader;
+pub mod direction;
 pub mod gpio;
+pub mod gymcu;
 pub mod input;
 pub mod lamp;
+pub mod osdp;
 pub mod reader;
 pub mod relay;
 pub mod rs485;
 pub mod screen;
+pub mod serial_port;
 pub mod system;
 pub mod thermometer;
 pub mod voice;
@@ -38,6 +43,10 @@ pub struct Devices {
     pub voice: Option<Box<dyn voice::Voice>>,
     /// The RS485 line.
     pub rs485: Option<Box<dyn rs485::Rs485>>,
+    /// The RS485 line as an OSDP peripheral device.
+    pub osdp: Option<osdp::Setup>,
+    /// The reader of IC cards, where it is a real one.
+    pub card_reader: Option<card_reader::Fitted>,
     /// The thermometer.
     pub thermometer: Option<Box<dyn thermometer::Thermometer>>,
 }
@@ -54,7 +63,9 @@ impl Devices {
             lamp: lamp::open(&config.lamp)?,
             screen: screen::open(&config.screen)?,
             voice: voice::open(&config.voice)?,
-            rs485: rs485::open(&config.rs485)?,
+            rs485: rs485::open(&config.rs485, &config.rs485_direction)?,
+            osdp: None,
+            card_reader: card_reader::open(config)?,
             thermometer: thermometer::open(&config.thermometer)?,
         })
     }

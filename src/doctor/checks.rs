@@ -320,7 +320,7 @@ fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
         ),
         (
             wire("rs485", "RS485", "RS485", &device.rs485, "rs485"),
-            open(|| device::rs485::open(&device.rs485)),
+            open(|| device::rs485::open(&device.rs485, &device.rs485_direction)),
         ),
         (wire("voice", "语音", "voice", &device.voice, "voice"), open(|| device::voice::open(&device.voice))),
         (

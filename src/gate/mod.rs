@@ -2,6 +2,8 @@
 //! [`Gate`] is what platforms and services hold of it.
 
 mod announce;
+mod cards;
+mod controller;
 mod driver;
 pub mod enrol;
 mod frame_rate;
@@ -85,6 +87,8 @@ pub enum OrderedBy {
     Technician,
     /// The exit button.
     Button,
+    /// The access controller on the OSDP line.
+    Controller,
     /// The called party of an intercom call.
     Called,
     /// The gate's own timer (QYZN `system_reboot`).
@@ -364,10 +368,12 @@ impl Gate {
         load(&parts.store, &parts.models, &gallery)?;
         let mut devices = parts.devices;
         let (wires, wiegand_in) = (std::mem::take(&mut devices.inputs), devices.wiegand_in.take());
+        let card_reader = devices.card_reader.take();
         let (hardware, lines, panel_task) =
             Hardware::start(devices, parts.templates, &settings, &parts.events)?;
         tokio::spawn(panel_task.run());
         let (outputs, output_task) = Outputs::new(lines, parts.events.clone());
+        hardware.drives(&outputs);
         let output_task = tokio::spawn(output_task.run(settings.relay));
         let workers = match parts.vision.enrol_workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -406,6 +412,9 @@ impl Gate {
         let sessions = tokio::spawn(Sessions::run(Arc::clone(&inner), seen, ordered));
         let stop_inputs = Arc::new(AtomicBool::new(false));
         inputs::start(&inner, &commands, wires.lines, wiegand_in, &stop_inputs)?;
+        if let Some(reader) = card_reader {
+            cards::start(&inner, &commands, reader, &stop_inputs)?;
+        }
         let ending = Ending { sessions, gate: Arc::clone(&inner), output_task, stop_inputs };
         reenrol::start(Arc::clone(&inner), parts.models.clone())?;
         let eyes = Eyes {

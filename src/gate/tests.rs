@@ -865,3 +865,22 @@ async fn a_machine_that_did_not_go_down_is_told_again() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(system.orders(), ["restart"], "again");
 }
+
+#[test]
+fn settings_of_a_newer_version_cost_their_own_keys_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { data_dir: folder.path().into(), config: config::Store::default() };
+    let store = Store::open(&options, Arc::new(crate::clock::SystemClock)).unwrap();
+    let stored = serde_json::json!({
+        "relay": { "enabled": true, "active_low": true, "pulse_ms": 900, "delay_ms": 0, "curve": "soft" },
+        "rules": { "mode": "card", "stranger": { "identify": false, "open": false, "greet": true } },
+        "light": { "lamp": "disco" },
+        "aura": { "colour": "green" },
+    });
+    store.put_setting(super::SETTINGS_ROW, stored.to_string()).wait().unwrap();
+    let settings = super::stored_settings(&store, Settings::default(), &config::Gate::default()).unwrap();
+    assert!(settings.relay.active_low && settings.relay.pulse_ms == 900);
+    assert_eq!(settings.rules.mode, crate::access::PassMode::Card);
+    assert!(!settings.rules.stranger.identify);
+    assert_eq!(settings.light, Settings::default().light, "what cannot be understood is not guessed");
+}

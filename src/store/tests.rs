@@ -4,6 +4,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rusqlite::OptionalExtension as _;
 
 use super::*;
 use crate::access::*;
@@ -645,9 +646,60 @@ fn another_key_a_missing_key_and_a_newer_store_are_told_apart() {
     assert_eq!(house.open().person(&key("1")).unwrap(), Some(person("1")));
 
     let db = Connection::open(house.options.file()).unwrap();
-    db.pragma_update(None, "user_version", 4).unwrap();
+    db.pragma_update(None, "user_version", upgrade::VERSION + 1).unwrap();
+    let readable_by = (upgrade::VERSION + 1).to_string().into_bytes();
+    db.execute("UPDATE meta SET value = ?1 WHERE key = 'readable_by'", [readable_by]).unwrap();
     drop(db);
-    fails("newer than the 3 this program knows");
+    fails(&format!("newer than the {} this program knows", upgrade::VERSION));
+}
+
+#[test]
+fn a_store_that_the_next_version_has_used_is_used_by_this_one() {
+    let house = house();
+    let store = house.open();
+    store.add_person(person("1")).wait().unwrap();
+    drop(store);
+    // As the next version would leave it: more tables and columns, and a person that it has enrolled.
+    let next = Connection::open(house.options.file()).unwrap();
+    let note = |key: &str| -> Option<Vec<u8>> {
+        let db = Connection::open(house.options.file()).unwrap();
+        db.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional().unwrap()
+    };
+    let ours = upgrade::VERSION.to_string().into_bytes();
+    next.execute_batch(
+        "ALTER TABLE people ADD COLUMN badge TEXT;
+         CREATE TABLE badges (person INTEGER PRIMARY KEY REFERENCES people (id) ON DELETE CASCADE, badge TEXT) STRICT;
+         INSERT INTO badges SELECT id, 'b' FROM people;",
+    )
+    .unwrap();
+    next.pragma_update(None, "user_version", upgrade::VERSION + 1).unwrap();
+    drop(next);
+    // To look, without a trace; damage is not this program's to repair.
+    let reading = Store::open_read_only(&house.options).unwrap();
+    assert_eq!(reading.person(&key("1")).unwrap(), Some(person("1")));
+    drop(reading);
+    assert!(check(&house.options, false).unwrap().in_order());
+    assert_eq!(note("written_by"), None);
+    let error = check(&house.options, true).unwrap_err();
+    assert!(error.to_string().contains("let the program that made it repair it"), "{error}");
+    // To use: all of it, with what was there and what comes.
+    let store = house.open();
+    store.add_person(person("2")).wait().unwrap();
+    let record = store.append_record(record(Some("1"), true)).wait().unwrap();
+    store.quick_check().unwrap();
+    drop(store);
+    assert_eq!(note("written_by"), Some(ours));
+    let store = house.open();
+    assert_eq!(store.person(&key("2")).unwrap(), Some(person("2")));
+    assert!(store.record(record).unwrap().is_some());
+    drop(store);
+    // What the next version has is still there, and it sees what this one has written.
+    let next = Connection::open(house.options.file()).unwrap();
+    let count = |table: &str| {
+        next.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!((count("badges"), count("people"), count("records")), (1, 2, 1));
+    assert_eq!(sqlite::number(&next, "user_version").unwrap(), upgrade::VERSION + 1);
 }
 
 #[test]

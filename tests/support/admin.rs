@@ -90,7 +90,10 @@ impl Bench {
             settings: config.settings.clone(),
             language: config.terminal.language,
             destinations: config.platform.qyzn.iter().map(|_| Destination::Qyzn).collect(),
-            devices: menshen::device::Devices::open(&config.device).unwrap(),
+            devices: menshen::device::Devices {
+                osdp: menshen::device::osdp::open(&config).unwrap(),
+                ..menshen::device::Devices::open(&config.device).unwrap()
+            },
             templates: menshen::gate::hardware::Templates::new(&config.device),
             system: menshen::device::system::open(&config.device.system, adjusted).unwrap(),
             log: menshen::log::LogLevel::default(),
