@@ -41,6 +41,17 @@ impl Place {
         self.folder.path().join("menshen.toml")
     }
 
+    /// With a camera that shows a wall.
+    fn config_with_camera(&self) -> String {
+        let wall = self.folder.path().join("wall");
+        std::fs::create_dir(&wall).unwrap();
+        let picture = image::RgbImage::from_pixel(320, 240, image::Rgb([90, 90, 90]));
+        picture.save(wall.join("1.jpg")).unwrap();
+        let camera =
+            format!("[[camera]]\nrole = \"visible\"\nsource = \"files:{}\"\nfps = 2\n", wall.display());
+        self.config() + &camera
+    }
+
     fn config(&self) -> String {
         format!(
             "[terminal]\ndata_dir = {data:?}\n[device]\nwiegand_in = \"sim\"\n[log]\nfilter = \"debug\"\n\
@@ -94,7 +105,7 @@ fn assert_clean(bytes: &[u8], from: &str) -> BTreeMap<String, String> {
 #[test]
 fn nothing_about_people_and_no_secret_is_in_the_bundle() {
     let place = Place { folder: tempfile::tempdir().unwrap() };
-    let mut agent = Agent::start(place.folder.path(), &place.config());
+    let mut agent = Agent::start(place.folder.path(), &place.config_with_camera());
     agent.event("ready", |event| event["task"] == "agent" && event["state"] == "ready");
     let picture = prepared(".setup/test/pictures/p01-1.jpg");
     let enrolled = place.run(&[

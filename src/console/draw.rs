@@ -213,7 +213,7 @@ fn body(app: &App, width: usize) -> Body {
         Screen::Network => network(app, &mut body),
         Screen::Platforms => platforms(app, &mut body),
         Screen::Update => update(app, &mut body),
-        Screen::Doctor => doctor(app, &mut body),
+        Screen::Doctor => doctor(app, &mut body, width),
         Screen::Diagnosis => {
             body.gap();
             body.say(app.say(Say::DiagnosisHint));
@@ -496,7 +496,26 @@ fn update(app: &App, body: &mut Body) {
     }
 }
 
-fn doctor(app: &App, body: &mut Body) {
+/// A long text in lines of `width` columns, all but the first set in.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    const INDENT: usize = 7;
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    let mut used = 0;
+    for character in text.chars() {
+        let wide = super::grid::columns(character);
+        if used + wide > width && used > INDENT {
+            lines.push(std::mem::replace(&mut line, " ".repeat(INDENT)));
+            used = INDENT;
+        }
+        line.push(character);
+        used += wide;
+    }
+    lines.push(line);
+    lines
+}
+
+fn doctor(app: &App, body: &mut Body, width: usize) {
     let tag = language_tag(app.language);
     for finding in app.findings.as_array().into_iter().flatten() {
         let state = &finding["state"];
@@ -504,15 +523,42 @@ fn doctor(app: &App, body: &mut Body) {
             .into_iter()
             .find(|known| serde_json::json!(known) == *state)
             .map_or("?   ", State::mark);
-        body.say(format!(
+        let found = format!(
             "{mark} {} [{}] {}",
             plain(&finding["what"][tag]),
             plain(&finding["looked_for"][tag]),
             plain(&finding["found"][tag]),
-        ));
+        );
+        body.lines.extend(wrapped(&found, width));
         let advice = plain(&finding["advice"][tag]);
         if !advice.is_empty() {
-            body.say(format!("       {}: {advice}", app.say(Say::ToDo)));
+            body.lines.extend(wrapped(&format!("       {}: {advice}", app.say(Say::ToDo)), width));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_findings_are_wrapped_by_columns() {
+        assert_eq!(wrapped("short", 20), ["short"]);
+        assert_eq!(wrapped("ok   张三李四王五 x", 13), ["ok   张三李四", "       王五 x"]);
+        let lines = wrapped(&"a".repeat(30), 13);
+        assert_eq!(lines, ["aaaaaaaaaaaaa", "       aaaaaa", "       aaaaaa", "       aaaaa"]);
+    }
+
+    #[test]
+    fn every_screen_is_drawn_at_every_size() {
+        let mut app = App::new(Default::default(), "menshen.toml".into(), Language::Chinese, false);
+        app.agent = Agent::Here;
+        for (_, _, screen) in MENU {
+            app.screen = screen.unwrap_or(Screen::Menu);
+            for (width, height) in [(0, 0), (1, 1), (20, 5), (21, 6), (80, 24), (9999, 9999)] {
+                let grid = draw(&mut app, width, height, Timestamp::UNIX_EPOCH);
+                assert!(grid.width() <= 200 && grid.height() <= 80);
+            }
         }
     }
 }

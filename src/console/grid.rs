@@ -34,7 +34,7 @@ pub struct Grid {
 }
 
 /// How many columns a character takes; 0 is none of its own.
-fn columns(character: char) -> usize {
+pub fn columns(character: char) -> usize {
     character.width().unwrap_or(0)
 }
 

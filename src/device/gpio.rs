@@ -40,7 +40,7 @@ const EDGES_KEPT: u32 = 256;
 const OLDEST: Duration = Duration::from_secs(60);
 
 /// Words that stand behind a name and are no names of lines: one that a device does not know is a mistake.
-const WORDS: [&str; 6] = ["low", "high", "inverted", "pull-up", "pull-down", "no-pull"];
+pub(crate) const WORDS: [&str; 6] = ["low", "high", "inverted", "pull-up", "pull-down", "no-pull"];
 
 /// How the kernel's interface is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

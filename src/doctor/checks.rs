@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::{Finding, Words};
 use crate::clock::{AdjustedClock, SystemClock};
 use crate::config::{self, Camera, CameraRole, Config};
-use crate::device::{self, input::Input};
+use crate::device::input::Input;
+use crate::device::{self, gpio};
 use crate::error::{Error, Kind, Result};
 use crate::platform::terminal_ws::address::Address;
 use crate::store::{Options, Store};
@@ -417,12 +418,42 @@ fn examine_wire(wire: Wire<'_>, open: &dyn Fn() -> Result<()>, agent: Agent<'_>)
     if wire.source.starts_with("sim") {
         return finding.well(Words::new("模拟：没有接线", "simulated: nothing is wired to it"));
     }
-    finding.well(match agent {
+    match agent {
         Agent::Running(_) => {
-            Words::new("门禁程序正在使用，没有故障", "the agent holds it and reports no fault")
+            finding.well(Words::new("门禁程序正在使用，没有故障", "the agent holds it and reports no fault"))
         }
-        Agent::Away => Words::new("可以打开", "can be opened"),
-    })
+        Agent::Away => finding.of(look(wire.source), advice()),
+    }
+}
+
+/// Whether what a configuration names is on this machine, without taking it: a line that is taken may move a door.
+fn look(source: &str) -> Result<Words> {
+    let lines = source.split(',').count();
+    if let Some(name) = gpio::Name::parse(source, lines, &gpio::WORDS) {
+        let place = gpio::find(&name)?;
+        let (chip, lines) = (&place.chip, &place.offsets);
+        return Ok(Words::new(
+            format!("存在：{chip} {lines:?}"),
+            format!("is there: {chip}, lines {lines:?}"),
+        ));
+    }
+    let path = source.split_once(":/").map(|(_, path)| format!("/{path}"));
+    let Some(path) = path.filter(|path| path.starts_with("/dev/")) else {
+        return Ok(Words::new(
+            "名称有效，运行后可知好坏",
+            "the name is valid; how it works shows when the agent runs",
+        ));
+    };
+    let access = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK;
+    rustix::fs::access(path.as_str(), access).map_err(|error| {
+        let what = match error {
+            rustix::io::Errno::NOENT => "is not there: see which there are with ls /dev/tty*",
+            rustix::io::Errno::ACCESS => "may not be used by this user: add it to the group of the device",
+            _ => "cannot be used",
+        };
+        Error::caused(Kind::Device, format!("{path} {what}"), std::io::Error::from(error))
+    })?;
+    Ok(Words::new("存在，可读写", "is there and may be used"))
 }
 
 /// The machine, and whether it may be restarted.

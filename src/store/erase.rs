@@ -97,7 +97,7 @@ fn erase(options: &Options, steps: usize) -> Result<Erased> {
     Ok(erased)
 }
 
-/// The files of the store but its lock: the database last of those that make it, so that what is left of a store
+/// The files of the store but its lock, and other keys: the database last of those that make it, so that what is left of a store
 /// is never a log without its database.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let step = || format!("the folder {} cannot be read", folder.display());
@@ -105,7 +105,9 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     for entry in std::fs::read_dir(folder).context(step)? {
         let entry = entry.context(step)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with("store.") && name != "store.lock" {
+        // The key of the OSDP line was agreed on with a controller: it goes like every other key.
+        let ours = name.starts_with("store.") || name.starts_with("osdp.key");
+        if ours && name != "store.lock" {
             found.push(entry.path());
         }
     }
@@ -158,6 +160,7 @@ mod tests {
         std::fs::create_dir(options.data_dir.join("update")).unwrap();
         std::fs::write(options.data_dir.join("update/package"), "x").unwrap();
         std::fs::write(options.data_dir.join("store.sqlite.damaged-1"), "x").unwrap();
+        std::fs::write(options.data_dir.join("osdp.key"), "x").unwrap();
         std::fs::write(folder.join("menshen.toml"), "[terminal]\nserial = \"A1\"\n").unwrap();
         options
     }

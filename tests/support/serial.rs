@@ -130,11 +130,26 @@ impl Terminal {
         self.seen.0.lock().unwrap().bytes
     }
 
-    /// Whether the terminal is on its first screen, with a cursor, and wraps lines.
+    /// Whether the terminal is on its first screen, with a cursor.
     pub fn is_given_back(&self) -> bool {
         let seen = self.seen.0.lock().unwrap();
         let screen = seen.parser.screen();
         !screen.alternate_screen() && !screen.hide_cursor()
+    }
+
+    /// Waits until it is: the last bytes of a program that has ended may still be on the line.
+    pub fn comes_back(&self) {
+        let until = Instant::now() + PATIENCE;
+        let mut seen = self.seen.0.lock().unwrap();
+        loop {
+            let screen = seen.parser.screen();
+            if !screen.alternate_screen() && !screen.hide_cursor() {
+                return;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "the terminal is not given back:\n{}", screen.contents());
+            seen = self.seen.1.wait_timeout(seen, left).unwrap().0;
+        }
     }
 
     /// The settings of the line are those from before.
