@@ -306,12 +306,18 @@ fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
     let looked = [
         (
             wire("relay", "继电器", "relay", &device.relay, "relay"),
-            open(|| device::relay::open(&device.relay)),
+            open(|| device::relay::open(&device.relay).and_then(|_| device::gpio::examine(&device.relay))),
         ),
-        (wire("lamp", "补光灯", "lamp", &device.lamp, "lamp"), open(|| device::lamp::open(&device.lamp))),
+        (
+            wire("lamp", "补光灯", "lamp", &device.lamp, "lamp"),
+            open(|| device::lamp::open(&device.lamp).and_then(|_| device::gpio::examine(&device.lamp))),
+        ),
         (
             wire("wiegand_out", "韦根输出", "Wiegand output", &device.wiegand_out, "wiegand"),
-            open(|| device::wiegand_out::open(&device.wiegand_out)),
+            open(|| {
+                let name = &device.wiegand_out;
+                device::wiegand_out::open(name).and_then(|_| device::gpio::examine(name))
+            }),
         ),
         (
             wire("rs485", "RS485", "RS485", &device.rs485, "rs485"),
@@ -334,9 +340,18 @@ fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
         ("id_reader", "身份证阅读器", "document reader", &device.id_reader),
         ("qr_reader", "二维码阅读器", "QR reader", &device.qr_reader),
     ] {
-        let readers = || device::reader::Readers::open(device).map(|_| ());
+        let readers = || device::reader::Readers::open(device).and_then(|_| device::gpio::examine(source));
         let wire = Wire { key, what: Words::new(chinese, english), source, event: "reader" };
         findings.push(examine_wire(wire, &readers, agent));
+    }
+    for (key, chinese, english, source) in [
+        ("exit_button", "出门按钮", "exit button", &device.exit_button),
+        ("door_contact", "门磁", "door contact", &device.door_contact),
+        ("tamper", "防拆开关", "tamper contact", &device.tamper),
+    ] {
+        let inputs = || device::input::Inputs::open(device).and_then(|_| device::gpio::examine(source));
+        let wire = Wire { key, what: Words::new(chinese, english), source, event: "input" };
+        findings.push(examine_wire(wire, &inputs, agent));
     }
     findings
 }
