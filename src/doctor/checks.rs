@@ -307,12 +307,18 @@ fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
     let looked = [
         (
             wire("relay", "继电器", "relay", &device.relay, "relay"),
-            open(|| device::relay::open(&device.relay)),
+            open(|| device::relay::open(&device.relay).and_then(|_| device::gpio::examine(&device.relay))),
         ),
-        (wire("lamp", "补光灯", "lamp", &device.lamp, "lamp"), open(|| device::lamp::open(&device.lamp))),
+        (
+            wire("lamp", "补光灯", "lamp", &device.lamp, "lamp"),
+            open(|| device::lamp::open(&device.lamp).and_then(|_| device::gpio::examine(&device.lamp))),
+        ),
         (
             wire("wiegand_out", "韦根输出", "Wiegand output", &device.wiegand_out, "wiegand"),
-            open(|| device::wiegand_out::open(&device.wiegand_out)),
+            open(|| {
+                let name = &device.wiegand_out;
+                device::wiegand_out::open(name).and_then(|_| device::gpio::examine(name))
+            }),
         ),
         (
             wire("wiegand_in", "韦根输入", "Wiegand input", &device.wiegand_in, "wiegand_in"),
@@ -338,7 +344,7 @@ fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
         ("id_reader", "身份证阅读器", "document reader", &device.id_reader),
         ("qr_reader", "二维码阅读器", "QR reader", &device.qr_reader),
     ] {
-        let readers = || device::reader::Readers::open(device).map(|_| ());
+        let readers = || device::reader::Readers::open(device).and_then(|_| device::gpio::examine(source));
         let wire = Wire { key, what: Words::new(chinese, english), source, event: "reader" };
         findings.push(examine_wire(wire, &readers, agent));
     }
@@ -367,7 +373,7 @@ fn examine_input(input: Input, what: Words, source: &str, agent: Agent<'_>) -> F
             Input::DoorContact => &mut device.door_contact,
             Input::Tamper => &mut device.tamper,
         } = source.to_owned();
-        device::input::Inputs::open(&device).map(drop)
+        device::input::Inputs::open(&device).and_then(|_| device::gpio::examine(source))
     };
     let key = input.as_str();
     let finding = examine_wire(Wire { key, what, source, event: "input" }, &alone, agent);

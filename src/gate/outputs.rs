@@ -509,7 +509,7 @@ impl OutputTask {
     async fn begin(&mut self, openings: &[Opening]) -> Result<()> {
         // Before anything moves: whoever goes through at once has not forced the door.
         let now = Instant::now();
-        let longest = openings.iter().map(|opening| pulse_of(opening)).max().unwrap_or_default();
+        let longest = openings.iter().map(pulse_of).max().unwrap_or_default();
         self.openings.send_modify(|noted| noted.note(now, now + longest));
         for opening in openings {
             if let Some(text) = opening.wiegand(&self.lines.templates) {
