@@ -156,7 +156,7 @@ fi
 if [ "$what" = image ]; then
     exit
 fi
-$venv/bin/python models/fetch.py --for "$what"
+$venv/bin/python models/fetch.py --for "${what/gate/run}"
 $venv/bin/python scripts/demo_frames.py demo
 if [ "$what" = test ]; then
     $venv/bin/python scripts/demo_frames.py test

@@ -59,7 +59,7 @@ replace() { # IMAGE PATH FILE
 mkdir ${2%/*}
 rm $2
 write $3 $2
-sif $2 mode 0100755
+sif $2 mode 0100644
 COMMANDS
     cmp -s "$3" <(debugfs -R "cat $2" "$1" 2>/dev/null) || { say "$2 could not be written into $1" && exit 1; }
 }
