@@ -154,6 +154,12 @@ pub struct Device {
     pub screen: String,
     /// Loudspeaker.
     pub voice: String,
+    /// Folder of the sentences that it says.
+    pub voice_dir: PathBuf,
+    /// What restarts the machine when the gate hangs.
+    pub watchdog: String,
+    /// Seconds without a turn after which a loop of the gate hangs, 2 to 600.
+    pub watchdog_within_s: u64,
     /// Sensor of a visitor's temperature.
     pub thermometer: String,
     /// What goes out on the RS485 line after a passage, where its payload is `custom`.
@@ -178,6 +184,9 @@ impl Default for Device {
             lamp: "sim".into(),
             screen: "sim".into(),
             voice: "sim".into(),
+            voice_dir: "/usr/share/menshen/voice".into(),
+            watchdog: "none".into(),
+            watchdog_within_s: 30,
             thermometer: "none".into(),
             rs485_template: Template::parse("{person_id},{card}\r\n").expect("its placeholders are known"),
             wiegand_template: Template::parse("{card}").expect("its placeholders are known"),
@@ -497,6 +506,9 @@ impl Config {
         }
         if self.vision.threads == 0 {
             return fail("vision.threads must be at least 1".into());
+        }
+        if !(2..=600).contains(&self.device.watchdog_within_s) {
+            return fail("device.watchdog_within_s must be 2 to 600".into());
         }
         if self.store.soft_limit_mib > self.store.hard_limit_mib {
             return fail("store.soft_limit_mib must not exceed store.hard_limit_mib".into());

@@ -24,7 +24,7 @@ pub struct Event {
     /// When.
     pub time: Timestamp,
     /// One of `face`, `verdict`, `relay`, `wiegand`, `rs485`, `voice`, `screen`, `lamp`, `platform`, `record`,
-    /// `person`, `credential`, `camera`, `task`, `store`, `update`, `call`, `system`.
+    /// `person`, `credential`, `camera`, `task`, `store`, `update`, `call`, `system`, `watchdog`.
     pub kind: &'static str,
     /// The rest.
     #[serde(flatten)]
@@ -86,8 +86,8 @@ impl Events {
         let mut recent = self.inner.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.last += 1;
         let event = Arc::new(Event { id: recent.last, time: self.inner.clock.now(), kind, fields });
-        // Faces come with every frame and would push out all else.
-        if kind != "face" {
+        // Faces come with every frame, and a watchdog is fed all the time: they would push out all else.
+        if kind != "face" && !(kind == "watchdog" && event.fields.get("state") == Some(&Value::from("fed"))) {
             if recent.events.len() == REMEMBERED {
                 recent.events.pop_front();
             }

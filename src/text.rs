@@ -1,6 +1,7 @@
 //! Texts for visitors and technicians, in Chinese and English, from one table.
 
 pub mod page;
+pub mod spoken;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,13 @@ pub enum Language {
     /// English.
     #[serde(rename = "en")]
     English,
+}
+
+impl Language {
+    /// `zh-CN` or `en`, as in configurations and events.
+    pub fn code(self) -> &'static str {
+        in_language("zh-CN", "en", self)
+    }
 }
 
 /// What a visitor is told for a reason.

@@ -52,9 +52,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// The machine, and whether it may be restarted.
-fn machine(name: &str) -> Result<String> {
+fn machine(name: &str, data_dir: &std::path::Path) -> Result<String> {
     let clock = AdjustedClock::new(Arc::new(SystemClock));
-    let machine = device::system::open(name, clock)?;
+    let machine = device::system::open(name, clock, data_dir)?;
     if name != "none" {
         machine.may_restart()?;
     }
@@ -80,7 +80,10 @@ fn examine(config: &Config) -> Vec<Finding> {
     note("relay".into(), relay.map(|_| config.device.relay.clone()));
     let wiegand = device::wiegand::open(&config.device.wiegand_out);
     note("Wiegand output".into(), wiegand.map(|_| config.device.wiegand_out.clone()));
-    note("machine".into(), machine(&config.device.system));
+    note("voice".into(), voice(config));
+    note("watchdog".into(), device::watchdog::examine(&config.device.watchdog));
+    note("clock".into(), clock());
+    note("machine".into(), machine(&config.device.system, &config.terminal.data_dir));
     if let Some(qyzn) = &config.platform.qyzn {
         note("QYZN platform".into(), reach(&qyzn.server));
     }
@@ -96,6 +99,45 @@ fn examine(config: &Config) -> Vec<Finding> {
         note("page".into(), page(admin.listen));
     }
     findings
+}
+
+/// The loudspeaker, and the sentences that visitors of this gate hear.
+fn voice(config: &Config) -> Result<String> {
+    let folder = &config.device.voice_dir;
+    let Some(name) = config.device.voice.strip_prefix("alsa:") else {
+        return device::voice::open(&config.device.voice, folder).map(|_| config.device.voice.clone());
+    };
+    let found = device::voice::AlsaVoice::new(name, folder)?.examine()?;
+    let sentences = device::voice::check_sentences(folder, config.terminal.language)?;
+    Ok(format!("{found}, {sentences} sentences in {}", folder.display()))
+}
+
+/// The machine's clock, and the one that runs on while it is off.
+fn clock() -> Result<String> {
+    /// Seconds that a real-time clock may be off.
+    const OFF: i64 = 60;
+    let now = jiff::Timestamp::now();
+    if let Some(lost) = menshen::clock::lost(now) {
+        return Err(Error::new(Kind::Device, lost));
+    }
+    let Ok(text) = std::fs::read_to_string("/sys/class/rtc/rtc0/since_epoch") else {
+        return Ok(format!(
+            "{now}; no real-time clock: after a power cut the time comes from a platform or NTP"
+        ));
+    };
+    let off = text
+        .trim()
+        .parse::<i64>()
+        .map_or(i64::MAX, |seconds| seconds.saturating_sub(now.as_second()).saturating_abs());
+    if off > OFF {
+        return Err(Error::new(
+            Kind::Device,
+            format!(
+                "the real-time clock is off by {off} s: `timedatectl` tells of both; setting the time sets it too"
+            ),
+        ));
+    }
+    Ok(format!("{now}, and so the real-time clock"))
 }
 
 fn data_folder(config: &Config) -> Result<String> {

@@ -8,12 +8,14 @@ mod doctor;
 mod enroll;
 mod eval;
 mod http_push;
+mod network;
 mod people;
 mod present;
 mod records;
 mod restart;
 mod run;
 mod simulate;
+mod voice;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -52,8 +54,12 @@ enum Command {
     Records(records::Args),
     /// Calls a room with the intercom of the running gate
     Call(call::Args),
+    /// Shows and sets the addresses of the network cards
+    Network(network::Args),
     /// Restarts the machine under the gate
     Restart(restart::Args),
+    /// Tries the loudspeaker
+    Voice(voice::Args),
     /// Plays the other end of a wire
     Simulate(simulate::Args),
     /// Measures how well this gate tells people apart, or heads from pictures of them
@@ -94,7 +100,9 @@ pub fn main() -> ExitCode {
         Command::Present(args) => present::run(&args),
         Command::Records(args) => records::run(&args),
         Command::Call(args) => call::run(&args),
+        Command::Network(args) => network::run(&args),
         Command::Restart(args) => restart::run(&args),
+        Command::Voice(args) => voice::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -7,9 +7,11 @@ pub mod reader;
 pub mod relay;
 pub mod rs485;
 pub mod screen;
+mod stuck;
 pub mod system;
 pub mod thermometer;
 pub mod voice;
+pub mod watchdog;
 pub mod wiegand;
 
 use crate::config;
@@ -43,7 +45,7 @@ impl Devices {
             wiegand: wiegand::open(&config.wiegand_out)?,
             lamp: lamp::open(&config.lamp)?,
             screen: screen::open(&config.screen)?,
-            voice: voice::open(&config.voice)?,
+            voice: voice::open(&config.voice, &config.voice_dir)?,
             rs485: rs485::open(&config.rs485)?,
             thermometer: thermometer::open(&config.thermometer)?,
         })

@@ -36,6 +36,7 @@ pub fn open(name: &str) -> Result<Option<Box<dyn Relay>>> {
     match name {
         "none" => Ok(None),
         "sim" => Ok(Some(Box::new(SimulatedRelay::default()))),
+        "sim:stuck" => Ok(Some(Box::new(super::stuck::StuckRelay::default()))),
         other => Err(Error::new(
             Kind::Config,
             format!("device.relay = {other:?} is not supported by this build: use \"sim\" or \"none\""),

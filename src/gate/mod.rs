@@ -5,6 +5,7 @@ mod announce;
 pub mod enrol;
 pub mod hardware;
 mod identify;
+pub mod network;
 pub mod outputs;
 mod panel;
 mod passage;
@@ -35,6 +36,7 @@ use tokio::sync::{Mutex, mpsc, watch as latest};
 use tokio::task::JoinHandle;
 
 use crate::access::{FaceMatch, Known, Origin, Person, PersonKey, Rules};
+use crate::alive::{Heartbeat, Loops, TURN};
 use crate::clock::{Moment, SharedClock};
 use crate::config;
 use crate::device::Devices;
@@ -222,6 +224,8 @@ struct Inner {
     reading: presented::Reading,
     questions: presented::Questions,
     readers: Readers,
+    /// The loops that a passage needs.
+    loops: Loops,
 }
 
 impl Inner {
@@ -354,6 +358,8 @@ impl Gate {
             Hardware::start(parts.devices, parts.templates, &settings, &parts.events)?;
         tokio::spawn(panel_task.run());
         let (outputs, output_task) = Outputs::new(lines, parts.events.clone());
+        let loops = Loops::default();
+        let output_task = output_task.beating(loops.heartbeat("outputs"));
         let output_task = tokio::spawn(output_task.run(settings.relay));
         let workers = match parts.vision.enrol_workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -381,11 +387,16 @@ impl Gate {
             reading: Default::default(),
             questions: Default::default(),
             readers: parts.readers,
+            loops,
         });
         inner.machine.log_at(inner.settings.load().restart.log_level);
         let settling = Arc::clone(&inner);
-        tokio::spawn(async move { settling.settle_time().await });
+        tokio::spawn(async move {
+            settling.settle_network().await;
+            settling.settle_time().await;
+        });
         tokio::spawn(restart::run_timer(Arc::downgrade(&inner)));
+        tokio::spawn(ask_store(inner.store.clone(), inner.loops.heartbeat("store")));
         let (sightings, seen) = mpsc::channel(WAITING_LOOKS);
         let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);
         let sessions = tokio::spawn(Sessions::run(Arc::clone(&inner), seen, ordered));
@@ -406,6 +417,11 @@ impl Gate {
     /// The clock of the agent.
     pub fn clock(&self) -> &SharedClock {
         &self.inner.clock
+    }
+
+    /// The loops that a passage needs, for whoever watches over them.
+    pub fn loops(&self) -> &Loops {
+        &self.inner.loops
     }
 
     /// What happens at the gate.
@@ -561,6 +577,12 @@ impl Eyes {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// The heartbeat of a camera's thread: it beats while [`Eyes::watch`] runs, and whoever calls that beats between
+    /// two runs.
+    pub fn heartbeat(&self, index: usize) -> Heartbeat {
+        self.gate.loops.heartbeat(format!("camera {index}"))
+    }
+
     /// Watches with one camera on this thread until told to stop. May be called again after a failure.
     pub fn watch(&self, index: usize, camera: &config::Camera) -> Result<()> {
         let watcher = Watcher::new(&self.models, self.vision.threads)
@@ -575,8 +597,23 @@ impl Eyes {
             settled: Arc::clone(&self.gate.settled),
             sightings: self.sightings.clone(),
             stop: Arc::clone(&self.stop),
+            looking: self.heartbeat(index),
+            capturing: self.gate.loops.heartbeat(format!("capture {index}")),
         };
         watch::watch(&eyes, index, camera, watcher)
+    }
+}
+
+/// Asks the store for an answer again and again: no record, no passage.
+async fn ask_store(store: Store, heartbeat: Heartbeat) {
+    loop {
+        match store.answers().await {
+            Err(error) if error.kind() == Kind::Stopped => return,
+            // So much waits that the question found no place.
+            Err(error) if error.kind() == Kind::Busy => {}
+            Ok(()) | Err(_) => heartbeat.beat(),
+        }
+        tokio::time::sleep(TURN).await;
     }
 }
 

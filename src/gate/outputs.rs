@@ -18,6 +18,7 @@ use super::wiegand::Frames;
 use super::worker::{ANSWERS_WITHIN, Tended, Worker};
 use super::{OrderedBy, report_panic};
 use crate::access::Person;
+use crate::alive::{Heartbeat, TURN};
 use crate::device::relay::Relay;
 use crate::device::wiegand;
 use crate::error::{Error, Kind, Result};
@@ -151,6 +152,7 @@ impl Outputs {
             on: None,
             pending: Vec::new(),
             again: None,
+            heartbeat: None,
         };
         (Self { orders, wiegand, serial }, task)
     }
@@ -320,9 +322,15 @@ pub struct OutputTask {
     pending: Vec<(Instant, Opening)>,
     /// The relay did not take an order: when it is ordered to rest again, and who opened.
     again: Option<(Instant, Option<OpenedBy>)>,
+    heartbeat: Option<Heartbeat>,
 }
 
 impl OutputTask {
+    /// The same with a heartbeat, which beats at least once a [`TURN`].
+    pub(super) fn beating(self, heartbeat: Heartbeat) -> Self {
+        Self { heartbeat: Some(heartbeat), ..self }
+    }
+
     /// Runs until every [`Outputs`] is gone; the relay is off then. A panic of a driver puts the relay to rest
     /// and is reported; the next order is served.
     pub async fn run(mut self, idle: RelaySettings) {
@@ -344,6 +352,10 @@ impl OutputTask {
 
     async fn serve(&mut self) {
         loop {
+            let turn = self.heartbeat.as_ref().map(|heartbeat| {
+                heartbeat.beat();
+                Instant::now() + TURN
+            });
             let pulse_end = self.on.as_ref().and_then(Pulse::last).map(|(_, until)| until);
             let delay_end = self.pending.iter().map(|(at, _)| *at).min();
             let again = self.again.map(|(at, _)| at);
@@ -372,6 +384,7 @@ impl OutputTask {
                     }
                     Some(Order::Stop) | None => break,
                 },
+                () = maybe(turn) => {}
             }
         }
         self.end_pulse();

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::identify::identify;
 use super::sighting::{self, Compared, Sighting, Snap, VisibleFace};
 use super::{Gallery, Inner, LiveFrame};
+use crate::alive::{Heartbeat, TURN};
 use crate::config;
 use crate::device::camera;
 use crate::error::{Kind, Result};
@@ -76,17 +77,18 @@ impl Slot {
         self.filled.notify_one();
     }
 
-    /// The newest frame; `None` when the slot was closed.
-    fn take(&self) -> Option<Frame> {
+    /// The newest frame; `None` when the slot was closed. The heartbeat beats while it is waited for.
+    fn take(&self, heartbeat: &Heartbeat) -> Option<Frame> {
         let mut state = self.lock();
         loop {
+            heartbeat.beat();
             if state.closed {
                 return None;
             }
             if let Some(frame) = state.frame.take() {
                 return Some(frame);
             }
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.filled.wait_timeout(state, TURN).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -121,6 +123,10 @@ pub(super) struct Eyes {
     pub(super) settled: Arc<Settled>,
     pub(super) sightings: mpsc::Sender<Sighting>,
     pub(super) stop: Arc<AtomicBool>,
+    /// Beats with each turn of the thread that looks.
+    pub(super) looking: Heartbeat,
+    /// Beats with each turn of the thread that captures.
+    pub(super) capturing: Heartbeat,
 }
 
 /// Captures and looks until told to stop. Returns early only when a thread failed; call it again then.
@@ -134,7 +140,7 @@ pub(super) fn watch(eyes: &Eyes, index: usize, camera: &config::Camera, mut watc
                 capture(eyes, index, camera, &slot);
             })?;
         let _close = CloseOnDrop(Arc::clone(&slot));
-        while let Some(frame) = slot.take() {
+        while let Some(frame) = slot.take(&eyes.looking) {
             if let Some(buffer) = look(eyes, index, frame, &mut watcher)? {
                 slot.give_back(buffer);
             }
@@ -157,7 +163,10 @@ fn capture(eyes: &Eyes, index: usize, camera: &config::Camera, slot: &Slot) {
         }
     };
     // Nobody takes frames from a closed slot any more: the thread that looked has failed.
-    let ended = || eyes.stop.load(Ordering::Relaxed) || slot.is_closed();
+    let ended = || {
+        eyes.capturing.beat();
+        eyes.stop.load(Ordering::Relaxed) || slot.is_closed()
+    };
     while !ended() {
         let mut device = match camera::open(camera, index, Arc::clone(&eyes.gate.clock)) {
             Ok(device) => device,

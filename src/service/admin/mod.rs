@@ -14,6 +14,7 @@ mod events;
 mod form;
 mod guard;
 mod live;
+mod network;
 mod page;
 mod people;
 mod present;
@@ -185,6 +186,9 @@ impl Server {
     /// | `GET /api/v1/call` | the call that is on, or the last one |
     /// | `POST /api/v1/call` | calls a room: `{"room": "304"}` |
     /// | `DELETE /api/v1/call` | hangs up |
+    /// | `GET /api/v1/network` | the network cards, what was kept for them, a change on trial |
+    /// | `POST /api/v1/network` | gives a card its address, on trial: [`NetworkOrder`](crate::device::system::NetworkOrder) |
+    /// | `POST /api/v1/network/confirm`, `/api/v1/network/put_back` | keeps the change that is on trial, or not |
     /// | `POST /api/v1/restart` | restarts the machine |
     /// | `POST /api/v1/login`, `/api/v1/logout` | turns the token into a cookie and back |
     pub async fn run(&self, stopped: watch::Receiver<bool>) -> Result<()> {
@@ -211,6 +215,9 @@ fn router(shared: Shared) -> Router {
         .route("/api/v1/door/open", post(status::open_door))
         .route("/api/v1/present", post(present::present))
         .route("/api/v1/call", get(call::show).post(call::dial).delete(call::hang_up))
+        .route("/api/v1/network", get(network::show).post(network::set))
+        .route("/api/v1/network/confirm", post(network::confirm))
+        .route("/api/v1/network/put_back", post(network::put_back))
         .route("/api/v1/restart", post(status::restart))
         .route("/api/v1/login", post(guard::login))
         .route("/api/v1/logout", post(guard::logout))

@@ -10,6 +10,7 @@ use crate::access::Origin;
 use crate::config::{CameraRole, Config};
 use crate::event::{Event, LINK_STATES};
 use crate::gate::OrderedBy;
+use crate::platform::terminal_ws::address::Address;
 use crate::store::Destination;
 use crate::text::Language;
 
@@ -36,6 +37,18 @@ impl About {
             qyzn: config.platform.qyzn.as_ref().map(|qyzn| qyzn.server.clone()),
             terminal_ws: config.platform.terminal_ws.as_ref().map(|terminal_ws| terminal_ws.url.clone()),
         }
+    }
+
+    /// Hosts and ports of the platforms.
+    pub(super) fn servers(&self) -> Vec<(String, u16)> {
+        let qyzn = self.qyzn.as_deref().and_then(|server| {
+            let (host, port) = server.rsplit_once(':')?;
+            Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
+        });
+        let terminal_ws = self.terminal_ws.as_deref().and_then(|url| {
+            Address::parse(url, &self.serial).ok().map(|address| (address.host, address.port))
+        });
+        qyzn.into_iter().chain(terminal_ws).collect()
     }
 }
 
@@ -188,6 +201,8 @@ fn failures(standing: &Standing, now: jiff::Timestamp) -> Vec<Value> {
                 }
                 ("camera", "lost") => "camera_lost",
                 ("relay", "failed") => "relay_failed",
+                ("watchdog", "starving") => "gate_hangs",
+                ("watchdog", "failed") => "watchdog_failed",
                 // The store's word for each of its states but the good one is a notice.
                 ("store", "ok") => return None,
                 ("store", _) => "store_failed",
