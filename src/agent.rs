@@ -153,7 +153,7 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
         }));
     }
 
-    let manager = Manager::of_environment()?;
+    let manager = manager();
     let feeder = feed(&config, &gate, &events)?;
     let ready_ms = crate::clock::millis_between(started, Instant::now());
     tracing::info!(ready_ms, serial = config.terminal.serial, "ready");
@@ -201,7 +201,15 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
 fn feed(config: &Config, gate: &Gate, events: &Events) -> Result<Feeder> {
     let within = Duration::from_secs(config.device.watchdog_within_s);
     let watchdog = device::watchdog::open(&config.device.watchdog, events)?;
-    Feeder::start(gate.loops().clone(), within, watchdog, Manager::of_environment()?, events.clone())
+    Feeder::start(gate.loops().clone(), within, watchdog, manager(), events.clone())
+}
+
+/// The service manager; without one that can be told the gate runs all the same.
+fn manager() -> Option<Manager> {
+    Manager::of_environment().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the service manager is not told how the gate is");
+        None
+    })
 }
 
 fn tell(manager: Option<&Manager>, what: &str) {

@@ -625,6 +625,10 @@ mod tests {
         assert!(refused("[terminal]\nmac = \"0064871ecb01\"").contains("terminal.mac"));
         assert!(refused("[terminal]\nclock = \"sundial\"").contains("terminal.clock"));
         assert!(refused("[vision]\nsmallest_face = 5").contains("vision.smallest_face"));
+        for seconds in [1, 601] {
+            let text = format!("[device]\nwatchdog_within_s = {seconds}");
+            assert!(refused(&text).contains("device.watchdog_within_s"));
+        }
         assert!(refused("[vison]").contains("vison"));
         assert!(refused("[intercom]\nmedia = \"horn\"").contains("intercom.media"));
         assert!(refused("[intercom]\nmedia = \"sim:ring,sing\"").contains("\"sing\" is no step"));

@@ -171,7 +171,10 @@ impl Inner {
             false => system.put_network_back(&card),
         });
         let mut event = json!({ "order": if keep { "keep_network" } else { "put_network_back" }, "name": name, "by": by });
-        match done.await {
+        let outcome = done.await;
+        // Before it is told: whoever hears it may order the next one.
+        self.machine.trial.end();
+        match outcome {
             Ok(()) if keep => {
                 tracing::info!(card = name, by, "the settings of a network card are kept");
                 self.events.send("system", event);
@@ -187,7 +190,6 @@ impl Inner {
                 self.events.send("system", event);
             }
         }
-        self.machine.trial.end();
     }
 
     /// Gives the cards what was kept for them.

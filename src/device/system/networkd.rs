@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::addressing::NetworkSettings;
@@ -105,6 +106,8 @@ fn replace(folder: &Path, name: &str, text: Option<&str>) -> Result<bool> {
                 let new = path.with_extension("new");
                 let mut file = File::create(&new)?;
                 file.write_all(text.as_bytes())?;
+                // systemd-networkd is another user, whatever this one's umask is.
+                file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
                 // A power cut leaves the one before or this one, not a piece of it.
                 file.sync_all()?;
                 std::fs::rename(&new, &path)?;

@@ -600,6 +600,9 @@ mod tests {
         machine.systemd.use_network(&first).unwrap();
         assert_eq!(machine.calls(), [RELOAD, ETH0]);
         assert_eq!((file("network.run"), file("network")), (Some(first.file()), None));
+        let path = machine.folder.path().join("network.run/10-menshen-eth0.network");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o644, "systemd-networkd is another user");
         // Nobody has kept it: a start, as after a power cut, leaves nothing of it.
         machine.systemd.settle_network().unwrap();
         assert_eq!(machine.calls(), [RELOAD, ETH0]);

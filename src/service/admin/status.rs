@@ -209,9 +209,15 @@ fn failures(standing: &Standing, now: jiff::Timestamp) -> Vec<Value> {
                 _ => return None,
             };
             let about = text(event, "task").or_else(|| text(event, "platform")).or_else(|| event.fields.get("camera").map(Value::to_string));
-            Some(json!({ "kind": kind, "about": about, "text": text(event, "error").or_else(|| text(event, "desc")).unwrap_or(state), "last": event.time }))
+            Some(json!({ "kind": kind, "about": about, "text": text(event, "error").or_else(|| text(event, "desc")).or_else(|| loops(event)).unwrap_or(state), "last": event.time }))
         })
         .collect()
+}
+
+/// The loops that hang.
+fn loops(event: &Event) -> Option<String> {
+    let names = event.fields.get("loops")?.as_array()?.iter().filter_map(Value::as_str);
+    Some(names.collect::<Vec<_>>().join(", "))
 }
 
 /// `POST /api/v1/restart`.
