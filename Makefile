@@ -4,13 +4,18 @@ CARGO ?= cargo
 BUILT = $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint deny setup
+.PHONY: help run test bench lint deny setup cross licences image bundle test-boot
 
 help:
 	@echo "make run     set up, build and run the demonstration: http://127.0.0.1:8080"
 	@echo "make test    set up and run every test that a laptop can"
 	@echo "make bench   set up and measure this machine, beside OpenCV, face_recognition and faiss"
 	@echo "make setup   set up only: Debian packages, models, pictures (for an owner's own cargo commands)"
+	@echo "make cross   build menshen for a gate: aarch64, Debian 12"
+	@echo "make image   build a gate's disk image, and its root filesystem for boards"
+	@echo "make bundle  a signed update of that image (docs/update.md)"
+	@echo "make test-boot  the boot script in U-Boot: updates, roll-backs, power cuts"
+	@echo "make licences  the licences of all that is linked, as text"
 	@echo "make lint    formatting and clippy"
 	@echo "make deny    licences, sources and known holes of the crates"
 
@@ -37,3 +42,24 @@ lint:
 
 deny:
 	scripts/deny.sh
+
+cross:
+	scripts/setup.sh cross
+	scripts/cross.sh
+
+licences:
+	@mkdir -p $(BUILT)
+	scripts/licences.py >$(BUILT)/licences.txt
+	@echo "licences: $(BUILT)/licences.txt"
+
+image:
+	scripts/setup.sh image
+	scripts/image.sh
+
+bundle:
+	scripts/setup.sh image
+	scripts/bundle.sh
+
+test-boot:
+	scripts/setup.sh test
+	scripts/test_boot.sh

@@ -4,6 +4,8 @@
 #   scripts/setup.sh run     to build it and run the demonstration
 #   scripts/setup.sh test    and to run the tests (a browser, a Chinese font, test pictures)
 #   scripts/setup.sh bench   and to measure it against others (Python packages)
+#   scripts/setup.sh cross   to build it for a gate (a C cross compiler, a Rust one for aarch64)
+#   scripts/setup.sh image   and to build a gate's image and boot it in QEMU
 #
 # Installs only what is missing and says what it does; a second run ends within a second. All that
 # is not a Debian package goes to .setup/ and models/, and may be deleted.
@@ -12,9 +14,9 @@ cd "$(dirname "$0")/.."
 
 what=${1:-}
 case $what in
-run | test | bench) ;;
+run | test | bench | cross | image) ;;
 *)
-    echo "usage: scripts/setup.sh run|test|bench" >&2
+    echo "usage: scripts/setup.sh run|test|bench|cross|image" >&2
     exit 2
     ;;
 esac
@@ -55,6 +57,31 @@ if [ "$what" = test ]; then
     have chromedriver || missing+=(chromium-driver)
     any '/usr/share/fonts/*/wqy*/*' || any '/usr/share/fonts/*/noto/*CJK*' || missing+=(fonts-wqy-microhei)
 fi
+if [ "$what" = cross ] || [ "$what" = image ]; then
+    have aarch64-linux-gnu-gcc || missing+=(gcc-aarch64-linux-gnu)
+    [ -e /usr/aarch64-linux-gnu/include/stdio.h ] || [ "$(uname -m)" = aarch64 ] || missing+=(libc6-dev-arm64-cross)
+    have file || missing+=(file)
+fi
+# The boot script runs in U-Boot, updates in RAUC.
+if [ "$what" = image ] || [ "$what" = test ]; then
+    have mkimage || missing+=(u-boot-tools)
+    have qemu-system-aarch64 || missing+=(qemu-system-arm)
+    [ -e /usr/lib/u-boot/qemu_arm64/u-boot.bin ] || missing+=(u-boot-qemu)
+    have mke2fs || [ -x /usr/sbin/mke2fs ] || missing+=(e2fsprogs)
+    have mkfs.vfat || [ -x /usr/sbin/mkfs.vfat ] || missing+=(dosfstools)
+    have mcopy || missing+=(mtools)
+    have sfdisk || [ -x /usr/sbin/sfdisk ] || missing+=(fdisk)
+    have rauc || missing+=(rauc)
+    have mksquashfs || missing+=(squashfs-tools)
+    have openssl || missing+=(openssl)
+    have dbus-daemon || missing+=(dbus-daemon)
+fi
+if [ "$what" = image ]; then
+    have depmod || [ -x /usr/sbin/depmod ] || missing+=(kmod)
+    have cpio || missing+=(cpio)
+    have zstd || missing+=(zstd)
+    [ "$(id -u)" = 0 ] || have fakeroot || missing+=(fakeroot)
+fi
 
 # The first of these that is Python 3.11 or newer and can make environments.
 find_python() {
@@ -85,7 +112,13 @@ if [ ${#missing[@]} -gt 0 ]; then
     "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends "${missing[@]}" >&2
 fi
 
-have cargo || die "there is no cargo: install a Rust toolchain (rust-version in Cargo.toml or newer) and run this again"
+# Debian's own compiler of its security archive will do for a gate (scripts/cross.sh).
+[ "$what" = cross ] || [ "$what" = image ] || have cargo || die "there is no cargo: install a Rust toolchain (rust-version in Cargo.toml or newer) and run this again"
+
+if [ "$what" = cross ] || [ "$what" = image ]; then
+    scripts/cross.sh setup
+    [ "$what" = image ] || exit 0
+fi
 
 # ---- Python environment ----------------------------------------------------------------------
 
@@ -121,6 +154,9 @@ fi
 
 # ---- models and pictures ---------------------------------------------------------------------
 
+if [ "$what" = image ]; then
+    exit
+fi
 $venv/bin/python models/fetch.py --for "$what"
 scripts/voice.sh
 $venv/bin/python scripts/demo_frames.py demo

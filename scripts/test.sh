@@ -7,6 +7,9 @@ cd "$(dirname "$0")/.."
 .setup/venv/bin/python tests/setup_optimise.py
 .setup/venv/bin/python tests/setup_licences.py
 .setup/venv/bin/python tests/setup_docs.py
+.setup/venv/bin/python tests/setup_cross.py
+
+scripts/test_boot.sh
 
 log=.setup/test.log
 cargo test --locked --no-fail-fast "$@" 2>&1 | tee $log

@@ -1,5 +1,6 @@
 //! The composition root: reads the configuration, builds the parts, runs and stops them.
 
+use std::collections::HashMap;
 use std::os::unix::process::CommandExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +12,8 @@ use tokio::sync::watch;
 use crate::alive::feeder::Feeder;
 use crate::alive::manager::Manager;
 use crate::clock::{AdjustedClock, OffsetClock, SharedClock, SystemClock};
-use crate::config::{CameraRole, Config};
+use crate::config::{self, CameraRole, Config};
+use crate::device::camera::Partner;
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::Events;
 use crate::gate::hardware::Templates;
@@ -115,6 +117,7 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
     if let Some(qyzn) = &config.platform.qyzn {
         let (gate, terminal, qyzn, requests, stopped) =
             (gate.clone(), config.terminal.clone(), qyzn.clone(), requests.clone(), stopped.clone());
+        let updates = updates.clone();
         parts.push(supervise("platform.qyzn", events.clone(), stopped.clone(), move || {
             let (gate, terminal, qyzn, requests, updates, stopped) = (
                 gate.clone(),
@@ -143,9 +146,14 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
         }));
     }
     parts.push(push(&gate, &config, &events, &stopped));
+    let (updating, update_gate, until) = (updates.clone(), gate.clone(), stopped.clone());
+    parts.push(supervise("update", events.clone(), stopped.clone(), move || {
+        let (updates, gate, until) = (updating.clone(), update_gate.clone(), until.clone());
+        async move { updates.run(gate, until).await }
+    }));
     if let Some(admin) = &config.service.admin {
         let server = service::admin::Server::bind(gate.clone(), &config, admin.clone()).await?;
-        let server = server.with_intercom(intercom.clone());
+        let server = server.with_intercom(intercom.clone()).with_updates(updates.clone());
         let (server, stopped) = (Arc::new(server), stopped.clone());
         parts.push(supervise("service.admin", events.clone(), stopped.clone(), move || {
             let (server, stopped) = (Arc::clone(&server), stopped.clone());
@@ -259,6 +267,16 @@ fn clock(name: &str) -> SharedClock {
     }
 }
 
+/// The infrared camera that stands beside each visible one: the first beside the first, the second beside the
+/// second. As places in the configuration.
+fn pairs(cameras: &[config::Camera]) -> Vec<(usize, usize)> {
+    let of = |role| {
+        let places = cameras.iter().enumerate();
+        places.filter(move |(_, camera)| camera.role == role).map(|(index, _)| index)
+    };
+    of(CameraRole::Visible).zip(of(CameraRole::Infrared)).collect()
+}
+
 /// One thread for each camera that watches visitors, started again when it fails.
 fn watch_cameras(
     config: &Config,
@@ -266,10 +284,27 @@ fn watch_cameras(
     events: &Events,
 ) -> Result<Vec<std::thread::JoinHandle<()>>> {
     let mut threads = Vec::new();
+    let mut partners = HashMap::new();
+    for (visible, infrared) in pairs(&config.camera) {
+        let partner = Arc::new(Partner::new());
+        partners.insert(visible, Arc::clone(&partner));
+        partners.insert(infrared, partner);
+    }
     for (index, camera) in config.camera.iter().enumerate() {
-        if camera.role != CameraRole::Visible {
-            tracing::warn!(camera = index, role = ?camera.role, "this build watches visible cameras only");
-            continue;
+        let partner = partners.remove(&index);
+        match (camera.role, &partner) {
+            (CameraRole::Visible, _) | (CameraRole::Infrared, Some(_)) => {}
+            (CameraRole::Infrared, None) => {
+                tracing::warn!(
+                    camera = index,
+                    "there is no visible camera for this infrared one: it is not used"
+                );
+                continue;
+            }
+            (CameraRole::Document, _) => {
+                tracing::warn!(camera = index, "this build does not use document cameras");
+                continue;
+            }
         }
         let (eyes, events, camera) = (Arc::clone(eyes), events.clone(), camera.clone());
         let thread = std::thread::Builder::new()
@@ -280,8 +315,15 @@ fn watch_cameras(
                 while !eyes.stopped() {
                     let began = Instant::now();
                     // The watcher is made anew each time: what a panic left behind is dropped with it.
-                    let outcome =
-                        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| eyes.watch(index, &camera)));
+                    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                        match (camera.role, &partner) {
+                            (CameraRole::Infrared, Some(partner)) => {
+                                eyes.watch_infrared(index, &camera, partner);
+                                Ok(())
+                            }
+                            _ => eyes.watch_beside(index, &camera, partner.as_deref()),
+                        }
+                    }));
                     let failure = match outcome {
                         Ok(Ok(())) if eyes.stopped() => return,
                         Ok(Ok(())) => "the camera's thread ended".to_owned(),
@@ -351,6 +393,20 @@ fn report(events: &Events, part: &str, failure: &str, pause: Duration) {
 mod tests {
     use super::*;
     use std::sync::atomic::AtomicU32;
+
+    #[test]
+    fn each_infrared_camera_stands_beside_one_visible_camera() {
+        use CameraRole::{Document, Infrared, Visible};
+        let pairs = |roles: &[CameraRole]| {
+            let cameras: Vec<_> =
+                roles.iter().map(|role| config::Camera::new(*role, "v4l2:/dev/video0")).collect();
+            super::pairs(&cameras)
+        };
+        assert_eq!(pairs(&[Visible, Infrared]), [(0, 1)]);
+        assert_eq!(pairs(&[Infrared, Document, Visible, Visible, Infrared]), [(2, 0), (3, 4)]);
+        assert_eq!(pairs(&[Visible, Visible, Infrared, Infrared, Infrared]), [(0, 2), (1, 3)]);
+        assert_eq!(pairs(&[Infrared, Document]), []);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_part_that_panics_is_started_again_and_seen() {

@@ -88,17 +88,52 @@ pub enum CameraRole {
     Document,
 }
 
+/// In which format a camera delivers its frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CameraFormat {
+    /// The best that it has ([`crate::device::camera::v4l2::choose`]).
+    #[default]
+    Auto,
+    /// Motion-JPEG.
+    Mjpeg,
+    /// YUYV 4:2:2.
+    Yuyv,
+    /// NV12 4:2:0, in one piece of memory or in two.
+    Nv12,
+    /// One byte a pixel.
+    Grey,
+}
+
 /// `[[camera]]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Camera {
     /// What it looks at.
     pub role: CameraRole,
-    /// `v4l2:/dev/video0`, or `files:DIR`: the JPEG and PNG pictures of DIR in name order, looped.
+    /// `v4l2:/dev/video0`, `v4l2:/dev/v4l/by-path/…`, `v4l2:card=NAME`, or `files:DIR`: the JPEG pictures of DIR in
+    /// name order, looped.
     pub source: String,
     /// Frames per second, 1 to 60.
     #[serde(default = "default_fps")]
     pub fps: u32,
+    /// Width in pixels, 0 for the best.
+    #[serde(default)]
+    pub width: u32,
+    /// Height in pixels, 0 for the best.
+    #[serde(default)]
+    pub height: u32,
+    /// Format of its frames.
+    #[serde(default)]
+    pub format: CameraFormat,
+}
+
+impl Camera {
+    /// A camera with everything else by default.
+    pub fn new(role: CameraRole, source: impl Into<String>) -> Self {
+        let (fps, format) = (default_fps(), CameraFormat::Auto);
+        Self { role, source: source.into(), fps, width: 0, height: 0, format }
+    }
 }
 
 fn default_fps() -> u32 {
@@ -283,12 +318,16 @@ pub struct HttpPush {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Update {
-    /// What installs packages: `none` or `sim`.
+    /// What installs packages: `none`, `sim` or `rauc`.
     pub installer: String,
     /// Largest package, in MiB.
     pub max_mib: u64,
     /// Whether a package without a valid signature may be installed.
     pub allow_unsigned: bool,
+    /// Whether a platform may order a version that is older than what runs.
+    pub allow_older: bool,
+    /// When the gate restarts into a new version: `quiet`, or a time of its own zone (`HH:MM`).
+    pub restart: String,
     /// For `https`: PEM file whose certificates alone are accepted; empty for the system's.
     pub pinned_certificate: String,
 }
@@ -299,8 +338,17 @@ impl Default for Update {
             installer: "none".into(),
             max_mib: 512,
             allow_unsigned: false,
+            allow_older: false,
+            restart: "quiet".into(),
             pinned_certificate: String::new(),
         }
+    }
+}
+
+impl Update {
+    /// From when on, in the gate's zone, it may restart into a new version; `None` is at any time.
+    pub fn restart_at(&self) -> Option<jiff::civil::Time> {
+        jiff::civil::Time::strptime("%H:%M", &self.restart).ok()
     }
 }
 
@@ -500,6 +548,11 @@ impl Config {
             if !(1..=60).contains(&camera.fps) {
                 return fail(format!("camera.fps must be 1 to 60, not {}", camera.fps));
             }
+            let most = crate::frame::MAX_SIDE;
+            if camera.width > most || camera.height > most {
+                return fail(format!("camera.width and camera.height must be 0 to {most}"));
+            }
+            crate::device::camera::check(&camera.source)?;
         }
         if !(16..=400).contains(&self.vision.smallest_face) {
             return fail("vision.smallest_face must be 16 to 400 pixels".into());
@@ -538,8 +591,24 @@ impl Config {
                 "platform.qyzn.pinned_certificate has no effect without platform.qyzn.tls = true".into(),
             );
         }
-        if !["none", "sim"].contains(&self.update.installer.as_str()) {
-            return fail(format!("update.installer must be none or sim, not {:?}", self.update.installer));
+        let installer = self.update.installer.as_str();
+        if !["none", "sim", "rauc"].contains(&installer) {
+            return fail(format!("update.installer must be none, sim or rauc, not {installer:?}"));
+        }
+        if installer == "rauc" && self.update.allow_unsigned {
+            return fail("update.allow_unsigned: rauc installs signed packages only".into());
+        }
+        if installer == "rauc" && self.service.admin.is_none() {
+            return fail(
+                "update.installer = \"rauc\" needs service.admin: a new version is asked there whether it is healthy"
+                    .into(),
+            );
+        }
+        if self.update.restart != "quiet" && self.update.restart_at().is_none() {
+            return fail(format!(
+                "update.restart must be quiet or a time such as 03:00, not {:?}",
+                self.update.restart
+            ));
         }
         if !(1..=65_536).contains(&self.update.max_mib) {
             return fail("update.max_mib must be 1 to 65536".into());
@@ -576,11 +645,7 @@ mod tests {
     fn the_example_shows_every_key_with_its_default() {
         let example = Config::parse(EXAMPLE).unwrap();
         let expected = Config {
-            camera: vec![Camera {
-                role: CameraRole::Visible,
-                source: "files:/usr/share/menshen/demo/frames".into(),
-                fps: 15,
-            }],
+            camera: vec![Camera::new(CameraRole::Visible, "files:/usr/share/menshen/demo/frames")],
             platform: Platform {
                 qyzn: Some(Qyzn {
                     server: "127.0.0.1:5005".into(),
@@ -638,11 +703,19 @@ mod tests {
         assert!(
             refused("[[camera]]\nrole = \"visible\"\nsource = \"files:x\"\nfps = 0").contains("camera.fps")
         );
+        let camera = |rest: &str| refused(&format!("[[camera]]\nrole = \"visible\"\n{rest}"));
+        assert!(camera("source = \"webcam\"").contains("camera.source = \"webcam\""));
+        assert!(camera("source = \"v4l2:video0\"").contains("v4l2:video0"));
+        assert!(camera("source = \"files:x\"\nwidth = 8193").contains("camera.width"));
+        assert!(camera("source = \"files:x\"\nformat = \"h264\"").contains("h264"));
         let open = refused("[service]\nadmin = { listen = \"0.0.0.0:8080\" }");
         assert!(open.contains("token_file"), "{open}");
         let pin = "[platform.qyzn]\nserver = \"a:1\"\npinned_certificate = \"a.pem\"";
         assert!(refused(pin).contains("platform.qyzn.tls = true"));
-        assert!(refused("[update]\ninstaller = \"rauc\"").contains("update.installer"));
+        assert!(refused("[update]\ninstaller = \"opkg\"").contains("update.installer"));
+        assert!(refused("[update]\ninstaller = \"rauc\"").contains("service.admin"));
+        assert!(refused("[update]\ninstaller = \"rauc\"\nallow_unsigned = true").contains("allow_unsigned"));
+        assert!(refused("[update]\nrestart = \"25:00\"").contains("update.restart"));
         assert!(refused("[update]\nmax_mib = 0").contains("update.max_mib"));
         let ws = |rest: &str| {
             refused(&format!("[platform.terminal_ws]\nusername = \"dev\"\npassword = \"123\"\n{rest}"))

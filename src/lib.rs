@@ -9,6 +9,7 @@ mod blocking;
 pub mod clock;
 pub mod config;
 pub mod device;
+pub mod doctor;
 pub mod error;
 pub mod eval;
 pub mod event;

@@ -251,13 +251,14 @@ async fn an_old_record_is_acknowledged_and_its_answer_orders_nothing() {
     running.record("record 2", &picture).await;
     let shown = running.event(|event| event.kind == "screen" && event.fields.contains_key("text")).await;
     assert_eq!(shown.fields["text"], "new");
-    assert!(
-        running.store.outbox(Destination::Qyzn, None, 10).unwrap().iter().all(|entry| entry
-            .record
-            .facts
-            .name
-            != "record 1")
-    );
+    // Its mark is on its way to the disk.
+    let waits = |name: &str| {
+        let entries = running.store.outbox(Destination::Qyzn, None, 10).unwrap();
+        entries.iter().any(|entry| entry.record.facts.name == name)
+    };
+    while waits("record 1") {
+        tokio::task::yield_now().await;
+    }
     running.stop().await;
     assert_eq!(platform.violations(), [""; 0]);
 }

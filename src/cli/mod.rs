@@ -1,12 +1,15 @@
 //! The command line: which commands there are. What each does is in a file of its own.
 
 mod bench;
+mod boot_choice;
 mod call;
+mod camera;
 mod check;
 mod config;
 mod doctor;
 mod enroll;
 mod eval;
+mod healthy;
 mod http_push;
 mod network;
 mod people;
@@ -15,6 +18,7 @@ mod records;
 mod restart;
 mod run;
 mod simulate;
+mod update;
 mod voice;
 
 use std::path::{Path, PathBuf};
@@ -56,10 +60,18 @@ enum Command {
     Call(call::Args),
     /// Shows and sets the addresses of the network cards
     Network(network::Args),
-    /// Restarts the machine under the gate
-    Restart(restart::Args),
     /// Tries the loudspeaker
     Voice(voice::Args),
+    /// Shows the cameras of this machine and sets their controls
+    Camera(camera::Args),
+    /// Restarts the machine under the gate
+    Restart(restart::Args),
+    /// Installs a new version, or says which versions are there
+    Update(update::Args),
+    /// Says whether this system is healthy, and decides whether a new version stays
+    Healthy(healthy::Args),
+    /// Which slot the boot loader starts: the backend of RAUC
+    BootChoice(boot_choice::Args),
     /// Plays the other end of a wire
     Simulate(simulate::Args),
     /// Measures how well this gate tells people apart, or heads from pictures of them
@@ -101,8 +113,12 @@ pub fn main() -> ExitCode {
         Command::Records(args) => records::run(&args),
         Command::Call(args) => call::run(&args),
         Command::Network(args) => network::run(&args),
-        Command::Restart(args) => restart::run(&args),
         Command::Voice(args) => voice::run(&args),
+        Command::Camera(args) => camera::run(&args),
+        Command::Restart(args) => restart::run(&args),
+        Command::Update(args) => update::run(&args),
+        Command::Healthy(args) => healthy::run(&args),
+        Command::BootChoice(args) => boot_choice::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),

@@ -1,6 +1,7 @@
 //! The voice of the gate: sentences and a beep.
 
 mod alsa;
+mod examine;
 mod folder;
 mod play;
 mod volume;
@@ -12,6 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::text::Language;
 
 pub use alsa::AlsaVoice;
+pub use examine::examine;
 pub use folder::{Folder, check_sentences};
 
 /// One loudspeaker. A driver may take as long as the sentence does: it has a thread of its own.

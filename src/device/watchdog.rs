@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::ioctl::{Getter, NoArg, Updater, ioctl, opcode};
 use serde_json::json;
 
+use crate::doctor::{Finding, Words};
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::Events;
 
@@ -125,19 +126,37 @@ impl Watchdog for Hardware {
 }
 
 /// What is known of a watchdog without starting it: opening it would.
-pub fn examine(name: &str) -> Result<String> {
+pub fn examine(name: &str) -> Finding {
+    let finding = Finding::about("watchdog", Words::new("看门狗", "watchdog"), name.to_owned());
+    if name == "none" {
+        return finding;
+    }
     if !name.starts_with('/') {
-        return Ok(name.to_owned());
+        return finding.well(Words::new("模拟：不会重启设备", "simulated: it restarts nothing"));
     }
     let hardware = Hardware { path: name.into(), device: None };
-    rustix::fs::access(&hardware.path, rustix::fs::Access::EXISTS | rustix::fs::Access::WRITE_OK)
-        .map_err(|errno| hardware.failed("cannot be opened", errno))?;
+    let access = rustix::fs::Access::EXISTS | rustix::fs::Access::WRITE_OK;
+    if let Err(errno) = rustix::fs::access(&hardware.path, access) {
+        return finding.failed(
+            Words::from(&hardware.failed("cannot be opened", errno)),
+            Words::new(
+                "检查看门狗驱动与权限，见 docs/install.md",
+                "check its driver and its permissions: docs/install.md",
+            ),
+        );
+    }
     let number = name.strip_prefix("/dev/watchdog").filter(|number| !number.is_empty()).unwrap_or("0");
     let facts = Path::new("/sys/class/watchdog").join(format!("watchdog{number}"));
     let fact = |name: &str| std::fs::read_to_string(facts.join(name)).unwrap_or_default().trim().to_owned();
     let identity = Some(fact("identity")).filter(|identity| !identity.is_empty());
-    let forever = if fact("nowayout") == "1" { ", cannot be stopped once it counts" } else { "" };
-    Ok(format!("{name} ({}){forever}", identity.as_deref().unwrap_or("unknown")))
+    let identity = identity.unwrap_or_else(|| "-".to_owned());
+    finding.well(match fact("nowayout").as_str() {
+        "1" => Words::new(
+            format!("{identity}，启动后不能停止"),
+            format!("{identity}, cannot be stopped once it counts"),
+        ),
+        _ => Words::same(identity),
+    })
 }
 
 /// A watchdog that tells the event bus what a real one would have done.
@@ -210,8 +229,11 @@ mod tests {
             |path: &str| open(path, &events).unwrap().unwrap().start().unwrap_err().message().to_owned();
         assert!(said("/dev/nowhere").contains("modprobe softdog"));
         assert!(said("/dev/null").contains("it is no watchdog"));
-        assert!(examine("/dev/nowhere").unwrap_err().message().contains("modprobe softdog"));
-        assert_eq!(examine("sim").unwrap(), "sim");
+        let found = examine("/dev/nowhere");
+        assert_eq!(found.state, crate::doctor::State::Failed);
+        assert!(found.found.english.contains("modprobe softdog"), "{found:?}");
+        assert_eq!(examine("sim").state, crate::doctor::State::Well);
+        assert_eq!(examine("none").state, crate::doctor::State::Absent);
     }
 
     #[test]

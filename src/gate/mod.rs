@@ -4,6 +4,7 @@
 mod announce;
 pub mod enrol;
 pub mod hardware;
+mod health;
 mod identify;
 pub mod network;
 pub mod outputs;
@@ -40,6 +41,7 @@ use crate::alive::{Heartbeat, Loops, TURN};
 use crate::clock::{Moment, SharedClock};
 use crate::config;
 use crate::device::Devices;
+use crate::device::camera::Partner;
 use crate::device::reader::Readers;
 use crate::device::system::System;
 use crate::error::{Context, Error, Kind, Result};
@@ -84,6 +86,8 @@ pub enum OrderedBy {
     Called,
     /// The gate's own timer (QYZN `system_reboot`).
     Timer,
+    /// A new version that is installed.
+    Update,
 }
 
 /// A picture of what the camera sees now, for a page.
@@ -585,6 +589,16 @@ impl Eyes {
 
     /// Watches with one camera on this thread until told to stop. May be called again after a failure.
     pub fn watch(&self, index: usize, camera: &config::Camera) -> Result<()> {
+        self.watch_beside(index, camera, None)
+    }
+
+    /// The same with the frames of the infrared camera beside it, which [`Eyes::watch_infrared`] leaves in `partner`.
+    pub fn watch_beside(
+        &self,
+        index: usize,
+        camera: &config::Camera,
+        partner: Option<&Partner>,
+    ) -> Result<()> {
         let watcher = Watcher::new(&self.models, self.vision.threads)
             .context(|| format!("camera {index} ({}) cannot be watched", camera.source))?;
         let eyes = watch::Eyes {
@@ -600,7 +614,13 @@ impl Eyes {
             looking: self.heartbeat(index),
             capturing: self.gate.loops.heartbeat(format!("capture {index}")),
         };
-        watch::watch(&eyes, index, camera, watcher)
+        watch::watch(&eyes, index, camera, partner, watcher)
+    }
+
+    /// Keeps the frames of an infrared camera on this thread until told to stop. May be called again after a panic.
+    pub fn watch_infrared(&self, index: usize, camera: &config::Camera, partner: &Partner) {
+        let heartbeat = self.heartbeat(index);
+        watch::watch_infrared(&self.gate, &self.stop, index, camera, partner, &heartbeat);
     }
 }
 
@@ -667,6 +687,18 @@ fn stored_groups(store: &Store) -> Result<serde_json::Map<String, serde_json::Va
         .map_err(|error| Error::caused(Kind::Store, "the settings in the store are damaged", error))
 }
 
+/// Removes from a stored group what this version has no key for; whether there was any.
+fn keep_known(stored: &mut serde_json::Value, known: &serde_json::Value) -> bool {
+    let (Some(stored), Some(known)) = (stored.as_object_mut(), known.as_object()) else { return false };
+    let before = stored.len();
+    stored.retain(|key, _| known.contains_key(key));
+    let mut removed = stored.len() < before;
+    for (key, value) in stored {
+        removed |= known.get(key).is_some_and(|known| keep_known(value, known));
+    }
+    removed
+}
+
 /// The configured settings with what a platform has set laid over them.
 fn stored_settings(store: &Store, configured: Settings, config: &config::Gate) -> Result<Settings> {
     let stored = stored_groups(store).unwrap_or_else(|error| {
@@ -675,11 +707,22 @@ fn stored_settings(store: &Store, configured: Settings, config: &config::Gate) -
     });
     let mut settings = configured;
     for (group, value) in stored {
-        // One group that another version wrote must not cost the others.
+        // One group that another version wrote must not cost the others, nor one key of it the group.
         let mut all = groups(&settings)?;
-        all.insert(group.clone(), value);
-        let laid_over =
-            serde_json::from_value::<Settings>(serde_json::Value::Object(all)).map(|mut laid_over| {
+        let known = all.insert(group.clone(), value.clone());
+        let whole = serde_json::from_value::<Settings>(serde_json::Value::Object(all.clone()));
+        let laid_over = whole
+            .or_else(|error| {
+                let mut value = value;
+                let Some(known) = known.filter(|known| keep_known(&mut value, known)) else {
+                    return Err(error);
+                };
+                drop(known);
+                tracing::warn!(group, "stored settings have keys of a newer version: they are left out");
+                all.insert(group.clone(), value);
+                serde_json::from_value::<Settings>(serde_json::Value::Object(all))
+            })
+            .map(|mut laid_over| {
                 if std::mem::take(&mut laid_over.face.safety_helmet) {
                     tracing::warn!(
                         "stored settings ask for a safety helmet, which nothing looks for: left out"

@@ -72,6 +72,8 @@ pub(super) enum Command {
     Document { document: Box<super::Document>, at: Instant },
     /// A QR code was presented.
     Qr { content: String, at: Instant },
+    /// Somebody asks whether the sessions live.
+    Answers { reply: tokio::sync::oneshot::Sender<()> },
 }
 
 /// A visitor.
@@ -546,6 +548,8 @@ impl Sessions {
             }
             Command::Document { document, at } => self.document(*document, at),
             Command::Qr { content, at } => self.qr(content, at),
+            // Whoever asked may have gone.
+            Command::Answers { reply } => drop(reply.send(())),
         }
     }
 

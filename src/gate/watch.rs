@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -12,7 +12,7 @@ use super::sighting::{self, Compared, Sighting, Snap, VisibleFace};
 use super::{Gallery, Inner, LiveFrame};
 use crate::alive::{Heartbeat, TURN};
 use crate::config;
-use crate::device::camera;
+use crate::device::camera::{self, Apart, Camera, Partner, State};
 use crate::error::{Kind, Result};
 use crate::frame::Frame;
 use crate::store::{FaceRow, PersonRow};
@@ -24,8 +24,8 @@ use crate::vision::watch::{LookParams, SeenFace, Watcher};
 
 type Seen = SeenFace<FaceRow, PersonRow>;
 
-/// Between two attempts to open a camera that is not there.
-const REOPEN: Duration = Duration::from_secs(1);
+/// How soon a thread that pauses notices that it is to stop.
+const STOP_NOTICED: Duration = Duration::from_millis(100);
 
 /// Frames whose buffers are kept for use again.
 const SPARE: usize = 4;
@@ -129,19 +129,51 @@ pub(super) struct Eyes {
     pub(super) capturing: Heartbeat,
 }
 
-/// Captures and looks until told to stop. Returns early only when a thread failed; call it again then.
-pub(super) fn watch(eyes: &Eyes, index: usize, camera: &config::Camera, mut watcher: Watcher) -> Result<()> {
+/// What was found of an infrared frame for a visible one.
+struct Pair {
+    infrared: Frame,
+    apart: Apart,
+}
+
+/// Captures and looks until told to stop. Returns early only when a thread failed; call it again then. `partner` is
+/// where the infrared camera beside this one leaves its frames.
+pub(super) fn watch(
+    eyes: &Eyes,
+    index: usize,
+    camera: &config::Camera,
+    partner: Option<&Partner>,
+    mut watcher: Watcher,
+) -> Result<()> {
     let slot = Slot::new();
     let _watched = eyes.gate.snapshots.watched();
+    let half = Duration::from_secs(1) / camera.fps.max(1) / 2;
     std::thread::scope(|scope| {
         let capturing =
             std::thread::Builder::new().name(format!("camera-{index}")).spawn_scoped(scope, || {
                 let _close = CloseOnDrop(Arc::clone(&slot));
-                capture(eyes, index, camera, &slot);
+                // Nobody takes frames from a closed slot any more: the thread that looked has failed.
+                let ended = || {
+                    eyes.capturing.beat();
+                    eyes.stop.load(Ordering::Relaxed) || slot.is_closed()
+                };
+                capture(&eyes.gate, index, camera, ended, |device| {
+                    slot.put(device.capture(slot.buffer())?);
+                    Ok(())
+                });
             })?;
         let _close = CloseOnDrop(Arc::clone(&slot));
         while let Some(frame) = slot.take(&eyes.looking) {
-            if let Some(buffer) = look(eyes, index, frame, &mut watcher)? {
+            let pair = partner
+                .and_then(|partner| partner.take(frame.captured, half))
+                .map(|(infrared, apart)| Pair { infrared, apart });
+            let looked = look(eyes, index, frame, pair.as_ref(), &mut watcher)?;
+            if let (Some(partner), true) = (partner, looked.somebody) {
+                partner.want(Instant::now());
+            }
+            if let (Some(partner), Some(pair)) = (partner, pair) {
+                partner.give_back(pair.infrared.into_data());
+            }
+            if let Some(buffer) = looked.buffer {
                 slot.give_back(buffer);
             }
         }
@@ -151,53 +183,77 @@ pub(super) fn watch(eyes: &Eyes, index: usize, camera: &config::Camera, mut watc
     })
 }
 
-fn capture(eyes: &Eyes, index: usize, camera: &config::Camera, slot: &Slot) {
-    let mut announced = None;
-    let mut announce = |state: &'static str, error: Option<String>| {
-        if announced != Some(state) {
-            announced = Some(state);
-            if let Some(error) = &error {
-                tracing::error!(camera = index, error, "the camera is lost");
+/// Keeps the latest frames of an infrared camera for the visible one beside it, while somebody stands there.
+pub(super) fn watch_infrared(
+    gate: &Inner,
+    stop: &AtomicBool,
+    index: usize,
+    camera: &config::Camera,
+    partner: &Partner,
+    heartbeat: &Heartbeat,
+) {
+    capture(
+        gate,
+        index,
+        camera,
+        || {
+            heartbeat.beat();
+            stop.load(Ordering::Relaxed)
+        },
+        |device| {
+            match partner.buffer(Instant::now()) {
+                Some(buffer) => partner.put(device.capture(buffer)?),
+                None => device.pass()?,
             }
-            eyes.gate.events.send("camera", json!({ "camera": index, "state": state, "error": error }));
-        }
-    };
-    // Nobody takes frames from a closed slot any more: the thread that looked has failed.
-    let ended = || {
-        eyes.capturing.beat();
-        eyes.stop.load(Ordering::Relaxed) || slot.is_closed()
-    };
-    while !ended() {
-        let mut device = match camera::open(camera, index, Arc::clone(&eyes.gate.clock)) {
-            Ok(device) => device,
-            Err(error) => {
-                announce("lost", Some(error.to_string()));
-                std::thread::sleep(REOPEN);
-                continue;
-            }
-        };
-        while !ended() {
-            match device.capture(slot.buffer()) {
-                Ok(frame) => {
-                    announce("watching", None);
-                    slot.put(frame);
-                }
-                Err(error) if error.kind() == Kind::Input => {
-                    tracing::warn!(camera = index, %error, "a damaged frame was dropped");
-                }
-                Err(error) => {
-                    announce("lost", Some(error.to_string()));
-                    std::thread::sleep(REOPEN);
-                    break;
-                }
-            }
-        }
-    }
+            Ok(())
+        },
+    );
 }
 
-/// Looks at one frame; the buffer of the frame if nobody else holds it. An error is one that another frame would
-/// meet too.
-fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Result<Option<Vec<u8>>> {
+/// Has `serve` take frame after frame of a camera, which is opened again whenever it is lost, until `ended`.
+fn capture(
+    gate: &Inner,
+    index: usize,
+    camera: &config::Camera,
+    ended: impl Fn() -> bool,
+    serve: impl FnMut(&mut dyn Camera) -> Result<()>,
+) {
+    camera::keep_open(
+        || camera::open(camera, index, Arc::clone(&gate.clock)),
+        serve,
+        &ended,
+        |state, error| {
+            if state == State::Lost {
+                tracing::error!(camera = index, error, "the camera is lost");
+            }
+            gate.events.send("camera", json!({ "camera": index, "state": state.word(), "error": error }));
+        },
+        |pause| {
+            let until = Instant::now() + pause;
+            while !ended() && Instant::now() < until {
+                std::thread::sleep(STOP_NOTICED.min(until.saturating_duration_since(Instant::now())));
+            }
+        },
+    );
+}
+
+/// What came of a look.
+struct Looked {
+    /// The buffer of the frame, if nobody else holds it.
+    buffer: Option<Vec<u8>>,
+    /// Whether something moved or a face was there.
+    somebody: bool,
+}
+
+/// Looks at one frame. An error is one that another frame would meet too. There is no model that reads infrared: of
+/// `pair` is told how well it goes together.
+fn look(
+    eyes: &Eyes,
+    index: usize,
+    frame: Frame,
+    pair: Option<&Pair>,
+    watcher: &mut Watcher,
+) -> Result<Looked> {
     show_live(&eyes.gate, &frame);
     let settings = eyes.gate.settings.load();
     let params = LookParams {
@@ -212,17 +268,18 @@ fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Resul
         Ok(look) => look,
         Err(error) if error.kind() == Kind::Input => {
             tracing::warn!(camera = index, %error, "a damaged frame was dropped");
-            return Ok(Some(frame.into_data()));
+            return Ok(Looked { buffer: Some(frame.into_data()), somebody: false });
         }
         Err(error) => return Err(error),
     };
+    let somebody = !look.idle;
     eyes.gate.snapshots.offer(&frame, look.faces.iter().any(|face| face.fault.is_none()));
     // Once more when the last face has gone, so that whoever draws boxes takes them away.
     if eyes.gate.events.watched() && !(look.faces.is_empty() && look.lost.is_empty()) {
-        tell(eyes, index, &frame, &look.faces);
+        tell(eyes, index, &frame, pair, &look.faces);
     }
     if look.faces.is_empty() && look.lost.is_empty() {
-        return Ok(Some(frame.into_data()));
+        return Ok(Looked { buffer: Some(frame.into_data()), somebody });
     }
     if !look.faces.is_empty() {
         eyes.gate.hardware.panel.see(watcher.brightness());
@@ -250,7 +307,7 @@ fn look(eyes: &Eyes, index: usize, frame: Frame, watcher: &mut Watcher) -> Resul
     if eyes.sightings.try_send(sighting).is_err() {
         tracing::warn!(camera = index, "the sessions are behind: a look was dropped");
     }
-    Ok(Arc::into_inner(frame).map(Frame::into_data))
+    Ok(Looked { buffer: Arc::into_inner(frame).map(Frame::into_data), somebody })
 }
 
 /// The name of a track that no other camera and no earlier run has given.
@@ -282,7 +339,7 @@ impl Settled {
 }
 
 /// One event for all faces of the frame: boxes in pixels of the frame.
-fn tell(eyes: &Eyes, index: usize, frame: &Frame, faces: &[Seen]) {
+fn tell(eyes: &Eyes, index: usize, frame: &Frame, pair: Option<&Pair>, faces: &[Seen]) {
     let (width, height) = frame.size();
     let faces: Vec<_> = faces
         .iter()
@@ -297,10 +354,14 @@ fn tell(eyes: &Eyes, index: usize, frame: &Frame, faces: &[Seen]) {
             })
         })
         .collect();
-    eyes.gate.events.send(
-        "face",
-        json!({ "camera": index, "frame": frame.number, "size": [width, height], "faces": faces }),
-    );
+    let mut event =
+        json!({ "camera": index, "frame": frame.number, "size": [width, height], "faces": faces });
+    if let Some(Pair { infrared, apart }) = pair {
+        let apart_ms = (apart.millis() * 10.0).round() / 10.0;
+        event["infrared"] =
+            json!({ "camera": infrared.camera, "frame": infrared.number, "apart_ms": apart_ms });
+    }
+    eyes.gate.events.send("face", event);
 }
 
 /// Shows the frame to whoever watches the page; nobody there costs nothing.

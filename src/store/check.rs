@@ -159,7 +159,15 @@ fn look_at_file(
                 ),
             ));
         }
-        Ok((db, Found::Version(version))) => (db, version),
+        Ok((_, Found::Newer(version))) if repair => {
+            return Err(Error::new(
+                Kind::Store,
+                format!(
+                    "the store has version {version}, newer than this program: let the program that made it repair it"
+                ),
+            ));
+        }
+        Ok((db, Found::Version(version) | Found::Newer(version))) => (db, version),
         Err(error) if error.kind() == Kind::Store => {
             found(format!("the file cannot be opened as a store: {error}"));
             return Ok(FileState::Damaged(Some(error)));
@@ -167,7 +175,10 @@ fn look_at_file(
         Err(error) => return Err(error),
     };
     // Damage before the upgrade: it would stop at a damaged page, and what is rebuilt is of our version.
-    let sound = || upgrade::upgrade(&db, seal, version).map(|()| FileState::Sound);
+    let sound = || match repair {
+        true => upgrade::upgrade(&db, seal, version).map(|()| FileState::Sound),
+        false => Ok(FileState::Sound),
+    };
     let mut problems = integrity(&db);
     if problems.is_empty() {
         return sound();

@@ -292,6 +292,20 @@ impl Store {
         outcome
     }
 
+    /// Has SQLite look at all pages: `Store` if one is damaged. Reads the whole file; `menshen check` looks at more.
+    pub fn quick_check(&self) -> Result<()> {
+        self.read(|db| {
+            let said: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+            match said.as_str() {
+                "ok" => Ok(()),
+                _ => Err(Error::new(
+                    Kind::Store,
+                    format!("{said}: stop the agent and run `menshen check --repair`"),
+                )),
+            }
+        })
+    }
+
     fn seal(&self) -> &Seal {
         &self.inner.seal
     }
@@ -389,6 +403,11 @@ fn open_file(options: &Options) -> Result<(Connection, Seal)> {
         Found::Version(version) => {
             let seal = open_sealed(&db, options, step)?;
             upgrade::upgrade(&db, &seal, version).context(step)?;
+            Ok((db, seal))
+        }
+        Found::Newer(version) => {
+            let seal = open_sealed(&db, options, step)?;
+            upgrade::note_older_writer(&db, version).context(step)?;
             Ok((db, seal))
         }
     }

@@ -16,6 +16,8 @@
 CREATE TABLE meta (
     -- key_check: a sealed constant, by which a wrong device key is told from a damaged store.
     -- lived: JSON {"seconds", "latest_ms"}: how long the store has lived, by which records age (retention.rs).
+    -- readable_by, written_by: the oldest version that may use this store, and the oldest that has written to it
+    --   since it had this version, in decimal digits (upgrade.rs).
     -- floors: JSON {table: number}: numbers given out when rows were last removed, a second copy of
     --   sqlite_sequence for the case that its page is damaged.
     key TEXT NOT NULL PRIMARY KEY,

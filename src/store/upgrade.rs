@@ -1,6 +1,11 @@
 //! Versions of the schema. A store made by an older program is brought to the present version, one step after
-//! the other, in one transaction; a store made by a newer program is refused, because writing to it could
-//! destroy what we do not know.
+//! the other, in one transaction.
+//!
+//! A gate that falls back to the program of before must find its store usable, with all that was acknowledged in
+//! the meantime. So a step only adds, and a store says by which version it can be read and written
+//! (`meta.readable_by`). An older program that writes to it says so too (`meta.written_by`), and the newer one
+//! completes what that one did not know of when it comes back. A store that says nothing of the kind to this
+//! program is refused, because writing to it could destroy what we do not know. docs/design.md has the rules.
 
 use rusqlite::Connection;
 
@@ -11,9 +16,20 @@ use crate::error::{Context, Error, Kind, Result};
 /// The schema of a fresh store.
 pub(super) const SCHEMA: &str = include_str!("schema.sql");
 
-/// From version `n` (the first is 1) to `n + 1`: one function for each version that was ever released.
-type Step = fn(&Connection, &Seal) -> Result<()>;
-const STEPS: &[Step] = &[v1_to_v2::upgrade];
+/// From version `n` (the first is 1) to `n + 1`: one for each version that was ever released.
+#[derive(Clone, Copy)]
+struct Step {
+    /// Adds what is new, and fills it.
+    upgrade: fn(&Connection, &Seal) -> Result<()>,
+    /// Fills it for rows that version `n` has written since; may find nothing to do.
+    complete: fn(&Connection, &Seal) -> Result<()>,
+}
+
+const STEPS: &[Step] = &[Step { upgrade: v1_to_v2::upgrade, complete: v1_to_v2::complete }];
+
+/// The oldest version that can read and write a store of [`VERSION`]: never less far back than the last release.
+/// Version 1 refuses every store but its own.
+const READABLE_BY: i64 = 2;
 
 /// What a version added: tables and indexes that a file of an older version does not have.
 pub(super) const ADDED: &[(&str, i64)] =
@@ -29,9 +45,11 @@ pub(super) enum Found {
     Fresh,
     /// A store of this version, at most ours.
     Version(i64),
+    /// A store of this newer version, which can be read and written by ours.
+    Newer(i64),
 }
 
-/// Looks at a file; `Store` if it is not ours or newer than this program.
+/// Looks at a file; `Store` if it is not ours, or of a version that this program must not touch.
 pub(super) fn look(db: &Connection) -> Result<Found> {
     let application = number(db, "application_id")?;
     let version = number(db, "user_version")?;
@@ -50,11 +68,19 @@ pub(super) fn look(db: &Connection) -> Result<Found> {
             ),
         ));
     }
-    if version > VERSION {
+    found(db, version, VERSION)
+}
+
+/// What a store of `version` is to a program that knows `known`.
+fn found(db: &Connection, version: i64, known: i64) -> Result<Found> {
+    if version > known {
+        if note(db, "readable_by")?.is_some_and(|oldest| oldest <= known) {
+            return Ok(Found::Newer(version));
+        }
         return Err(Error::new(
             Kind::Store,
             format!(
-                "the store has version {version}, newer than the {VERSION} this program knows; \
+                "the store has version {version}, newer than the {known} this program knows; \
                  install the program that wrote it, or a newer one"
             ),
         ));
@@ -71,28 +97,77 @@ pub(super) fn create(db: &Connection, seal: &Seal) -> Result<()> {
             [seal.seal(Place::KeyCheck, KEY_CHECK)?],
         )
         .at(|| "the key check cannot be written")?;
+        put_note(db, "readable_by", READABLE_BY)?;
         mark(db, VERSION)
     })
 }
 
-/// Brings a store from `version` to ours.
+/// Brings a store from `version` to ours, and completes what an older program has written to one of ours.
 pub(super) fn upgrade(db: &Connection, seal: &Seal, version: i64) -> Result<()> {
-    run(db, seal, version, STEPS)
+    run(db, seal, version, STEPS, READABLE_BY)
 }
 
-fn run(db: &Connection, seal: &Seal, version: i64, steps: &[Step]) -> Result<()> {
+/// Notes that this program writes to a store of a newer version.
+pub(super) fn note_older_writer(db: &Connection, newer: i64) -> Result<()> {
+    note_writer(db, newer, VERSION)
+}
+
+fn note_writer(db: &Connection, newer: i64, known: i64) -> Result<()> {
+    if note(db, "written_by")?.is_some_and(|oldest| oldest <= known) {
+        return Ok(());
+    }
+    tracing::warn!(
+        store = newer,
+        program = known,
+        "the store is of a newer version: this program uses it as the older one that it is"
+    );
+    whole(db, || put_note(db, "written_by", known))
+}
+
+fn run(db: &Connection, seal: &Seal, version: i64, steps: &[Step], readable_by: i64) -> Result<()> {
     let target = 1 + steps.len() as i64;
-    if version == target {
+    let written_by = note(db, "written_by")?.unwrap_or(version).min(version);
+    if written_by == target && note(db, "readable_by")? == Some(readable_by) {
         return Ok(());
     }
     whole(db, || {
-        for (from, step) in (1..).zip(steps).skip_while(|(from, _)| *from < version) {
-            step(db, seal).context(|| format!("the store cannot be upgraded from version {from}"))?;
+        for (from, step) in (1..).zip(steps).skip_while(|(from, _)| *from < written_by) {
+            if from < version {
+                (step.complete)(db, seal)
+                    .context(|| format!("what version {from} wrote to the store cannot be completed"))?;
+            } else {
+                (step.upgrade)(db, seal)
+                    .context(|| format!("the store cannot be upgraded from version {from}"))?;
+            }
         }
+        put_note(db, "readable_by", readable_by)?;
+        db.execute("DELETE FROM meta WHERE key = 'written_by'", [])
+            .at(|| "the older writer of the store cannot be forgotten")?;
         mark(db, target)
     })?;
-    tracing::info!(from = version, to = target, "the store was upgraded");
+    if version != target || written_by != target {
+        tracing::info!(from = version, to = target, written_by, "the store was upgraded");
+    }
     Ok(())
+}
+
+/// A number in `meta`; `None` where it is absent or is none.
+fn note(db: &Connection, key: &str) -> Result<Option<i64>> {
+    use rusqlite::OptionalExtension as _;
+    let value: Option<Vec<u8>> = db
+        .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
+        .optional()
+        .at(|| "the store does not tell its versions")?;
+    Ok(value.and_then(|value| std::str::from_utf8(&value).ok()?.parse().ok()))
+}
+
+fn put_note(db: &Connection, key: &str, number: i64) -> Result<()> {
+    db.execute(
+        "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)",
+        rusqlite::params![key, number.to_string().into_bytes()],
+    )
+    .map(drop)
+    .at(|| "the store's versions cannot be written")
 }
 
 /// Times and results of records in clear, and what is asked for again.
@@ -117,6 +192,11 @@ mod v1_to_v2 {
 
     pub(super) fn upgrade(db: &Connection, seal: &Seal) -> Result<()> {
         db.execute_batch(TABLES).at(|| "the tables of version 2 cannot be made")?;
+        complete(db, seal)
+    }
+
+    /// Notes the times of all records: those that are noted already get the same again.
+    pub(super) fn complete(db: &Connection, seal: &Seal) -> Result<()> {
         // On a connection of its own: one that has met a damaged page writes nothing more in its transaction.
         let reader = match db.path().filter(|path| !path.is_empty()) {
             Some(path) => Some(open_reader(Path::new(path))?),
@@ -227,34 +307,87 @@ mod tests {
     fn steps_run_in_order_from_where_the_store_is_and_all_or_none() {
         let seal = Seal::new(&[1; 32]);
         let steps: &[Step] = &[
-            |db, _| db.execute_batch("CREATE TABLE two (a)").at(|| "2"),
-            |db, _| db.execute_batch("ALTER TABLE two ADD COLUMN b").at(|| "3"),
-            |db, _| db.execute_batch("INSERT INTO two (a, b) VALUES (1, 2)").at(|| "4"),
+            step(|db, _| db.execute_batch("CREATE TABLE two (a)").at(|| "2")),
+            step(|db, _| db.execute_batch("ALTER TABLE two ADD COLUMN b").at(|| "3")),
+            step(|db, _| db.execute_batch("INSERT INTO two (a, b) VALUES (1, 2)").at(|| "4")),
         ];
-        let db = Connection::open_in_memory().unwrap();
+        let db = with_meta();
         mark(&db, 1).unwrap();
-        run(&db, &seal, 1, &steps[..1]).unwrap();
+        run(&db, &seal, 1, &steps[..1], 1).unwrap();
         assert_eq!(number(&db, "user_version").unwrap(), 2);
-        run(&db, &seal, 2, steps).unwrap();
+        run(&db, &seal, 2, steps, 1).unwrap();
         assert_eq!(number(&db, "user_version").unwrap(), 4);
         assert_eq!(db.query_row("SELECT a + b FROM two", [], |row| row.get::<_, i64>(0)).unwrap(), 3);
 
         let failing: &[Step] = &[
-            |db, _| db.execute_batch("CREATE TABLE two (a)").at(|| "2"),
-            |_, _| Err(Error::new(Kind::Store, "no")),
+            step(|db, _| db.execute_batch("CREATE TABLE two (a)").at(|| "2")),
+            step(|_, _| Err(Error::new(Kind::Store, "no"))),
         ];
-        let db = Connection::open_in_memory().unwrap();
+        let db = with_meta();
+        let before = schema(&db);
         mark(&db, 1).unwrap();
-        let error = run(&db, &seal, 1, failing).unwrap_err();
+        let error = run(&db, &seal, 1, failing, 1).unwrap_err();
         assert_eq!(error.to_string(), "the store cannot be upgraded from version 2: no");
         assert_eq!(number(&db, "user_version").unwrap(), 1);
-        assert!(schema(&db).is_empty(), "the first step must be undone");
+        assert_eq!(schema(&db), before, "the first step must be undone");
+    }
+
+    fn step(upgrade: fn(&Connection, &Seal) -> Result<()>) -> Step {
+        Step { upgrade, complete: |_, _| panic!("nothing is to be completed") }
+    }
+
+    fn with_meta() -> Connection {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch("CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL) STRICT")
+            .unwrap();
+        db
+    }
+
+    #[test]
+    fn what_an_older_program_wrote_is_completed_once_from_its_version_on() {
+        let seal = Seal::new(&[1; 32]);
+        const COMPLETE: &str = "INSERT OR IGNORE INTO lengths SELECT name, length(name) FROM names";
+        let names = Step {
+            upgrade: |db, _| db.execute_batch("CREATE TABLE names (name TEXT PRIMARY KEY)").at(|| "2"),
+            complete: |_, _| panic!("nobody of version 1 has written"),
+        };
+        let lengths = Step {
+            upgrade: |db, _| {
+                db.execute_batch("CREATE TABLE lengths (name TEXT PRIMARY KEY, length INTEGER)")
+                    .at(|| "3")?;
+                db.execute_batch(COMPLETE).at(|| "3")
+            },
+            complete: |db, _| db.execute_batch(COMPLETE).at(|| "3"),
+        };
+        let steps = [names, lengths];
+        let db = with_meta();
+        mark(&db, 1).unwrap();
+        run(&db, &seal, 1, &steps[..1], 2).unwrap();
+        db.execute_batch("INSERT INTO names VALUES ('one')").unwrap();
+        run(&db, &seal, 2, &steps, 2).unwrap();
+        // The program of version 2 again: it may, and says that it was there.
+        assert_eq!(found(&db, 3, 2).unwrap(), Found::Newer(3));
+        let refused = found(&db, 3, 1).unwrap_err();
+        assert!(refused.to_string().contains("newer than the 1 this program knows"), "{refused}");
+        note_writer(&db, 3, 2).unwrap();
+        db.execute_batch("INSERT INTO names VALUES ('three')").unwrap();
+        let count =
+            || db.query_row("SELECT sum(length) FROM lengths", [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(count(), 3);
+        run(&db, &seal, 3, &steps, 2).unwrap();
+        assert_eq!((count(), note(&db, "written_by").unwrap()), (8, None));
+        // Once is enough: nobody older has been there since.
+        db.execute_batch("INSERT INTO names VALUES ('x')").unwrap();
+        run(&db, &seal, 3, &steps, 2).unwrap();
+        assert_eq!(count(), 8);
+        assert_eq!(number(&db, "user_version").unwrap(), 3);
     }
 
     #[test]
     fn a_newer_store_and_a_foreign_file_are_refused() {
         let db = Connection::open_in_memory().unwrap();
         assert_eq!(look(&db).unwrap(), Found::Fresh);
+        let db = with_meta();
         mark(&db, VERSION + 1).unwrap();
         let error = look(&db).unwrap_err();
         assert_eq!(error.kind(), Kind::Store);

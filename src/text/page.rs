@@ -154,6 +154,12 @@ pub fn all() -> Value {
     serde_json::json!({ "zh-CN": of(Language::Chinese), "en": of(Language::English) })
 }
 
+/// One text by its key, for the console, which shows the same words.
+pub fn find(key: &str, language: Language) -> Option<&'static str> {
+    let (_, chinese, english) = TEXTS.iter().find(|(known, ..)| *known == key)?;
+    Some(super::in_language(chinese, english, language))
+}
+
 /// The key of a text for something that has a word in the API.
 fn word(group: &str, thing: &impl serde::Serialize) -> String {
     let word = serde_json::to_value(thing).unwrap_or_default();

@@ -389,22 +389,8 @@ impl Download {
             .context(|| format!("{} cannot be written", part.display()))
     }
 
-    /// `Full` if the disk has not `needed` bytes and the reserve.
     fn look_for_room(&self, needed: u64) -> Result<()> {
-        let stat = rustix::fs::statvfs(&self.folder)
-            .map_err(|error| Error::caused(Kind::Io, "the disk cannot be looked at", error))?;
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        if free >= needed.saturating_add(self.options.reserve) {
-            return Ok(());
-        }
-        let text = format!(
-            "the disk of {} has {} MiB free; the package needs {} MiB more and {} MiB stay in reserve: free some",
-            self.folder.display(),
-            free >> 20,
-            needed.div_ceil(1 << 20),
-            self.options.reserve >> 20
-        );
-        Err(Error::new(Kind::Full, text))
+        look_for_room(&self.folder, needed, self.options.reserve)
     }
 
     fn progress(&mut self) {
@@ -421,16 +407,30 @@ impl Download {
     }
 }
 
+/// `Full` if the disk of `folder` has not `needed` bytes and the reserve.
+pub(super) fn look_for_room(folder: &Path, needed: u64, reserve: u64) -> Result<()> {
+    let stat = rustix::fs::statvfs(folder)
+        .map_err(|error| Error::caused(Kind::Io, "the disk cannot be looked at", error))?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free >= needed.saturating_add(reserve) {
+        return Ok(());
+    }
+    let text = format!(
+        "the disk of {} has {} MiB free; the package needs {} MiB more and {} MiB stay in reserve: free some",
+        folder.display(),
+        free >> 20,
+        needed.div_ceil(1 << 20),
+        reserve >> 20
+    );
+    Err(Error::new(Kind::Full, text))
+}
+
 fn failed(error: Error) -> End {
     End::Failed(Failure::Download(error))
 }
 
-/// A disk that is full is a download that failed; one that cannot be written is the gate's own trouble.
 fn of_disk(error: Error) -> End {
-    match error.kind() {
-        Kind::Full => failed(error),
-        _ => End::Failed(Failure::Gate(error)),
-    }
+    End::Failed(Failure::of_disk(error))
 }
 
 fn written(error: std::io::Error) -> Error {

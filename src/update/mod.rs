@@ -1,39 +1,171 @@
-//! Packages of a new version: ordered by a platform, downloaded, verified, and handed to an [`Installer`].
+//! Packages of a new version: ordered by a platform, brought by a technician or on a USB stick, verified, and
+//! handed to an [`Installer`]; and what becomes of them after the restart.
 //!
-//! [`download`] fetches a package into `data_dir/update` under a name of ours; nothing that came over the wire is
+//! [`download`] fetches a package into `data_dir/update` under a name of ours; nothing that came over a wire is
 //! ever executed or names a file. The platform's checksum says that the package arrived as it was sent; whether
 //! it may be installed is the package's own signature, which only the installer can judge.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `download.rs`, `offer.rs` | a package comes here: from a platform's server, from a technician |
+//! | `rauc.rs` | the installer of a gate with two slots |
+//! | `choice.rs` | what the boot loader goes by |
+//! | `attempt.rs` | the note of the last upgrade, over restarts |
+//! | `health.rs` | whether a system that is on trial is healthy |
+//! | `version.rs` | which version is newer |
 
+pub mod attempt;
+pub mod choice;
 pub mod download;
+pub mod health;
+pub mod offer;
+pub mod rauc;
+pub mod version;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::json;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard, watch};
+use tokio::time::Instant;
 
+use crate::blocking::blocking;
 use crate::config;
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::Events;
+use crate::gate::{Gate, OrderedBy};
 use crate::http::Url;
 use crate::tls::Trust;
+use attempt::{Attempt, Notes, Outcome, State};
+use choice::Slot;
+use version::Version;
+
+/// How long nobody must have been at the gate before it restarts into a new version: longer than a session lasts.
+const QUIET: Duration = Duration::from_secs(15);
+
+/// After waiting so long for that, a shorter pause will do.
+const PATIENCE: Duration = Duration::from_secs(1800);
+
+/// The pause that does then: as long as nobody stands in the gate.
+const SHORT_QUIET: Duration = Duration::from_secs(3);
+
+/// How often it is looked whether the gate is quiet.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How old a package may be beside what runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// Newer only: nobody has asked for this very package.
+    Newer,
+    /// The same version too.
+    NotOlder,
+    /// Any.
+    Any,
+}
+
+impl Age {
+    /// Whether `package` may be installed over `running`; otherwise what is wrong with it, to be followed by the
+    /// version that runs.
+    fn permit(self, package: &Version, running: &Version) -> Result<(), &'static str> {
+        match self {
+            Age::Newer if package <= running => Err("which is not newer than"),
+            Age::NotOlder if package < running => Err("which is older than"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A package that may be installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its version, as it says itself; empty where its format does not say.
+    pub version: String,
+    /// The version that runs.
+    pub running: String,
+}
+
+/// What follows an installation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Installed {
+    /// Nothing.
+    Done,
+    /// The machine must be restarted to run it.
+    Restart,
+}
+
+/// What is said of slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// The one that runs is good.
+    Good,
+    /// The other one is bad.
+    OtherBad,
+}
+
+/// One slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SlotStatus {
+    /// Which.
+    pub slot: Slot,
+    /// Whether the boot loader would boot it; `None` where that cannot be told.
+    pub good: Option<bool>,
+    /// The version of the package that is in it; `None` where it came in no package.
+    pub version: Option<String>,
+    /// When that was installed.
+    pub installed: Option<String>,
+}
+
+/// The slots of a gate.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Slots {
+    /// The kind of gate that packages must be for.
+    pub compatible: String,
+    /// The one that runs.
+    pub booted: Option<Slot>,
+    /// The one that is booted next.
+    pub primary: Option<Slot>,
+    /// The one that is on trial.
+    pub trial: Option<Slot>,
+    /// Both.
+    pub slots: Vec<SlotStatus>,
+}
 
 /// What puts a package onto the gate. Called from a thread that may wait.
 pub trait Installer: Send + Sync + 'static {
+    /// Its name in the configuration.
+    fn name(&self) -> &'static str;
     /// Whether this gate can install anything at all: asked before a package is downloaded. `Config` if not.
     fn check(&self) -> Result<()>;
-    /// Whether the package is signed by somebody whom the gate trusts, as far as its format says so itself.
-    /// `Input` if not.
-    fn accept(&self, package: &Path) -> Result<()>;
-    /// Installs a package that was accepted. `version` is what the platform calls it: for people to read.
-    fn install(&self, package: &Path, version: &str) -> Result<()>;
+    /// Whether the package is signed by somebody whom the gate trusts, is for this kind of gate and of a version
+    /// that may be installed, as far as its format says so itself. `Input` if not.
+    fn accept(&self, package: &Path, age: Age) -> Result<Accepted>;
+    /// Installs a package that was accepted. `version` is what the platform calls it: for people to read. `told`
+    /// hears of percents and what is being done.
+    fn install(&self, package: &Path, version: &str, told: &mut dyn FnMut(u8, &str)) -> Result<Installed>;
+    /// The slots; none where there are no two systems.
+    fn slots(&self) -> Result<Slots> {
+        Ok(Slots::default())
+    }
+    /// The slot that runs.
+    fn booted(&self) -> Option<Slot> {
+        None
+    }
+    /// Says something of the slots for the boot loader.
+    fn mark(&self, _mark: Mark) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A gate whose image has no way to install.
 struct NoInstaller;
 
 impl Installer for NoInstaller {
+    fn name(&self) -> &'static str {
+        "none"
+    }
+
     fn check(&self) -> Result<()> {
         Err(Error::new(
             Kind::Config,
@@ -41,12 +173,12 @@ impl Installer for NoInstaller {
         ))
     }
 
-    fn accept(&self, _: &Path) -> Result<()> {
-        self.check()
+    fn accept(&self, _: &Path, _: Age) -> Result<Accepted> {
+        Err(self.check().err().unwrap_or_else(|| Error::new(Kind::Config, "there is no installer")))
     }
 
-    fn install(&self, _: &Path, _: &str) -> Result<()> {
-        self.check()
+    fn install(&self, _: &Path, _: &str, _: &mut dyn FnMut(u8, &str)) -> Result<Installed> {
+        self.check().map(|()| Installed::Done)
     }
 }
 
@@ -57,13 +189,17 @@ struct SimulatedInstaller {
 }
 
 impl Installer for SimulatedInstaller {
+    fn name(&self) -> &'static str {
+        "sim"
+    }
+
     fn check(&self) -> Result<()> {
         Ok(())
     }
 
-    fn accept(&self, _: &Path) -> Result<()> {
+    fn accept(&self, _: &Path, _: Age) -> Result<Accepted> {
         match self.allow_unsigned {
-            true => Ok(()),
+            true => Ok(Accepted { version: String::new(), running: env!("CARGO_PKG_VERSION").into() }),
             false => Err(Error::new(
                 Kind::Input,
                 "the package has no valid signature, and update.allow_unsigned is false",
@@ -71,14 +207,14 @@ impl Installer for SimulatedInstaller {
         }
     }
 
-    fn install(&self, package: &Path, version: &str) -> Result<()> {
+    fn install(&self, package: &Path, version: &str, _: &mut dyn FnMut(u8, &str)) -> Result<Installed> {
         let bytes = std::fs::metadata(package)?.len();
         let md5 = download::md5_of(package)?;
         self.events.send(
             "update",
             json!({ "state": "installed", "version": version, "bytes": bytes, "md5": md5, "installer": "sim" }),
         );
-        Ok(())
+        Ok(Installed::Done)
     }
 }
 
@@ -88,6 +224,7 @@ pub fn installer(config: &config::Update, events: &Events) -> Arc<dyn Installer>
         "sim" => {
             Arc::new(SimulatedInstaller { events: events.clone(), allow_unsigned: config.allow_unsigned })
         }
+        "rauc" => Arc::new(rauc::Rauc::default()),
         _ => Arc::new(NoInstaller),
     }
 }
@@ -123,6 +260,14 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// A disk that is full is a download that failed; one that cannot be written is the gate's own trouble.
+    fn of_disk(error: Error) -> Self {
+        match error.kind() {
+            Kind::Full => Failure::Download(error),
+            _ => Failure::Gate(error),
+        }
+    }
+
     /// What happened.
     pub fn text(&self) -> String {
         match self {
@@ -180,7 +325,33 @@ struct Inner {
     options: Options,
     installer: Arc<dyn Installer>,
     events: Events,
+    notes: Notes,
+    boot: String,
+    /// How old a package may be that a platform orders.
+    ordered_age: Age,
+    restart_at: Option<jiff::civil::Time>,
     busy: Arc<Mutex<()>>,
+    /// Set when something is installed that a restart brings.
+    restart: Notify,
+    check: health::Check,
+}
+
+/// How things stand with upgrades.
+#[derive(Debug, Clone, Serialize)]
+pub struct Standing {
+    /// Name of the installer.
+    pub installer: &'static str,
+    /// The version of this program.
+    pub version: &'static str,
+    /// Whether something is being downloaded or installed.
+    pub busy: bool,
+    /// The slots; `None` where the installer does not tell.
+    #[serde(flatten)]
+    pub slots: Option<Slots>,
+    /// Why it does not.
+    pub error: Option<String>,
+    /// The last upgrade.
+    pub attempt: Option<Attempt>,
 }
 
 impl Updates {
@@ -197,28 +368,34 @@ impl Updates {
         data_dir: &Path,
         events: &Events,
     ) -> Self {
+        let folder = data_dir.join("update");
         let inner = Inner {
-            folder: data_dir.join("update"),
+            notes: Notes::new(&folder),
+            folder,
             trust: Trust::of(&config.pinned_certificate),
             options,
             installer,
             events: events.clone(),
+            boot: attempt::boot_id(),
+            ordered_age: if config.allow_older { Age::Any } else { Age::NotOlder },
+            restart_at: config.restart_at(),
             busy: Arc::default(),
+            restart: Notify::new(),
+            check: health::Check::default(),
         };
         Self { inner: Arc::new(inner) }
     }
 
     /// Downloads and verifies a package and begins to install it: Ok when the installer has accepted it. What
-    /// comes after is told by `update` events: `installed`, or `failed` with the reason. Dropped before its end, it
-    /// leaves what was downloaded for the next order of the same package.
+    /// comes after is told by `update` events: `installing`, `installed`, or `failed` with the reason. Dropped
+    /// before its end, it leaves what was downloaded for the next order of the same package.
     pub async fn upgrade(&self, order: Order) -> Result<(), Failure> {
         let inner = Arc::clone(&self.inner);
         let Ok(busy) = Arc::clone(&inner.busy).try_lock_owned() else { return Err(Failure::Busy) };
         let version = order.version.clone();
-        let outcome = inner.fetch_and_accept(order).await;
-        match outcome {
-            Ok(package) => {
-                self.install(package, version, busy);
+        match inner.fetch_and_accept(order).await {
+            Ok((package, accepted)) => {
+                self.install(package, version, accepted, busy);
                 Ok(())
             }
             Err(failure) => {
@@ -229,24 +406,147 @@ impl Updates {
     }
 
     /// Installs on a thread of its own; nobody else begins an upgrade before it has ended.
-    fn install(&self, package: PathBuf, version: String, busy: OwnedMutexGuard<()>) {
+    fn install(&self, package: PathBuf, version: String, accepted: Accepted, busy: OwnedMutexGuard<()>) {
         let inner = Arc::clone(&self.inner);
         tokio::task::spawn_blocking(move || {
-            tracing::info!(version, "installing a package");
-            if let Err(error) = inner.installer.install(&package, &version) {
-                inner.failed(&version, &error.to_string());
-            }
+            tracing::info!(version, package = accepted.version, "installing a package");
+            let outcome = inner.install(&package, &version, &accepted);
             if let Err(error) = std::fs::remove_file(&package) {
                 tracing::warn!(%error, "a package that is done with cannot be removed");
             }
             drop(busy);
+            match outcome {
+                Ok(Installed::Done) => {}
+                Ok(Installed::Restart) => inner.restart.notify_one(),
+                Err(error) => inner.failed(&version, &error.to_string()),
+            }
         });
+    }
+
+    /// How things stand.
+    pub async fn standing(&self) -> Standing {
+        let inner = Arc::clone(&self.inner);
+        let busy = inner.busy.try_lock().is_err();
+        let told = blocking(move || Ok((inner.installer.slots(), inner.notes.attempt()))).await;
+        let (slots, attempt) = match told {
+            Ok((slots, attempt)) => (slots, attempt),
+            Err(error) => (Err(error), Ok(None)),
+        };
+        let (slots, mut error) = match slots {
+            Ok(slots) => (Some(slots), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let attempt = attempt.unwrap_or_else(|damaged| {
+            error.get_or_insert(damaged.to_string());
+            None
+        });
+        Standing {
+            installer: self.inner.installer.name(),
+            version: env!("CARGO_PKG_VERSION"),
+            busy,
+            slots,
+            error,
+            attempt,
+        }
+    }
+
+    /// Tells what became of an upgrade over the restart, and restarts into one that is installed as soon as the
+    /// gate is quiet. Runs until `stopped`.
+    pub async fn run(&self, gate: Gate, mut stopped: watch::Receiver<bool>) -> Result<()> {
+        let inner = Arc::clone(&self.inner);
+        let outcome = blocking(move || inner.settle()).await?;
+        if outcome == Outcome::Restart {
+            self.inner.restart.notify_one();
+        }
+        loop {
+            tokio::select! {
+                () = self.inner.restart.notified() => {}
+                _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
+            }
+            tokio::select! {
+                () = self.quiet(&gate) => {}
+                _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
+            }
+            let inner = Arc::clone(&self.inner);
+            if !blocking(move || Ok(inner.order_once())).await? {
+                let error = "the machine was told to restart and did not: restart it by hand";
+                tracing::warn!("{error}");
+                self.inner.events.send("update", json!({ "state": "waiting", "error": error }));
+                continue;
+            }
+            tracing::info!("the gate restarts into its new version");
+            if let Err(error) = gate.restart(OrderedBy::Update).await {
+                tracing::error!(%error, "a new version is installed and waits for a restart by hand");
+                self.inner.events.send(
+                    "update",
+                    json!({ "state": "waiting", "error": format!("the machine does not restart: {error}") }),
+                );
+            }
+        }
+    }
+
+    /// Waits for the time of restarts, if one is set, and then until nobody is at the gate.
+    async fn quiet(&self, gate: &Gate) {
+        if let Some(at) = self.inner.restart_at {
+            self.inner.events.send("update", json!({ "state": "waiting", "until": at.to_string() }));
+            while !in_hour_of(at, gate.local_time()) {
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        let since = Instant::now();
+        loop {
+            let pause = if since.elapsed() < PATIENCE { QUIET } else { SHORT_QUIET };
+            if gate.quiet_for(pause) {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// What is wrong with this system, if anything: see [`health`].
+    pub async fn health(&self, gate: &Gate) -> health::Health {
+        let cameras = match self.on_trial() {
+            Some(attempt) => attempt.cameras,
+            None => Vec::new(),
+        };
+        self.inner.check.look(gate, &cameras).await
+    }
+
+    /// The attempt whose system runs and is on trial.
+    fn on_trial(&self) -> Option<Attempt> {
+        let inner = &self.inner;
+        let attempt = inner.notes.attempt().ok().flatten()?;
+        let outcome = attempt.outcome(inner.installer.booted(), &inner.boot, None);
+        (outcome == Outcome::OnTrial).then_some(attempt)
+    }
+
+    /// The system that runs is good: its slot gets all its attempts again, and the upgrade that brought it has
+    /// ended well.
+    pub async fn confirm(&self) -> Result<()> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            inner.installer.mark(Mark::Good)?;
+            let Ok(Some(attempt)) = inner.notes.attempt() else { return Ok(()) };
+            if attempt.outcome(inner.installer.booted(), &inner.boot, None) == Outcome::OnTrial {
+                inner.end(attempt, State::Good, None);
+            }
+            Ok(())
+        })
+        .await
     }
 }
 
+/// Whether `now` is within the hour that begins at `at`.
+fn in_hour_of(at: jiff::civil::Time, now: jiff::civil::Time) -> bool {
+    let seconds = |time: jiff::civil::Time| {
+        i32::from(time.hour()) * 3600 + i32::from(time.minute()) * 60 + i32::from(time.second())
+    };
+    (seconds(now) - seconds(at)).rem_euclid(24 * 3600) < 3600
+}
+
 impl Inner {
-    async fn fetch_and_accept(self: &Arc<Self>, order: Order) -> Result<PathBuf, Failure> {
-        self.installer.check().map_err(Failure::NoInstaller)?;
+    async fn fetch_and_accept(self: &Arc<Self>, order: Order) -> Result<(PathBuf, Accepted), Failure> {
+        self.can_install().await?;
         let version = order.version.clone();
         let package = download::Download::new(
             self.folder.clone(),
@@ -257,11 +557,29 @@ impl Inner {
         )
         .run()
         .await?;
+        self.accept(package, version, self.ordered_age).await
+    }
+
+    async fn can_install(self: &Arc<Self>) -> Result<(), Failure> {
         let inner = Arc::clone(self);
-        tokio::task::spawn_blocking(move || match inner.installer.accept(&package) {
-            Ok(()) => {
-                inner.events.send("update", json!({ "state": "verified", "version": version }));
-                Ok(package)
+        blocking(move || inner.installer.check()).await.map_err(Failure::NoInstaller)
+    }
+
+    /// Has the installer look at a package; one that is refused is removed.
+    async fn accept(
+        self: &Arc<Self>,
+        package: PathBuf,
+        version: String,
+        age: Age,
+    ) -> Result<(PathBuf, Accepted), Failure> {
+        let inner = Arc::clone(self);
+        tokio::task::spawn_blocking(move || match inner.installer.accept(&package, age) {
+            Ok(accepted) => {
+                inner.events.send(
+                    "update",
+                    json!({ "state": "verified", "version": version, "package": accepted.version }),
+                );
+                Ok((package, accepted))
             }
             Err(error) => {
                 let removed =
@@ -269,7 +587,10 @@ impl Inner {
                 if let Err(error) = removed {
                     tracing::warn!(%error);
                 }
-                Err(Failure::Unsigned(error))
+                Err(match error.kind() {
+                    Kind::Input => Failure::Unsigned(error),
+                    _ => Failure::Gate(error),
+                })
             }
         })
         .await
@@ -278,8 +599,157 @@ impl Inner {
         })
     }
 
+    /// Installs, with the note of it kept at each step.
+    fn install(&self, package: &Path, version: &str, accepted: &Accepted) -> Result<Installed> {
+        let mut attempt = Attempt {
+            version: if accepted.version.is_empty() { version.to_owned() } else { accepted.version.clone() },
+            from_version: accepted.running.clone(),
+            from: self.installer.booted(),
+            state: State::Installing,
+            why: None,
+            time: jiff::Timestamp::now(),
+            boot: self.boot.clone(),
+            cameras: Vec::new(),
+            ordered: false,
+        };
+        self.notes.keep(&attempt)?;
+        let (mut percent, version) = (None, attempt.version.clone());
+        let outcome = self.installer.install(package, &version, &mut |now, what| {
+            if percent.replace(now) != Some(now) {
+                self.events.send(
+                    "update",
+                    json!({ "state": "installing", "version": version, "percent": now, "what": what }),
+                );
+            }
+        });
+        match outcome {
+            Ok(Installed::Restart) => {
+                // Kept before anybody can restart: the next start must know what it is.
+                attempt.state = State::Installed;
+                attempt.cameras = health::watching(&self.events);
+                self.notes.keep(&attempt)?;
+                self.events.send(
+                    "update",
+                    json!({ "state": "installed", "version": version, "installer": self.installer.name() }),
+                );
+                Ok(Installed::Restart)
+            }
+            Ok(Installed::Done) => {
+                attempt.state = State::Good;
+                self.notes.keep(&attempt)?;
+                Ok(Installed::Done)
+            }
+            Err(error) => {
+                (attempt.state, attempt.why) = (State::Failed, Some(error.to_string()));
+                if let Err(error) = self.notes.keep(&attempt) {
+                    tracing::warn!(%error, "a failed upgrade cannot be noted");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes that the restart is ordered, and which cameras give pictures now: the next system is measured by it.
+    /// False if it was ordered before, in this start of the machine.
+    fn order_once(&self) -> bool {
+        let Ok(Some(mut attempt)) = self.notes.attempt() else { return true };
+        if attempt.state != State::Installed || attempt.boot != self.boot {
+            return true;
+        }
+        if std::mem::replace(&mut attempt.ordered, true) {
+            return false;
+        }
+        attempt.cameras = health::watching(&self.events);
+        if let Err(error) = self.notes.keep(&attempt) {
+            tracing::warn!(%error, "the restart into a new version cannot be noted");
+        }
+        true
+    }
+
+    /// Looks what became of the last upgrade, tells it, and cleans up after it.
+    fn settle(&self) -> Result<Outcome> {
+        let attempt = match self.notes.attempt() {
+            Ok(Some(attempt)) => attempt,
+            Ok(None) => return Ok(Outcome::Nothing),
+            Err(error) => {
+                tracing::warn!(%error, "what became of the last upgrade is unknown");
+                return Ok(Outcome::Nothing);
+            }
+        };
+        let outcome = attempt.outcome(self.installer.booted(), &self.boot, self.notes.trouble().as_ref());
+        match &outcome {
+            Outcome::Nothing | Outcome::Restart => {}
+            Outcome::OnTrial => {
+                tracing::info!(version = attempt.version, "a new version is on trial");
+                self.events.send("update", json!({ "state": "trial", "version": attempt.version }));
+            }
+            Outcome::Failed(why) => {
+                let why = why.clone();
+                self.end(attempt, State::Failed, Some(why));
+            }
+            Outcome::RolledBack(why) => {
+                // Not tried again, whatever happens to the attempts of this one.
+                if let Err(error) = self.installer.mark(Mark::OtherBad) {
+                    tracing::warn!(%error, "the slot of the failed version cannot be marked as bad");
+                }
+                let why = why.clone();
+                self.end(attempt, State::RolledBack, Some(why));
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// An upgrade has ended: noted and told.
+    fn end(&self, mut attempt: Attempt, state: State, why: Option<String>) {
+        (attempt.state, attempt.why, attempt.time) = (state, why, jiff::Timestamp::now());
+        if let Err(error) = self.notes.keep(&attempt) {
+            tracing::warn!(%error, "the end of an upgrade cannot be noted");
+        }
+        match (state, &attempt.why) {
+            (State::Good, _) => {
+                tracing::info!(version = attempt.version, "the new version is good");
+                self.events.send("update", json!({ "state": "good", "version": attempt.version }));
+            }
+            (State::RolledBack, Some(why)) => {
+                let why = format!(
+                    "the update to {} failed and {} runs again: {why}",
+                    attempt.version, attempt.from_version
+                );
+                self.failed(&attempt.version, &why);
+            }
+            (_, why) => self.failed(&attempt.version, why.as_deref().unwrap_or("it ended")),
+        }
+    }
+
     fn failed(&self, version: &str, error: &str) {
         tracing::warn!(version, error, "an upgrade failed");
         self.events.send("update", json!({ "state": "failed", "version": version, "error": error }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_decides_how_old_it_may_be() {
+        let (old, now, new) = (Version::parse("1.0"), Version::parse("1.1"), Version::parse("1.2"));
+        for (age, wanted) in
+            [(Age::Newer, [false, false, true]), (Age::NotOlder, [false, true, true]), (Age::Any, [true; 3])]
+        {
+            let permitted = [&old, &now, &new].map(|package| age.permit(package, &now).is_ok());
+            assert_eq!(permitted, wanted, "{age:?}");
+        }
+    }
+
+    #[test]
+    fn the_hour_of_restarts_may_go_over_midnight() {
+        let time = |hour, minute| jiff::civil::time(hour, minute, 0, 0);
+        assert!(in_hour_of(time(3, 0), time(3, 0)));
+        assert!(in_hour_of(time(3, 0), time(3, 59)));
+        assert!(!in_hour_of(time(3, 0), time(4, 0)));
+        assert!(!in_hour_of(time(3, 0), time(2, 59)));
+        assert!(in_hour_of(time(23, 30), time(0, 29)));
+        assert!(!in_hour_of(time(23, 30), time(0, 30)));
     }
 }

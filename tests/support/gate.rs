@@ -170,11 +170,8 @@ impl Running {
 
     /// Watches a folder of pictures from now on.
     pub fn watch(&mut self, folder: &Path) {
-        let camera = config::Camera {
-            role: config::CameraRole::Visible,
-            source: format!("files:{}", folder.display()),
-            fps: 15,
-        };
+        let source = format!("files:{}", folder.display());
+        let camera = config::Camera::new(config::CameraRole::Visible, source);
         let eyes = Arc::clone(&self.eyes);
         self.watching.push(std::thread::spawn(move || eyes.watch(0, &camera)));
     }

@@ -3,6 +3,7 @@
 //! Calls may wait for another program, at most some seconds; they belong on a thread that may wait.
 
 mod addressing;
+mod clocks;
 mod network;
 mod networkd;
 mod simulated;
@@ -18,6 +19,7 @@ use crate::clock::AdjustedClock;
 use crate::error::{Error, Kind, Result};
 
 pub use addressing::{NetworkOrder, NetworkSettings};
+pub use clocks::examine_clock;
 pub use simulated::Simulated;
 pub use systemd::Systemd;
 

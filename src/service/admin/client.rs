@@ -17,6 +17,12 @@ use crate::error::{Context, Error, Kind, Result};
 /// How long the agent may take to answer: three pictures on a slow board.
 const WITHIN: Duration = Duration::from_secs(120);
 
+/// How long a package may take on its way to the agent, and there until it is verified.
+const UPLOAD_WITHIN: Duration = Duration::from_secs(1800);
+
+/// A file goes out in pieces of so many bytes.
+const PIECE_BYTES: usize = 256 << 10;
+
 /// The largest answer.
 const ANSWER_BYTES: usize = 64 << 20;
 
@@ -53,17 +59,60 @@ impl Client {
                 .map_err(|error| Error::caused(Kind::Input, "the request cannot be written", error))?,
             None => Vec::new(),
         };
-        runtime.block_on(async {
-            tokio::time::timeout(WITHIN, self.send(method, path, body)).await.unwrap_or_else(|_| {
-                Err(Error::new(
-                    Kind::Timeout,
-                    format!("the agent at {} did not answer within {} s", self.address, WITHIN.as_secs()),
-                ))
-            })
+        let body = Full::new(Bytes::from(body));
+        runtime.block_on(self.within(WITHIN, self.send(method, path, "application/json", None, body)))
+    }
+
+    /// Sends a file as it is, in pieces, and waits for the answer.
+    pub fn upload(&self, path: &str, file: &std::path::Path) -> Result<Value> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context(|| "the runtime cannot be started")?;
+        let opened = std::fs::File::open(file)
+            .context_as(Kind::Input, || format!("{} cannot be read", file.display()))?;
+        let metadata = opened.metadata()?;
+        if !metadata.is_file() {
+            return Err(Error::new(Kind::Input, format!("{} is no file", file.display())));
+        }
+        let opened = tokio::fs::File::from_std(opened);
+        let pieces = futures_util::stream::unfold(opened, |mut opened| async move {
+            let mut piece = vec![0; PIECE_BYTES];
+            match tokio::io::AsyncReadExt::read(&mut opened, &mut piece).await {
+                Ok(0) => None,
+                Ok(read) => {
+                    piece.truncate(read);
+                    Some((Ok(hyper::body::Frame::data(Bytes::from(piece))), opened))
+                }
+                Err(error) => Some((Err(error), opened)),
+            }
+        });
+        let body = http_body_util::StreamBody::new(Box::pin(pieces));
+        let sent = self.send(Method::POST, path, "application/octet-stream", Some(metadata.len()), body);
+        runtime.block_on(self.within(UPLOAD_WITHIN, sent))
+    }
+
+    async fn within(&self, within: Duration, sent: impl Future<Output = Result<Value>>) -> Result<Value> {
+        tokio::time::timeout(within, sent).await.unwrap_or_else(|_| {
+            Err(Error::new(
+                Kind::Timeout,
+                format!("the agent at {} did not answer within {} s", self.address, within.as_secs()),
+            ))
         })
     }
 
-    async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Value> {
+    async fn send<B>(
+        &self,
+        method: Method,
+        path: &str,
+        content: &'static str,
+        length: Option<u64>,
+        body: B,
+    ) -> Result<Value>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let way = || format!("the agent cannot be reached at {} (service.admin.listen)", self.address);
         let lost = |error: hyper::Error| Error::caused(Kind::Network, way(), error);
         let stream = TcpStream::connect(self.address).await.context_as(Kind::Network, way)?;
@@ -73,12 +122,15 @@ impl Client {
             .method(method)
             .uri(path)
             .header(header::HOST, self.address.to_string())
-            .header(header::CONTENT_TYPE, "application/json");
+            .header(header::CONTENT_TYPE, content);
+        if let Some(length) = length {
+            request = request.header(header::CONTENT_LENGTH, length);
+        }
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         let request = request
-            .body(Full::new(Bytes::from(body)))
+            .body(body)
             .map_err(|error| Error::caused(Kind::Input, "the request cannot be written", error))?;
         let response = sender.send_request(request).await.map_err(lost)?;
         let status = response.status();

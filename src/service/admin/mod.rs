@@ -20,6 +20,7 @@ mod people;
 mod present;
 mod records;
 mod status;
+mod update;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -38,6 +39,7 @@ use crate::config::{Admin, Config};
 use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
 use crate::intercom::Intercom;
+use crate::update::Updates;
 use answer::Failure;
 use guard::Guard;
 use status::About;
@@ -66,6 +68,8 @@ struct Parts {
     gate: Gate,
     /// Set once, before anything is served; without it the gate has none.
     intercom: OnceLock<Intercom>,
+    /// The same.
+    updates: OnceLock<Updates>,
     about: About,
     guard: Guard,
     /// Names this run of the agent: event ids count from 1 in each.
@@ -140,6 +144,7 @@ impl Server {
         let parts = Arc::new(Parts {
             gate,
             intercom: OnceLock::new(),
+            updates: OnceLock::new(),
             about: About::new(config),
             guard,
             run: run.iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -159,6 +164,12 @@ impl Server {
             // The first one stays: there is one intercom.
             let _ = self.parts.intercom.set(intercom);
         }
+        self
+    }
+
+    /// The same with the gate's upgrades.
+    pub fn with_updates(self, updates: Updates) -> Self {
+        let _ = self.parts.updates.set(updates);
         self
     }
 
@@ -190,6 +201,10 @@ impl Server {
     /// | `POST /api/v1/network` | gives a card its address, on trial: [`NetworkOrder`](crate::device::system::NetworkOrder) |
     /// | `POST /api/v1/network/confirm`, `/api/v1/network/put_back` | keeps the change that is on trial, or not |
     /// | `POST /api/v1/restart` | restarts the machine |
+    /// | `GET /api/v1/update` | slots, versions and the last upgrade ([`crate::update::Standing`]) |
+    /// | `POST /api/v1/update/package` | installs the package that is the body; `?age=newer`, `not_older`, `any` |
+    /// | `POST /api/v1/update/confirm` | the system that runs is good |
+    /// | `GET /api/v1/health` | whether this system is healthy, and why not |
     /// | `POST /api/v1/login`, `/api/v1/logout` | turns the token into a cookie and back |
     pub async fn run(&self, stopped: watch::Receiver<bool>) -> Result<()> {
         let shared = Shared { parts: Arc::clone(&self.parts), stopped: stopped.clone() };
@@ -219,6 +234,10 @@ fn router(shared: Shared) -> Router {
         .route("/api/v1/network/confirm", post(network::confirm))
         .route("/api/v1/network/put_back", post(network::put_back))
         .route("/api/v1/restart", post(status::restart))
+        .route("/api/v1/update", get(update::show))
+        .route("/api/v1/update/package", post(update::install))
+        .route("/api/v1/update/confirm", post(update::confirm))
+        .route("/api/v1/health", get(update::health))
         .route("/api/v1/login", post(guard::login))
         .route("/api/v1/logout", post(guard::logout))
         .fallback(answer::nothing_there)

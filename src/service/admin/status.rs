@@ -203,6 +203,7 @@ fn failures(standing: &Standing, now: jiff::Timestamp) -> Vec<Value> {
                 ("relay", "failed") => "relay_failed",
                 ("watchdog", "starving") => "gate_hangs",
                 ("watchdog", "failed") => "watchdog_failed",
+                ("update", "failed") => "update_failed",
                 // The store's word for each of its states but the good one is a notice.
                 ("store", "ok") => return None,
                 ("store", _) => "store_failed",
