@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -139,6 +140,8 @@ impl Systemd {
             Some(text) => std::fs::create_dir_all(&self.drop_ins).and_then(|()| {
                 let new = path.with_extension("new");
                 std::fs::write(&new, text)?;
+                // The time service is another user, whatever this one's umask is.
+                std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o644))?;
                 std::fs::rename(&new, &path)
             }),
             None => match std::fs::remove_file(&path) {
