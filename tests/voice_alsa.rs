@@ -168,13 +168,16 @@ fn a_loudspeaker_that_was_pulled_out_speaks_again() {
     examined("nowhere").unwrap_err();
     let mut voice = AlsaVoice::new("mono", &prepared(".setup/voice")).unwrap();
     voice.set_volume(11).unwrap();
-    let (out, away) = (folder.join("out"), folder.join("away"));
-    std::fs::rename(&out, &away).unwrap();
+    // ALSA knows it no more, as when a card is pulled out; its library reads another file's configuration anew.
+    let (here, away) = (folder.join("asound.conf"), folder.join("away.conf"));
+    std::fs::rename(&here, &away).unwrap();
+    std::fs::write(&here, "</usr/share/alsa/alsa.conf>\n").unwrap();
     let error = voice.say("请刷卡", Language::Chinese).unwrap_err();
-    assert_eq!(error.kind(), menshen::Kind::Device);
+    assert_eq!(error.kind(), menshen::Kind::Device, "{error}");
+    assert!(error.message().contains("is it plugged in"), "{error}");
     voice.beep().unwrap_err();
     // A volume that cannot be is refused, and the one before holds.
     voice.set_volume(16).unwrap_err();
-    std::fs::rename(&away, &out).unwrap();
+    std::fs::rename(&away, &here).unwrap();
     voice.say("请刷卡", Language::Chinese).unwrap();
 }
