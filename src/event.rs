@@ -62,6 +62,11 @@ fn subject(kind: &str, fields: &Map<String, Value>) -> String {
     match kind {
         "task" | "camera" => name(),
         "system" => fields.get("order").map(Value::to_string).unwrap_or_default(),
+        // Whether the loops of the gate turn, and whether there is somebody who watches over them.
+        "watchdog" => match fields.get("state").and_then(Value::as_str) {
+            Some("starving" | "alive") => "loops".to_owned(),
+            _ => String::new(),
+        },
         "platform" => match fields.get("state").and_then(Value::as_str) {
             Some(state) if !LINK_STATES.contains(&state) => format!("{} {state}", name()),
             _ => name(),
@@ -140,7 +145,10 @@ mod tests {
             events.send("relay", json!({ "state": "on" }));
         }
         events.send("face", json!({ "faces": [] }));
-        let last = 4 + 2 * REMEMBERED as u64 + 1;
+        for _ in 0..2 * REMEMBERED {
+            events.send("watchdog", json!({ "state": "fed" }));
+        }
+        let last = 4 + 4 * REMEMBERED as u64 + 1;
         assert_eq!(events.last_id(), last);
         assert!(events.subscribe(0).0.iter().all(|event| event.kind == "relay"));
         let mut standing: Vec<_> = events

@@ -142,7 +142,9 @@ impl Watched {
         let Some(watchdog) = self.watchdog.as_mut().filter(|_| self.counts) else { return };
         match watchdog.feed() {
             Ok(()) => {
-                self.told = false;
+                if std::mem::take(&mut self.told) {
+                    self.events.send("watchdog", json!({ "state": "counting" }));
+                }
                 self.events.send("watchdog", json!({ "state": "fed" }));
             }
             Err(error) => self.failed(&error),
