@@ -181,6 +181,14 @@ pub struct Device {
     pub wiegand_out: String,
     /// Wiegand input: the reader of cards.
     pub wiegand_in: String,
+    /// Button by which whoever is inside opens the door.
+    pub exit_button: String,
+    /// Contact at the leaf of the door.
+    pub door_contact: String,
+    /// Contact at the gate's own case.
+    pub tamper: String,
+    /// Milliseconds for which one of these three must stay as it is to count, 1 to 1000.
+    pub debounce_ms: u16,
     /// RS485 line.
     pub rs485: String,
     /// Lamp that lights visitors.
@@ -215,6 +223,10 @@ impl Default for Device {
             relay: "sim".into(),
             wiegand_out: "sim".into(),
             wiegand_in: "none".into(),
+            exit_button: "none".into(),
+            door_contact: "none".into(),
+            tamper: "none".into(),
+            debounce_ms: 30,
             rs485: "none".into(),
             lamp: "sim".into(),
             screen: "sim".into(),
@@ -258,6 +270,10 @@ pub struct Gate {
     pub platform_timeout_s: u64,
     /// What to do when a record cannot be stored.
     pub on_store_failure: OnStoreFailure,
+    /// Seconds for which the door may stand open, 0 to 3600; 0 is any time.
+    pub door_held_s: u64,
+    /// Seconds after a pulse of the relay within which the door may still be opened, 0 to 60.
+    pub door_grace_s: u64,
 }
 
 impl Default for Gate {
@@ -269,6 +285,8 @@ impl Default for Gate {
             min_interval_s: 3,
             platform_timeout_s: 5,
             on_store_failure: OnStoreFailure::Open,
+            door_held_s: 30,
+            door_grace_s: 5,
         }
     }
 }
@@ -563,6 +581,15 @@ impl Config {
         if !(2..=600).contains(&self.device.watchdog_within_s) {
             return fail("device.watchdog_within_s must be 2 to 600".into());
         }
+        if !(1..=1000).contains(&self.device.debounce_ms) {
+            return fail(format!("device.debounce_ms must be 1 to 1000, not {}", self.device.debounce_ms));
+        }
+        if self.gate.door_held_s > 3600 {
+            return fail(format!("gate.door_held_s must be 0 to 3600, not {}", self.gate.door_held_s));
+        }
+        if self.gate.door_grace_s > 60 {
+            return fail(format!("gate.door_grace_s must be 0 to 60, not {}", self.gate.door_grace_s));
+        }
         if self.store.soft_limit_mib > self.store.hard_limit_mib {
             return fail("store.soft_limit_mib must not exceed store.hard_limit_mib".into());
         }
@@ -695,6 +722,9 @@ mod tests {
             assert!(refused(&text).contains("device.watchdog_within_s"));
         }
         assert!(refused("[vison]").contains("vison"));
+        assert!(refused("[device]\ndebounce_ms = 0").contains("device.debounce_ms"));
+        assert!(refused("[gate]\ndoor_held_s = 3601").contains("gate.door_held_s"));
+        assert!(refused("[gate]\ndoor_grace_s = 61").contains("gate.door_grace_s"));
         assert!(refused("[intercom]\nmedia = \"horn\"").contains("intercom.media"));
         assert!(refused("[intercom]\nmedia = \"sim:ring,sing\"").contains("\"sing\" is no step"));
         assert!(refused("[intercom]\nring_s = 4").contains("intercom.ring_s"));

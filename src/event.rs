@@ -24,7 +24,8 @@ pub struct Event {
     /// When.
     pub time: Timestamp,
     /// One of `face`, `verdict`, `relay`, `wiegand`, `rs485`, `voice`, `screen`, `lamp`, `platform`, `record`,
-    /// `person`, `credential`, `camera`, `task`, `store`, `update`, `call`, `system`, `watchdog`.
+    /// `person`, `credential`, `camera`, `task`, `store`, `update`, `call`, `system`, `input`,
+    /// `door`, `reader`, `watchdog`.
     pub kind: &'static str,
     /// The rest.
     #[serde(flatten)]
@@ -60,7 +61,7 @@ pub const LINK_STATES: [&str; 5] = ["connected", "registered", "logged_in", "rea
 fn subject(kind: &str, fields: &Map<String, Value>) -> String {
     let name = || fields.get(kind).map(Value::to_string).unwrap_or_default();
     match kind {
-        "task" | "camera" => name(),
+        "task" | "camera" | "input" | "reader" => name(),
         "system" => fields.get("order").map(Value::to_string).unwrap_or_default(),
         // Whether the loops of the gate turn, and whether there is somebody who watches over them.
         "watchdog" => match fields.get("state").and_then(Value::as_str) {

@@ -226,7 +226,10 @@ async fn at_the_hard_limit_it_goes_and_is_not_missed() {
 /// Makes the store that version 1 would have had.
 fn downgrade(options: &Options) {
     let db = Connection::open(file(options)).unwrap();
-    db.execute_batch("DROP TABLE asked_again; DROP TABLE record_times; PRAGMA user_version = 1").unwrap();
+    db.execute_batch(
+        "DROP TABLE incidents; DROP TABLE asked_again; DROP TABLE record_times; PRAGMA user_version = 1",
+    )
+    .unwrap();
     let v1 = Connection::open_in_memory().unwrap();
     v1.execute_batch(include_str!("schema/v1.sql")).unwrap();
     let names = |db: &Connection| -> Vec<String> {

@@ -550,7 +550,7 @@ fn a_file_that_is_no_store_is_left_alone() {
 /// A store as version 1 had it: without the tables that version 2 added.
 fn make_version_1(options: &Options) {
     db(options)
-        .execute_batch("DROP TABLE record_times; DROP TABLE asked_again; PRAGMA user_version = 1; VACUUM")
+        .execute_batch("DROP TABLE incidents; DROP TABLE record_times; DROP TABLE asked_again; PRAGMA user_version = 1; VACUUM")
         .unwrap();
 }
 

@@ -1,6 +1,8 @@
 //! Measuring this machine: what a frame costs, stage by stage, beside the bare runs of its models; what a search
 //! costs; how much memory a full gallery takes and how soon the gate sees. Measured is what the gate itself runs.
 
+pub mod wiegand;
+
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use menshen::bench::wiegand::{self, Errors, Timing};
 use menshen::bench::{Plan, Report, Spread, measure, search_given};
+use menshen::device::wiegand_out;
 use menshen::vision::models::{Manifest, Models};
 use menshen::vision::template::Template;
 use menshen::{Context, Error, Kind, Result};
@@ -34,6 +36,12 @@ pub struct Args {
     /// With --templates: queries as rows of little-endian 32-bit floats
     #[arg(long, value_name = "FILE", requires = "templates")]
     queries: Option<PathBuf>,
+    /// Only the pulses of the Wiegand output, which needs neither models nor a picture
+    #[arg(long, conflicts_with = "templates")]
+    wiegand: bool,
+    /// Frames to send on the Wiegand output
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    wiegand_frames: usize,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -41,7 +49,31 @@ pub struct Args {
     models: ModelsArgs,
 }
 
+/// On lines that do nothing, then on the real ones of the configuration. Real lines that cannot be had, because the
+/// agent has them, cost only their own line.
+fn wiegand_timings(args: &Args) -> Result<Vec<Timing>> {
+    let frames = args.wiegand_frames.max(1);
+    let mut timings = vec![wiegand::simulated(frames)?];
+    let configured = args.models.loaded().map(|config| config.device.wiegand_out).unwrap_or_default();
+    if configured.starts_with("gpio:") {
+        match wiegand_out::lines(&configured).and_then(|name| wiegand::real(&configured, name, frames)) {
+            Ok(timing) => timings.push(timing),
+            Err(error) => eprintln!("menshen: {configured} is not measured: {error}"),
+        }
+    }
+    Ok(timings)
+}
+
 pub fn run(args: &Args) -> Result<ExitCode> {
+    if args.wiegand {
+        let timings = wiegand_timings(args)?;
+        if args.json {
+            say(json(&serde_json::json!({ "wiegand": timings }))?)?;
+        } else {
+            print_wiegand(&timings)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let vision = args.models.vision()?;
     if let (Some(templates), Some(queries)) = (&args.templates, &args.queries) {
         return only_search(&vision.models_dir, templates, queries);
@@ -56,12 +88,33 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         smallest_face: vision.smallest_face,
     };
     let report = measure(|| Models::open(&vision.models_dir, &vision.onnxruntime), &jpeg, &plan)?;
+    let timings = wiegand_timings(args)?;
     if args.json {
-        say(json(&report)?)?;
+        let mut whole = serde_json::to_value(&report)
+            .map_err(|error| Error::caused(Kind::Io, "the report cannot be written", error))?;
+        whole["wiegand"] = serde_json::json!(timings);
+        say(json(&whole)?)?;
     } else {
         print(&report)?;
+        print_wiegand(&timings)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn print_wiegand(timings: &[Timing]) -> Result<()> {
+    say(format_args!("{:<34} {:>8} {:>8} {:>8} {:>8}", "Wiegand, error in us", "min", "p50", "p99", "max"))?;
+    let row = |name: &str, errors: &Errors| {
+        let Errors { min, p50, p99, max } = errors;
+        say(format_args!("{name:<34} {min:>8.1} {p50:>8.1} {p99:>8.1} {max:>8.1}"))
+    };
+    for timing in timings {
+        row(&format!("{}: pulse of 50 us", timing.line), &timing.width)?;
+        row(&format!("{}: 1500 us to the next", timing.line), &timing.interval)?;
+        if let Some(why) = &timing.no_real_time {
+            say(format_args!("{}: {why}", timing.line))?;
+        }
+    }
+    Ok(())
 }
 
 fn print(report: &Report) -> Result<()> {

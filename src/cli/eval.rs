@@ -81,6 +81,11 @@ pub struct ModelsArgs {
 }
 
 impl ModelsArgs {
+    /// The configuration, where there is one that can be used.
+    pub fn loaded(&self) -> Option<Config> {
+        self.config.load().ok()
+    }
+
     /// What the configuration says of vision, with the folder as it was asked for.
     pub fn vision(&self) -> Result<Vision> {
         let mut vision = match self.config.load() {

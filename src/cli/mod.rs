@@ -7,10 +7,12 @@ mod camera;
 mod check;
 mod config;
 mod doctor;
+mod door;
 mod enroll;
 mod eval;
 mod healthy;
 mod http_push;
+mod input;
 mod network;
 mod people;
 mod present;
@@ -54,6 +56,10 @@ enum Command {
     People(people::Args),
     /// Holds a card, a QR code or a document before a simulated reader
     Present(present::Args),
+    /// Moves a simulated input: exit button, door contact, tamper contact
+    Input(input::Args),
+    /// Opens the door, or brings its lines to rest
+    Door(door::Args),
     /// Lists and exports records
     Records(records::Args),
     /// Calls a room with the intercom of the running gate
@@ -110,6 +116,8 @@ pub fn main() -> ExitCode {
         Command::Enroll(args) => enroll::run(&args),
         Command::People(args) => people::run(&args),
         Command::Present(args) => present::run(&args),
+        Command::Input(args) => input::run(&args),
+        Command::Door(args) => door::run(&args),
         Command::Records(args) => records::run(&args),
         Command::Call(args) => call::run(&args),
         Command::Network(args) => network::run(&args),

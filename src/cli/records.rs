@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use menshen::access::PersonKey;
 use menshen::error::Context;
 use menshen::service::admin::record_form;
-use menshen::store::{Record, RecordId, Store};
-use menshen::{Error, Result};
+use menshen::store::{IncidentId, Record, RecordId, Store};
+use menshen::{Error, Kind, Result};
 use serde_json::Value;
 
 use super::people::{plain, store_options};
@@ -36,6 +36,8 @@ pub struct Args {
 enum Command {
     /// Lists the last records
     List(ListArgs),
+    /// Lists what happened at the gate's own contacts: exit button, door forced or held open, case opened
+    Incidents(ListArgs),
     /// Writes records as JSON lines or CSV, and their pictures where asked
     Export(ExportArgs),
 }
@@ -44,8 +46,8 @@ enum Command {
 struct ListArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Records before this one
-    #[arg(long, value_name = "RECORD")]
+    /// Those before this number
+    #[arg(long, value_name = "NUMBER")]
     before: Option<i64>,
     /// How many at most
     #[arg(long, default_value_t = 50, value_name = "NUMBER")]
@@ -87,6 +89,7 @@ enum Format {
 pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.command {
         Command::List(args) => list(args)?,
+        Command::Incidents(args) => incidents(args)?,
         Command::Export(args) => export(args)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -127,6 +130,29 @@ fn list(args: &ListArgs) -> Result<()> {
         }
         Ok(true)
     })
+}
+
+fn incidents(args: &ListArgs) -> Result<()> {
+    let config = args.config.load()?;
+    let store = Store::open_read_only(&store_options(&config))?;
+    let offset = config.settings.time.offset();
+    let local = |at: Timestamp| at.display_with_offset(offset).to_string();
+    for incident in store.list_incidents(args.before.map(IncidentId), args.limit)? {
+        if args.json {
+            let line = serde_json::to_string(&incident)
+                .map_err(|error| Error::caused(Kind::Io, "an incident cannot be written", error))?;
+            say(line)?;
+        } else {
+            say(format_args!(
+                "{}\t{}\t{}\t{}",
+                incident.id.0,
+                local(incident.began),
+                incident.kind.as_str(),
+                incident.ended.map_or_else(|| "lasts".to_owned(), local),
+            ))?;
+        }
+    }
+    Ok(())
 }
 
 /// One line with tabs between its fields.

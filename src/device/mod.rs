@@ -2,6 +2,8 @@
 //! configuration names which (`"sim"`, `"gpio:…"`, `"files:DIR"`); nothing else in the agent can tell.
 
 pub mod camera;
+pub mod gpio;
+pub mod input;
 pub mod lamp;
 pub mod reader;
 pub mod relay;
@@ -13,6 +15,8 @@ pub mod thermometer;
 pub mod voice;
 pub mod watchdog;
 pub mod wiegand;
+pub mod wiegand_in;
+pub mod wiegand_out;
 
 use crate::config;
 use crate::error::Result;
@@ -23,7 +27,11 @@ pub struct Devices {
     /// The relay of the door.
     pub relay: Option<Box<dyn relay::Relay>>,
     /// The Wiegand output.
-    pub wiegand: Option<Box<dyn wiegand::WiegandOut>>,
+    pub wiegand: Option<Box<dyn wiegand_out::WiegandOut>>,
+    /// The Wiegand input, where it is a real one: the simulated one is driven by hand.
+    pub wiegand_in: Option<Box<dyn wiegand_in::WiegandIn>>,
+    /// Exit button, door contact, tamper contact.
+    pub inputs: input::Inputs,
     /// The lamp that lights visitors.
     pub lamp: Option<Box<dyn lamp::Lamp>>,
     /// The screen towards the visitor.
@@ -42,7 +50,9 @@ impl Devices {
     pub fn open(config: &config::Device) -> Result<Self> {
         Ok(Self {
             relay: relay::open(&config.relay)?,
-            wiegand: wiegand::open(&config.wiegand_out)?,
+            wiegand: wiegand_out::open(&config.wiegand_out)?,
+            wiegand_in: wiegand_in::open(&config.wiegand_in)?,
+            inputs: input::Inputs::open(config)?,
             lamp: lamp::open(&config.lamp)?,
             screen: screen::open(&config.screen)?,
             voice: voice::open(&config.voice, &config.voice_dir)?,

@@ -12,6 +12,8 @@ pub enum Reader {
     None,
     /// `sim`: presents what it is told to.
     Simulated,
+    /// A real one.
+    Real,
 }
 
 /// The readers of a gate.
@@ -31,6 +33,8 @@ impl Readers {
         let open = |key: &str, name: &str| match name {
             "none" => Ok(Reader::None),
             "sim" => Ok(Reader::Simulated),
+            // What is wrong with its name is said where it is opened.
+            real if key == "wiegand_in" && real.starts_with("gpio:") => Ok(Reader::Real),
             other => Err(Error::new(
                 Kind::Config,
                 format!("device.{key} = {other:?} is not supported by this build: use \"sim\" or \"none\""),
@@ -52,9 +56,9 @@ mod tests {
     fn readers_are_named_by_the_configuration() {
         let device = config::Device::default();
         assert_eq!(Readers::open(&device).unwrap(), Readers::default());
-        let device = config::Device { qr_reader: "sim".into(), ..device };
+        let device = config::Device { qr_reader: "sim".into(), wiegand_in: "gpio:a:5,6".into(), ..device };
         let readers = Readers::open(&device).unwrap();
-        assert_eq!((readers.qr, readers.card), (Reader::Simulated, Reader::None));
+        assert_eq!((readers.qr, readers.card), (Reader::Simulated, Reader::Real));
         let error = Readers::open(&config::Device { id_reader: "usb".into(), ..device }).unwrap_err();
         assert!(error.message().starts_with("device.id_reader = \"usb\" is not supported"), "{error}");
     }

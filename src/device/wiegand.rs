@@ -1,4 +1,8 @@
-//! Wiegand lines: frames of 26 and 34 bits, out and in.
+//! Wiegand frames of 26 and 34 bits: their parity, and the numbers that they stand for. [`wiegand_out`] and
+//! [`wiegand_in`] have the wires.
+//!
+//! [`wiegand_out`]: super::wiegand_out
+//! [`wiegand_in`]: super::wiegand_in
 
 use serde::{Deserialize, Serialize};
 
@@ -96,34 +100,6 @@ pub fn card_number(format: Format, data: u64, conversion: CardConversion) -> Str
 pub fn number(text: &str) -> Option<u64> {
     let text = text.trim();
     text.parse().ok().or_else(|| u64::from_str_radix(text, 16).ok())
-}
-
-/// Two wires, D0 and D1.
-pub trait WiegandOut: Send {
-    /// Sends one frame; returns when it is on the wire.
-    fn send(&mut self, bits: &[bool]) -> Result<()>;
-}
-
-/// Wires that exist in memory only; the event bus shows what they carried.
-#[derive(Debug, Default)]
-pub struct SimulatedWiegand;
-
-impl WiegandOut for SimulatedWiegand {
-    fn send(&mut self, _bits: &[bool]) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// The output that `device.wiegand_out` names; `None` for `none`.
-pub fn open(name: &str) -> Result<Option<Box<dyn WiegandOut>>> {
-    match name {
-        "none" => Ok(None),
-        "sim" => Ok(Some(Box::new(SimulatedWiegand))),
-        other => Err(Error::new(
-            Kind::Config,
-            format!("device.wiegand_out = {other:?} is not supported by this build: use \"sim\" or \"none\""),
-        )),
-    }
 }
 
 #[cfg(test)]

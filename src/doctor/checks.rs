@@ -299,7 +299,7 @@ fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
         (wire("lamp", "补光灯", "lamp", &device.lamp, "lamp"), open(|| device::lamp::open(&device.lamp))),
         (
             wire("wiegand_out", "韦根输出", "Wiegand output", &device.wiegand_out, "wiegand"),
-            open(|| device::wiegand::open(&device.wiegand_out)),
+            open(|| device::wiegand_out::open(&device.wiegand_out)),
         ),
         (
             wire("rs485", "RS485", "RS485", &device.rs485, "rs485"),

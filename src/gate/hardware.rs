@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::driver::Driver;
 use super::outputs::{Lines, Outputs};
 use super::panel::{Panel, PanelTask};
 use super::serial::SerialOut;
@@ -210,7 +211,9 @@ impl Hardware {
     ) -> Result<(Self, Lines, PanelTask)> {
         let present = Present::of(&devices);
         let title = settings.product.name.clone();
-        let (panel, task) = Panel::new(devices.lamp, devices.screen, settings.light, title, events.clone());
+        let lamp = devices.lamp.map(|lamp| Driver::lamp(lamp, events)).transpose()?;
+        let relay = devices.relay.map(|relay| Driver::relay(relay, events)).transpose()?;
+        let (panel, task) = Panel::new(lamp, devices.screen, settings.light, title, events.clone());
         let voice = devices.voice.map(|voice| {
             Worker::start(Speaker::new(voice, settings.audio.volume, events.clone()), events.clone())
         });
@@ -222,8 +225,7 @@ impl Hardware {
         let wiegand =
             devices.wiegand.map(|line| Worker::start(Frames::new(line, events.clone()), events.clone()));
         let wiegand = wiegand.transpose()?;
-        let lines =
-            Lines { relay: devices.relay, wiegand: wiegand.clone(), serial: serial.clone(), templates };
+        let lines = Lines { relay, wiegand: wiegand.clone(), serial: serial.clone(), templates };
         let hardware = Self {
             present,
             panel,

@@ -2,10 +2,12 @@
 //! [`Gate`] is what platforms and services hold of it.
 
 mod announce;
+mod driver;
 pub mod enrol;
 pub mod hardware;
 mod health;
 mod identify;
+mod inputs;
 pub mod network;
 pub mod outputs;
 mod panel;
@@ -14,6 +16,7 @@ mod presented;
 mod record;
 mod reenrol;
 mod restart;
+pub mod safe;
 mod serial;
 mod sessions;
 pub mod settings;
@@ -42,6 +45,7 @@ use crate::clock::{Moment, SharedClock};
 use crate::config;
 use crate::device::Devices;
 use crate::device::camera::Partner;
+use crate::device::input::{Input, Switch};
 use crate::device::reader::Readers;
 use crate::device::system::System;
 use crate::error::{Context, Error, Kind, Result};
@@ -203,6 +207,8 @@ pub struct Gate {
     inner: Arc<Inner>,
     enrolment: Enrolment,
     commands: mpsc::Sender<Command>,
+    /// The hands on simulated inputs.
+    switches: Arc<[(Input, Switch)]>,
 }
 
 /// What the parts of the gate share.
@@ -358,8 +364,10 @@ impl Gate {
         let gallery = Arc::new(Gallery::new(parts.models.manifest().embedder.dimension)?);
         follow(&parts.store, &gallery);
         load(&parts.store, &parts.models, &gallery)?;
+        let mut devices = parts.devices;
+        let (wires, wiegand_in) = (std::mem::take(&mut devices.inputs), devices.wiegand_in.take());
         let (hardware, lines, panel_task) =
-            Hardware::start(parts.devices, parts.templates, &settings, &parts.events)?;
+            Hardware::start(devices, parts.templates, &settings, &parts.events)?;
         tokio::spawn(panel_task.run());
         let (outputs, output_task) = Outputs::new(lines, parts.events.clone());
         let loops = Loops::default();
@@ -404,7 +412,9 @@ impl Gate {
         let (sightings, seen) = mpsc::channel(WAITING_LOOKS);
         let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);
         let sessions = tokio::spawn(Sessions::run(Arc::clone(&inner), seen, ordered));
-        let ending = Ending { sessions, gate: Arc::clone(&inner), output_task };
+        let stop_inputs = Arc::new(AtomicBool::new(false));
+        inputs::start(&inner, &commands, wires.lines, wiegand_in, &stop_inputs)?;
+        let ending = Ending { sessions, gate: Arc::clone(&inner), output_task, stop_inputs };
         reenrol::start(Arc::clone(&inner), parts.models.clone())?;
         let eyes = Eyes {
             gate: Arc::clone(&inner),
@@ -415,7 +425,7 @@ impl Gate {
             stop: Arc::new(AtomicBool::new(false)),
             runs: AtomicU64::new(1),
         };
-        Ok((Self { inner, enrolment, commands }, eyes, ending))
+        Ok((Self { inner, enrolment, commands, switches: wires.switches.into() }, eyes, ending))
     }
 
     /// The clock of the agent.
@@ -512,6 +522,19 @@ impl Gate {
         self.inner.outputs.open(opening).await
     }
 
+    /// Brings a simulated input to a state: pressed, or open. `Config` for one that is not there, or is a real one.
+    pub fn set_input(&self, input: Input, active: bool) -> Result<()> {
+        let hand = self.switches.iter().find(|(one, _)| *one == input).map(|(_, hand)| hand);
+        let name = input.as_str();
+        let no_hand = || {
+            Error::new(
+                Kind::Config,
+                format!("device.{name} is not simulated: set it to \"sim\" to move it by hand"),
+            )
+        };
+        hand.ok_or_else(no_hand)?.set(active)
+    }
+
     /// The platform's answer to a record (`opendoor`): opens, or ends the wait for it and the pulse; `None` where
     /// it has taken the record and says nothing of the door. An answer that comes after the session's time does
     /// nothing.
@@ -530,7 +553,7 @@ impl Gate {
     }
 
     async fn command(&self, command: Command) -> Result<()> {
-        self.commands.send(command).await.map_err(|_| Error::new(Kind::Stopped, "the gate is shutting down"))
+        self.commands.send(command).await.map_err(|_| stopping())
     }
 
     /// Shows a text to the visitor (`screenDisp`).
@@ -557,11 +580,14 @@ pub struct Ending {
     sessions: JoinHandle<()>,
     gate: Arc<Inner>,
     output_task: JoinHandle<()>,
+    stop_inputs: Arc<AtomicBool>,
 }
 
 impl Ending {
     /// Waits until every verdict is carried out and recorded, and the relay is at rest. The [`Eyes`] must be gone.
     pub async fn wait(self) {
+        // Nobody opens any more.
+        self.stop_inputs.store(true, Ordering::Relaxed);
         // A task that panicked has said so itself.
         let _ = self.sessions.await;
         self.gate.outputs.stop().await;
@@ -637,6 +663,10 @@ async fn ask_store(store: Store, heartbeat: Heartbeat) {
     }
 }
 
+fn stopping() -> Error {
+    Error::new(Kind::Stopped, "the gate is shutting down")
+}
+
 /// Says that a part of the gate panicked and begins anew. What it said itself is on standard error.
 fn report_panic(events: &Events, part: &'static str) {
     tracing::error!(part, "a part of the gate panicked and begins anew: please report the message above");
@@ -682,8 +712,14 @@ fn groups(settings: &Settings) -> Result<serde_json::Map<String, serde_json::Val
 
 /// The groups that a platform has set.
 fn stored_groups(store: &Store) -> Result<serde_json::Map<String, serde_json::Value>> {
-    let Some(text) = store.setting(SETTINGS_ROW)? else { return Ok(serde_json::Map::new()) };
-    serde_json::from_str(&text)
+    match store.setting(SETTINGS_ROW)? {
+        Some(text) => parsed_groups(&text),
+        None => Ok(serde_json::Map::new()),
+    }
+}
+
+fn parsed_groups(text: &str) -> Result<serde_json::Map<String, serde_json::Value>> {
+    serde_json::from_str(text)
         .map_err(|error| Error::caused(Kind::Store, "the settings in the store are damaged", error))
 }
 
@@ -705,6 +741,15 @@ fn stored_settings(store: &Store, configured: Settings, config: &config::Gate) -
         tracing::error!(%error, "the gate uses the settings of its configuration");
         serde_json::Map::new()
     });
+    lay_over(stored, configured, config)
+}
+
+/// The configured settings with these groups laid over them.
+fn lay_over(
+    stored: serde_json::Map<String, serde_json::Value>,
+    configured: Settings,
+    config: &config::Gate,
+) -> Result<Settings> {
     let mut settings = configured;
     for (group, value) in stored {
         // One group that another version wrote must not cost the others, nor one key of it the group.

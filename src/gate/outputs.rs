@@ -8,9 +8,10 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch as latest};
 use tokio::time::{Instant, sleep_until};
 
+use super::driver::Driver;
 use super::hardware::Templates;
 use super::serial::SerialOut;
 use super::settings::{Payload, RelaySettings, SerialPayload, Settings};
@@ -30,6 +31,12 @@ const SHORTEST_PULSE: Duration = Duration::from_millis(20);
 
 /// Before a relay that did not take an order is ordered to rest again.
 const OFF_AGAIN: Duration = Duration::from_millis(200);
+
+/// The same once it has refused for a while: its chip is not there.
+const OFF_AGAIN_LATER: Duration = Duration::from_secs(5);
+
+/// Refusals in a row until then.
+const REFUSALS: u32 = 25;
 
 /// Orders that wait; more than these would be openings nobody stands for any more.
 const WAITING_ORDERS: usize = 16;
@@ -117,10 +124,44 @@ impl Opening {
     }
 }
 
+/// When the door was free to be opened: the latest openings, each from the order to the end of its pulse.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Openings([Option<(Instant, Instant)>; 4]);
+
+impl Openings {
+    /// Whether the door was free at this moment, or had been until shortly before it.
+    pub(super) fn cover(&self, at: Instant, grace: Duration) -> bool {
+        self.0.iter().flatten().any(|(since, until)| (*since..=*until + grace).contains(&at))
+    }
+
+    /// The end of the last one.
+    pub(super) fn last(&self) -> Option<Instant> {
+        self.0.iter().flatten().map(|(_, until)| *until).max()
+    }
+
+    /// An opening begins, or one that is on goes on.
+    pub(super) fn note(&mut self, now: Instant, until: Instant) {
+        match self.0.iter_mut().flatten().find(|(_, end)| *end >= now) {
+            Some((_, end)) => *end = until.max(*end),
+            None => {
+                self.0.rotate_right(1);
+                self.0[0] = Some((now, until));
+            }
+        }
+    }
+
+    /// What is on ends.
+    fn end(&mut self, now: Instant) {
+        for (_, until) in self.0.iter_mut().flatten() {
+            *until = (*until).min(now);
+        }
+    }
+}
+
 /// What hangs on the outputs; `None` is not there.
 pub(super) struct Lines {
     /// The relay.
-    pub(super) relay: Option<Box<dyn Relay>>,
+    pub(super) relay: Option<Driver<dyn Relay>>,
     /// The Wiegand output.
     pub(super) wiegand: Option<Worker<Frames>>,
     /// The RS485 line.
@@ -135,6 +176,7 @@ pub struct Outputs {
     orders: mpsc::Sender<Order>,
     wiegand: Option<Queue<Frames>>,
     serial: Option<Queue<SerialOut>>,
+    openings: latest::Receiver<Openings>,
 }
 
 impl Outputs {
@@ -144,17 +186,26 @@ impl Outputs {
         let (orders, receiver) = mpsc::channel(WAITING_ORDERS);
         let wiegand = lines.wiegand.clone().map(Queue::start);
         let serial = lines.serial.clone().map(Queue::start);
+        let (noted, openings) = latest::channel(Openings::default());
         let task = OutputTask {
             lines,
             events,
             orders: receiver,
+            openings: noted,
             active_low: false,
             on: None,
             pending: Vec::new(),
             again: None,
             heartbeat: None,
+            unanswered: false,
+            refused: 0,
         };
-        (Self { orders, wiegand, serial }, task)
+        (Self { orders, wiegand, serial, openings }, task)
+    }
+
+    /// When the door was free to be opened; noted before the relay is switched.
+    pub(super) fn openings(&self) -> latest::Receiver<Openings> {
+        self.openings.clone()
     }
 
     /// Orders an opening. Ok when the relay has been switched on, or will be after its delay.
@@ -315,6 +366,7 @@ pub struct OutputTask {
     lines: Lines,
     events: Events,
     orders: mpsc::Receiver<Order>,
+    openings: latest::Sender<Openings>,
     /// The low level opens. In force for every pulse, whatever was set when it was ordered.
     active_low: bool,
     on: Option<Pulse>,
@@ -323,6 +375,10 @@ pub struct OutputTask {
     /// The relay did not take an order: when it is ordered to rest again, and who opened.
     again: Option<(Instant, Option<OpenedBy>)>,
     heartbeat: Option<Heartbeat>,
+    /// The driver of the relay has not returned from an order.
+    unanswered: bool,
+    /// Orders in a row that it did not take.
+    refused: u32,
 }
 
 impl OutputTask {
@@ -339,7 +395,7 @@ impl OutputTask {
             // The line may have been left anywhere by whoever ran before.
             (self.on, self.again) = (None, None);
             let served = AssertUnwindSafe(async {
-                self.go_to_rest(None);
+                self.go_to_rest(None).await;
                 self.serve().await;
             });
             if served.catch_unwind().await.is_ok() {
@@ -353,7 +409,10 @@ impl OutputTask {
     async fn serve(&mut self) {
         loop {
             let turn = self.heartbeat.as_ref().map(|heartbeat| {
-                heartbeat.beat();
+                // A relay that refuses says so; one whose driver does not return is as good as hanging here.
+                if !self.unanswered {
+                    heartbeat.beat();
+                }
                 Instant::now() + TURN
             });
             let pulse_end = self.on.as_ref().and_then(Pulse::last).map(|(_, until)| until);
@@ -361,38 +420,40 @@ impl OutputTask {
             let again = self.again.map(|(at, _)| at);
             tokio::select! {
                 biased;
-                () = maybe(pulse_end) => self.end_pulse(),
+                () = maybe(pulse_end) => self.end_pulse().await,
                 () = maybe(delay_end) => {
                     // All of them: several openings within one delay are one pulse, and the earliest moment holds.
                     let openings: Vec<_> =
                         std::mem::take(&mut self.pending).into_iter().map(|(_, opening)| opening).collect();
                     // Whoever ordered it was answered when the delay began; a failure is in the events.
-                    let _ = self.begin(&openings);
+                    let _ = self.begin(&openings).await;
                 }
                 () = maybe(again) => {
                     if let Some((_, by)) = self.again.take() {
-                        self.go_to_rest(by);
+                        self.go_to_rest(by).await;
                     }
                 }
                 order = self.orders.recv() => match order {
                     Some(Order::Open(opening, answer)) => {
-                        let _ = answer.send(self.order(*opening));
+                        let outcome = self.order(*opening).await;
+                        let _ = answer.send(outcome);
                     }
-                    Some(Order::Close(record)) => self.close(OpenedBy::Record(record)),
+                    Some(Order::Close(record)) => self.close(OpenedBy::Record(record)).await,
                     Some(Order::Rest(relay, answer)) => {
-                        let _ = answer.send(self.rest(relay));
+                        let outcome = self.rest(relay).await;
+                        let _ = answer.send(outcome);
                     }
                     Some(Order::Stop) | None => break,
                 },
                 () = maybe(turn) => {}
             }
         }
-        self.end_pulse();
+        self.end_pulse().await;
     }
 
-    fn order(&mut self, opening: Opening) -> Result<()> {
+    async fn order(&mut self, opening: Opening) -> Result<()> {
         if opening.relay.delay_ms == 0 {
-            return self.begin(&[opening]);
+            return self.begin(&[opening]).await;
         }
         if self.pending.len() >= WAITING_OPENINGS {
             return Err(Error::new(Kind::Busy, "the door has more openings waiting than it can serve"));
@@ -403,14 +464,18 @@ impl OutputTask {
     }
 
     /// One pulse for all of these, and what each of them sends.
-    fn begin(&mut self, openings: &[Opening]) -> Result<()> {
+    async fn begin(&mut self, openings: &[Opening]) -> Result<()> {
+        // Before anything moves: whoever goes through at once has not forced the door.
+        let now = Instant::now();
+        let longest = openings.iter().map(|opening| pulse_of(opening)).max().unwrap_or_default();
+        self.openings.send_modify(|noted| noted.note(now, now + longest));
         for opening in openings {
             if let Some(text) = opening.wiegand(&self.lines.templates) {
                 self.send_wiegand(&text, opening.format);
             }
         }
         if openings.iter().any(|opening| opening.relay.enabled) {
-            self.pulse(openings)?;
+            self.pulse(openings).await?;
         }
         // Only now: whoever listens on this line counts those who were let in.
         if let Some(line) = &self.lines.serial {
@@ -421,20 +486,20 @@ impl OutputTask {
         Ok(())
     }
 
-    fn pulse(&mut self, openings: &[Opening]) -> Result<()> {
+    async fn pulse(&mut self, openings: &[Opening]) -> Result<()> {
         let now = Instant::now();
         let by = openings.first().map(|opening| opening.by);
-        if !self.switch(true, by) {
+        if !self.switch(true, by).await {
             // It may have taken it all the same, and nothing else would end it.
             if self.on.is_none() {
-                self.again = Some((now + OFF_AGAIN, by));
+                self.again = Some((Instant::now() + OFF_AGAIN, by));
             }
             return Err(not_taken());
         }
         self.again = None;
         let mut whose = self.on.take().map_or_else(Vec::new, |pulse| pulse.0);
         for opening in openings.iter().filter(|opening| opening.relay.enabled) {
-            let length = Duration::from_millis(opening.relay.pulse_ms.into()).max(SHORTEST_PULSE);
+            let length = pulse_of(opening);
             whose.retain(|(by, until)| *by != opening.by && *until > now);
             whose.push((opening.by, now + length));
         }
@@ -445,31 +510,35 @@ impl OutputTask {
     }
 
     /// Takes back an opening: it does not begin any more, and holds the door no longer.
-    fn close(&mut self, by: OpenedBy) {
+    async fn close(&mut self, by: OpenedBy) {
         self.pending.retain(|(_, opening)| opening.by != by);
         let Some(Pulse(whose)) = &mut self.on else { return };
         let others = whose.iter().any(|(other, _)| *other != by);
         if others {
             whose.retain(|(other, _)| *other != by);
         } else {
-            self.end_pulse();
+            self.end_pulse().await;
         }
     }
 
-    fn end_pulse(&mut self) {
+    async fn end_pulse(&mut self) {
         if let Some(pulse) = self.on.take() {
-            self.go_to_rest(pulse.last().map(|(by, _)| by));
+            self.go_to_rest(pulse.last().map(|(by, _)| by)).await;
+            let now = Instant::now();
+            self.openings.send_modify(|noted| noted.end(now));
         }
     }
 
     /// Puts the line to the level of rest in force; it must not stay open because one order was lost.
-    fn go_to_rest(&mut self, by: Option<OpenedBy>) {
-        self.again = (!self.switch(false, by)).then(|| (Instant::now() + OFF_AGAIN, by));
+    async fn go_to_rest(&mut self, by: Option<OpenedBy>) {
+        let taken = self.switch(false, by).await;
+        let pause = if self.refused < REFUSALS { OFF_AGAIN } else { OFF_AGAIN_LATER };
+        self.again = (!taken).then(|| (Instant::now() + pause, by));
     }
 
-    fn rest(&mut self, relay: RelaySettings) -> Result<()> {
+    async fn rest(&mut self, relay: RelaySettings) -> Result<()> {
         let by = self.on.as_ref().and_then(Pulse::last).map(|(by, _)| by);
-        if self.switch_at(relay.active_low, self.on.is_some(), by) {
+        if self.switch_at(relay.active_low, self.on.is_some(), by).await {
             (self.active_low, self.again) = (relay.active_low, None);
             return Ok(());
         }
@@ -481,11 +550,11 @@ impl OutputTask {
     }
 
     /// Switches the relay and says so; false if it failed.
-    fn switch(&mut self, on: bool, by: Option<OpenedBy>) -> bool {
-        self.switch_at(self.active_low, on, by)
+    async fn switch(&mut self, on: bool, by: Option<OpenedBy>) -> bool {
+        self.switch_at(self.active_low, on, by).await
     }
 
-    fn switch_at(&mut self, active_low: bool, on: bool, by: Option<OpenedBy>) -> bool {
+    async fn switch_at(&mut self, active_low: bool, on: bool, by: Option<OpenedBy>) -> bool {
         let Some(relay) = &mut self.lines.relay else { return true };
         let high = on != active_low;
         let state = if on { "on" } else { "off" };
@@ -496,14 +565,22 @@ impl OutputTask {
             Some(OpenedBy::Order(by)) => json!({ "state": state, "level": u8::from(high), "by": by }),
             Some(OpenedBy::Unrecorded) | None => json!({ "state": state, "level": u8::from(high) }),
         };
-        match relay.set_level(high) {
+        let outcome = relay.ask(move |relay| relay.set_level(high)).await;
+        self.unanswered =
+            outcome.as_ref().is_err_and(|error| matches!(error.kind(), Kind::Timeout | Kind::Busy));
+        match outcome {
             Ok(()) => {
+                self.refused = 0;
                 self.events.send("relay", fields);
                 true
             }
             Err(error) => {
-                tracing::error!(%error, state, "the relay did not take the order");
-                self.events.send("relay", json!({ "state": "failed", "error": error.to_string() }));
+                // Told for each opening that it cost, and once for a relay that does not come to rest.
+                if on || self.refused == 0 {
+                    tracing::error!(%error, state, "the relay did not take the order; it is told again");
+                    self.events.send("relay", json!({ "state": "failed", "error": error.to_string() }));
+                }
+                self.refused = self.refused.saturating_add(1);
                 false
             }
         }
@@ -520,6 +597,11 @@ impl OutputTask {
         };
         line.output(format, number);
     }
+}
+
+/// How long an opening holds the door.
+fn pulse_of(opening: &Opening) -> Duration {
+    Duration::from_millis(opening.relay.pulse_ms.into()).max(SHORTEST_PULSE)
 }
 
 fn not_taken() -> Error {
@@ -541,7 +623,7 @@ mod tests {
     use crate::clock::{ManualClock, SharedClock};
     use crate::device::relay::SimulatedRelay;
     use crate::device::rs485::SimulatedRs485;
-    use crate::device::wiegand::WiegandOut;
+    use crate::device::wiegand_out::WiegandOut;
     use crate::event::Event;
     use crate::gate::settings::SerialSettings;
     use std::sync::Arc;
@@ -569,8 +651,13 @@ mod tests {
         }
     }
 
-    fn lines(relay: Box<dyn Relay>) -> Lines {
-        Lines { relay: Some(relay), wiegand: None, serial: None, templates: Templates::default() }
+    fn lines(relay: impl Relay + 'static) -> Lines {
+        Lines {
+            relay: Some(Driver::AtOnce(Box::new(relay))),
+            wiegand: None,
+            serial: None,
+            templates: Templates::default(),
+        }
     }
 
     /// A driver with a fault: every second order panics.
@@ -593,7 +680,7 @@ mod tests {
         let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
         let faulty = Faulty::default();
         let relay = faulty.relay.clone();
-        let (outputs, task) = Outputs::new(lines(Box::new(faulty)), Events::new(clock));
+        let (outputs, task) = Outputs::new(lines(faulty), Events::new(clock));
         tokio::spawn(task.run(RelaySettings::default()));
         assert_eq!(outputs.open(opening(1, 1000, 0)).await.unwrap_err().kind(), Kind::Stopped);
         outputs.open(opening(2, 1000, 0)).await.unwrap();
@@ -612,7 +699,7 @@ mod tests {
         let bus = Events::new(clock);
         let (_, events) = bus.subscribe(0);
         let relay = SimulatedRelay::default();
-        let (outputs, task) = Outputs::new(lines(Box::new(relay.clone())), bus);
+        let (outputs, task) = Outputs::new(lines(relay.clone()), bus);
         tokio::spawn(task.run(RelaySettings::default()));
         Door { outputs, relay, events, started: Instant::now() }
     }
@@ -696,7 +783,7 @@ mod tests {
     }
 
     fn with_held(
-        relay: Box<dyn Relay>,
+        relay: impl Relay + 'static,
     ) -> (Outputs, std::sync::mpsc::Sender<()>, mpsc::UnboundedReceiver<Vec<bool>>) {
         let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
         let bus = Events::new(clock);
@@ -718,7 +805,7 @@ mod tests {
     #[tokio::test]
     async fn no_number_of_frames_and_no_slow_line_stands_before_an_opening() {
         let relay = SimulatedRelay::default();
-        let (outputs, let_go, mut seen) = with_held(Box::new(relay.clone()));
+        let (outputs, let_go, mut seen) = with_held(relay.clone());
         let frames: Vec<_> = (100..132).map(|value| outputs.wiegand(wiegand::Format::W26, value)).collect();
         // The line holds: the door opens all the same.
         outputs.open(with_card(1, 7, 0)).await.unwrap();
@@ -749,7 +836,7 @@ mod tests {
     #[tokio::test]
     async fn openings_within_one_delay_are_one_pulse_and_each_its_own() {
         let relay = SimulatedRelay::default();
-        let (outputs, let_go, mut seen) = with_held(Box::new(relay.clone()));
+        let (outputs, let_go, mut seen) = with_held(relay.clone());
         drop(let_go);
         for (record, card) in [(1, 11), (2, 12), (3, 13)] {
             outputs.open(with_card(record, card, 100)).await.unwrap();
@@ -808,7 +895,7 @@ mod tests {
     async fn a_level_of_rest_that_was_not_taken_is_tried_again() {
         let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
         let relay = Moody::default();
-        let (outputs, task) = Outputs::new(lines(Box::new(relay.clone())), Events::new(clock));
+        let (outputs, task) = Outputs::new(lines(relay.clone()), Events::new(clock));
         tokio::spawn(task.run(RelaySettings::default()));
         let low = RelaySettings { active_low: true, ..RelaySettings::default() };
         outputs.rest(low).await.unwrap();
@@ -825,7 +912,7 @@ mod tests {
     }
 
     /// With a serial line; on the real clock, for the line has a thread.
-    fn with_serial(relay: Box<dyn Relay>) -> (Outputs, tokio::sync::broadcast::Receiver<Arc<Event>>) {
+    fn with_serial(relay: impl Relay + 'static) -> (Outputs, tokio::sync::broadcast::Receiver<Arc<Event>>) {
         let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
         let bus = Events::new(clock);
         let (_, events) = bus.subscribe(0);
@@ -849,7 +936,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_serial_line_carries_what_the_settings_say() {
-        let (outputs, mut events) = with_serial(Box::new(SimulatedRelay::default()));
+        let (outputs, mut events) = with_serial(SimulatedRelay::default());
         let send = |serial| Opening { serial, ..opening(1, 20, 0) };
         outputs.open(send(SerialPayload::Nothing)).await.unwrap();
         outputs.open(send(SerialPayload::PersonId)).await.unwrap();
@@ -878,7 +965,7 @@ mod tests {
                 if high { Err(Error::new(Kind::Device, "stuck")) } else { Ok(()) }
             }
         }
-        let (outputs, mut events) = with_serial(Box::new(Stuck));
+        let (outputs, mut events) = with_serial(Stuck);
         let opening = Opening { serial: SerialPayload::PersonId, ..opening(1, 20, 0) };
         assert_eq!(outputs.open(opening).await.unwrap_err().kind(), Kind::Device);
         outputs.serial(b"A".to_vec()).await.unwrap();
@@ -922,5 +1009,102 @@ mod tests {
         assert!(error.message().contains("device.rs485"), "{error}");
         let error = outputs.wiegand(wiegand::Format::W26, 1).await.unwrap_err();
         assert!(error.message().contains("device.wiegand_out"), "{error}");
+    }
+
+    /// A relay behind a bus that hangs until it is let go.
+    struct Hanging {
+        relay: SimulatedRelay,
+        go: std::sync::mpsc::Receiver<()>,
+    }
+
+    impl Relay for Hanging {
+        fn set_level(&mut self, high: bool) -> Result<()> {
+            // Not the first order, which puts it to rest; let go for good when the test is over.
+            if high {
+                let _ = self.go.recv();
+            }
+            self.relay.set_level(high)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_hangs_holds_nobody_and_does_not_stay_open() {
+        let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let bus = Events::new(clock);
+        let (_, mut events) = bus.subscribe(0);
+        let relay = SimulatedRelay::default();
+        let (let_go, go) = std::sync::mpsc::channel();
+        let driver = Driver::relay(Box::new(Hanging { relay: relay.clone(), go }), &bus).unwrap();
+        assert!(matches!(driver, Driver::Thread(_)));
+        let (outputs, task) = Outputs::new(Lines { relay: Some(driver), ..lines(relay.clone()) }, bus);
+        tokio::spawn(task.run(RelaySettings::default()));
+        let begun = std::time::Instant::now();
+        // On the one thread of this test: the runtime is free while the relay hangs.
+        let (opened, ()) = tokio::join!(outputs.open(opening(1, 60_000, 0)), tokio::task::yield_now());
+        assert_eq!(opened.unwrap_err().kind(), Kind::Device);
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        // It wakes up and opens after all; the order to rest is right behind.
+        drop(let_go);
+        let mut states = Vec::new();
+        while states.last().map(String::as_str) != Some("off") || states.len() < 3 {
+            let event = events.recv().await.unwrap();
+            if event.kind == "relay" {
+                states.push(event.fields["state"].as_str().unwrap().to_owned());
+            }
+        }
+        assert_eq!(states, ["off", "failed", "off"]);
+        assert!(!relay.level());
+        // What was ordered and not begun in time is not begun: the door opens for those who stand there now.
+        outputs.open(opening(2, 60_000, 0)).await.unwrap();
+        assert!(relay.level());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_relay_that_is_not_there_is_told_of_once() {
+        let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let bus = Events::new(clock);
+        let relay = Moody::default();
+        relay.refuses.store(true, std::sync::atomic::Ordering::SeqCst);
+        let (outputs, task) = Outputs::new(lines(relay.clone()), bus.clone());
+        tokio::spawn(task.run(RelaySettings::default()));
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let told = |bus: &Events| bus.subscribe(0).0.iter().filter(|event| event.kind == "relay").count();
+        assert_eq!(told(&bus), 1);
+        // Each opening that it costs is told of.
+        assert!(outputs.open(opening(1, 1000, 0)).await.is_err());
+        assert_eq!(told(&bus), 2);
+        relay.refuses.store(false, std::sync::atomic::Ordering::SeqCst);
+        tokio::time::sleep(2 * OFF_AGAIN_LATER).await;
+        assert_eq!(bus.standing()[0].fields["state"], "off");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_times_at_which_the_door_was_free_are_known() {
+        let mut door = door();
+        door.relay().await;
+        let openings = door.outputs.openings();
+        let free = |openings: &latest::Receiver<Openings>, at, grace| openings.borrow().cover(at, grace);
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        assert!(!free(&openings, start, second));
+        door.outputs.open(opening(1, 2000, 0)).await.unwrap();
+        tokio::time::sleep(second).await;
+        door.outputs.open(opening(2, 2000, 0)).await.unwrap();
+        for _ in 0..3 {
+            door.relay().await;
+        }
+        assert!(free(&openings, start + Duration::from_millis(3000), Duration::ZERO));
+        assert!(free(&openings, start + Duration::from_millis(3900), second));
+        assert!(!free(&openings, start + Duration::from_millis(4200), second));
+        // Taken back: it ends there.
+        tokio::time::sleep(10 * second).await;
+        let again = Instant::now();
+        door.outputs.open(opening(3, 2000, 0)).await.unwrap();
+        door.outputs.close(RecordId(3));
+        for _ in 0..2 {
+            door.relay().await;
+        }
+        assert!(free(&openings, again, Duration::ZERO));
+        assert!(!free(&openings, again + second, Duration::ZERO));
+        assert!(free(&openings, start, Duration::ZERO), "the one before is still known");
     }
 }

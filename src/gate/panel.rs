@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch as latest};
 use tokio::time::{Instant, sleep_until};
 
+use super::driver::Driver;
 use super::report_panic;
 use super::settings::{LampMode, LightSettings};
 use crate::device::lamp::Lamp;
@@ -54,7 +55,7 @@ pub(super) struct Panel {
 impl Panel {
     /// The handle, and the task that must be run for it to do anything.
     pub(super) fn new(
-        lamp: Option<Box<dyn Lamp>>,
+        lamp: Option<Driver<dyn Lamp>>,
         screen: Option<Box<dyn Screen>>,
         light: LightSettings,
         title: String,
@@ -118,7 +119,7 @@ impl Panel {
 
 /// The task.
 pub(super) struct PanelTask {
-    lamp: Option<Box<dyn Lamp>>,
+    lamp: Option<Driver<dyn Lamp>>,
     screen: Option<Box<dyn Screen>>,
     light: LightSettings,
     /// As it should stand on the screen, and as it does.
@@ -156,18 +157,19 @@ impl PanelTask {
 
     async fn serve(&mut self) {
         loop {
-            self.settle();
+            self.settle().await;
             let next = self.next_moment();
             tokio::select! {
                 biased;
                 order = self.orders.recv() => match order {
-                    Some(Order::Show(text)) => self.show(&text),
+                    Some(Order::Show(text)) => self.show(&text).await,
                     Some(Order::Wake) => self.active = Instant::now(),
                     Some(Order::Apply(light, title, answer)) => {
-                        let _ = answer.send(self.apply(light, title));
+                        let outcome = self.apply(light, title).await;
+                        let _ = answer.send(outcome);
                     }
                     Some(Order::Stop(stopped)) => {
-                        let _ = self.switch_lamp(false);
+                        let _ = self.switch_lamp(false).await;
                         let _ = stopped.send(());
                         return;
                     }
@@ -213,7 +215,7 @@ impl PanelTask {
     }
 
     /// Brings lamp, title and screen to what the settings want now.
-    fn settle(&mut self) {
+    async fn settle(&mut self) {
         let now = Instant::now();
         if self.somebody().is_none() {
             (self.seen, self.dark) = (None, false);
@@ -221,7 +223,7 @@ impl PanelTask {
         if self.failed.is_some_and(|again| now < again) {
             return;
         }
-        let outcome = self.settle_lamp().and_then(|()| self.settle_title()).and_then(|()| {
+        let outcome = self.settle_lamp().await.and_then(|()| self.settle_title()).and_then(|()| {
             let lit = self.screen_until().is_none_or(|until| now < until);
             self.switch_screen(lit)
         });
@@ -230,12 +232,13 @@ impl PanelTask {
         }
     }
 
-    fn settle_lamp(&mut self) -> Result<()> {
-        self.switch_lamp(match self.light.lamp {
+    async fn settle_lamp(&mut self) -> Result<()> {
+        let on = match self.light.lamp {
             LampMode::Off => false,
             LampMode::On => true,
             LampMode::Auto => self.dark,
-        })
+        };
+        self.switch_lamp(on).await
     }
 
     fn settle_title(&mut self) -> Result<()> {
@@ -250,12 +253,12 @@ impl PanelTask {
         Ok(())
     }
 
-    fn switch_lamp(&mut self, on: bool) -> Result<()> {
+    async fn switch_lamp(&mut self, on: bool) -> Result<()> {
         if self.lamp_on == Some(on) {
             return Ok(());
         }
         let Some(lamp) = &mut self.lamp else { return Ok(()) };
-        let outcome = lamp.switch(on);
+        let outcome = lamp.ask(move |lamp| lamp.switch(on)).await;
         self.note("lamp", &outcome, json!({ "state": word(on) }));
         self.lamp_on = outcome.is_ok().then_some(on);
         outcome
@@ -272,15 +275,15 @@ impl PanelTask {
         outcome
     }
 
-    fn show(&mut self, text: &str) {
+    async fn show(&mut self, text: &str) {
         self.active = Instant::now();
-        self.settle();
+        self.settle().await;
         let Some(screen) = &mut self.screen else { return };
         let outcome = screen.show(text);
         self.note("screen", &outcome, json!({ "text": text }));
     }
 
-    fn apply(&mut self, light: LightSettings, title: String) -> Result<()> {
+    async fn apply(&mut self, light: LightSettings, title: String) -> Result<()> {
         let before = (self.light, std::mem::replace(&mut self.title, title));
         self.light = light;
         // Counted from now: the screen must not go dark because it was idle before.
@@ -288,7 +291,7 @@ impl PanelTask {
         // Only what changes: a name is not refused for a lamp that is broken.
         let mut outcome = Ok(());
         if self.light != before.0 {
-            outcome = self.settle_lamp().map_err(|error| named("ledctl.mode", &error));
+            outcome = self.settle_lamp().await.map_err(|error| named("ledctl.mode", &error));
         }
         if outcome.is_ok() && self.title != before.1 {
             outcome = self.settle_title().map_err(|error| named("ProductNameSet.UIName", &error));
@@ -382,7 +385,8 @@ mod tests {
             let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
             let bus = Events::new(clock);
             let (_, events) = bus.subscribe(0);
-            let (panel, task) = Panel::new(Some(lamp), Some(screen), light, "Gate 5".into(), bus);
+            let (panel, task) =
+                Panel::new(Some(Driver::AtOnce(lamp)), Some(screen), light, "Gate 5".into(), bus);
             tokio::spawn(task.run());
             Self { panel, events, started: Instant::now() }
         }

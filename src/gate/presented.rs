@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::sessions::Command;
-use super::{Gate, Inner};
+use super::{Gate, Inner, stopping};
 use crate::access::PrintedFacts;
 use crate::device::reader::Readers;
 use crate::device::wiegand;
@@ -197,6 +197,31 @@ impl Inner {
     }
 }
 
+/// [`Gate::present_card`].
+async fn present_card(gate: &Inner, commands: &mpsc::Sender<Command>, number: String) -> Result<()> {
+    let number = number.trim().to_owned();
+    check("the number of the card", &number, NUMBER_BYTES)?;
+    let Err(Presented::Card(number)) = gate.reading.give(Presented::Card(number)) else {
+        gate.read("card", "platform");
+        return Ok(());
+    };
+    gate.read("card", "session");
+    let presented = commands.send(Command::Card { number, at: Instant::now() }).await;
+    presented.map_err(|_| stopping())
+}
+
+/// [`Gate::present_wiegand`].
+pub(super) async fn present_wiegand(
+    gate: &Inner,
+    commands: &mpsc::Sender<Command>,
+    bits: &[bool],
+) -> Result<String> {
+    let (format, data) = wiegand::read(bits)?;
+    let number = wiegand::card_number(format, data, gate.settings.load().wiegand.input);
+    present_card(gate, commands, number.clone()).await?;
+    Ok(number)
+}
+
 impl Gate {
     /// The readers there are.
     pub fn readers(&self) -> Readers {
@@ -205,23 +230,13 @@ impl Gate {
 
     /// A card was presented at the gate. `Input` if that is no number of a card.
     pub async fn present_card(&self, number: String) -> Result<()> {
-        let number = number.trim().to_owned();
-        check("the number of the card", &number, NUMBER_BYTES)?;
-        let Err(Presented::Card(number)) = self.inner.reading.give(Presented::Card(number)) else {
-            self.inner.read("card", "platform");
-            return Ok(());
-        };
-        self.inner.read("card", "session");
-        self.command(Command::Card { number, at: Instant::now() }).await
+        present_card(&self.inner, &self.commands, number).await
     }
 
     /// A frame came in on the Wiegand line: a card, with the number that the settings make of it (QYZN
     /// `weigand.InputType`), which is the answer. `Input` if the frame is damaged.
     pub async fn present_wiegand(&self, bits: &[bool]) -> Result<String> {
-        let (format, data) = wiegand::read(bits)?;
-        let number = wiegand::card_number(format, data, self.inner.settings.load().wiegand.input);
-        self.present_card(number.clone()).await?;
-        Ok(number)
+        present_wiegand(&self.inner, &self.commands, bits).await
     }
 
     /// A document was presented at the gate. `Input` if its facts cannot be.

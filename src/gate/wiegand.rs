@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::worker::{Tended, Worker};
-use crate::device::wiegand::{Format, WiegandOut, frame};
+use crate::device::wiegand::{Format, frame};
+use crate::device::wiegand_out::WiegandOut;
 use crate::error::Result;
 use crate::event::Events;
 
@@ -11,11 +12,14 @@ use crate::event::Events;
 pub(super) struct Frames {
     line: Box<dyn WiegandOut>,
     events: Events,
+    /// The lines have been brought to rest; until then they are tried again.
+    rests: bool,
+    told: bool,
 }
 
 impl Frames {
     pub(super) fn new(line: Box<dyn WiegandOut>, events: Events) -> Self {
-        Self { line, events }
+        Self { line, events, rests: false, told: false }
     }
 
     /// Sends data bits with their parity, and says what the wire carried.
@@ -39,8 +43,20 @@ impl Frames {
 impl Tended for Frames {
     const NAME: &'static str = "wiegand";
 
+    /// The lines rest high, and must not float until the first frame.
     fn settle(&mut self) -> bool {
-        true
+        if !self.rests {
+            match self.line.rest() {
+                Ok(()) => self.rests = true,
+                Err(error) => {
+                    if !std::mem::replace(&mut self.told, true) {
+                        tracing::error!(%error, "the Wiegand line cannot be had; it is tried again");
+                        self.events.send("wiegand", json!({ "error": error.to_string() }));
+                    }
+                }
+            }
+        }
+        self.rests
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::seal::{KEY_CHECK, OVERHEAD, Place, Seal};
 use super::sqlite::{At, used_bytes};
-use super::types::{Destination, NoticeKind, PictureKind, RecordFacts};
+use super::types::{Destination, IncidentKind, NoticeKind, PictureKind, RecordFacts};
 use super::upgrade::Found;
 use super::{Counts, Options, key_opens, lock, people, records, retention, salvage, sqlite, upgrade};
 use crate::error::{Error, Kind, Result};
@@ -551,7 +551,7 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// Settings and notices.
+    /// Settings, notices and incidents.
     fn texts(&mut self) -> Result<()> {
         let settings: Vec<(i64, String, String)> = {
             let mut statement = self.db.prepare("SELECT rowid, key, value FROM settings ORDER BY rowid")?;
@@ -573,6 +573,17 @@ impl Rows<'_> {
             if NoticeKind::parse(&kind).is_none() {
                 let problem = format!("there is no notice called {kind:?}");
                 self.found("notices", row, problem, Done::Removed, "DELETE FROM notices WHERE rowid = ?1")?;
+            }
+        }
+        let incidents: Vec<(i64, String)> = {
+            let mut statement = self.db.prepare("SELECT id, kind FROM incidents ORDER BY id")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, text(row, 1)?)))?;
+            rows.collect::<rusqlite::Result<_>>()?
+        };
+        for (row, kind) in incidents {
+            if IncidentKind::parse(&kind).is_none() {
+                let problem = format!("there is no incident called {kind:?}");
+                self.found("incidents", row, problem, Done::Removed, "DELETE FROM incidents WHERE id = ?1")?;
             }
         }
         Ok(())

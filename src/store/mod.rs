@@ -4,7 +4,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `schema.sql` | the tables, line by line |
-//! | `people.rs`, `faces.rs`, `records.rs`, `outbox.rs`, `settings.rs` | one aggregate each |
+//! | `people.rs`, `faces.rs`, `records.rs`, `outbox.rs`, `settings.rs`, `incidents.rs` | one aggregate each |
 //! | `retention.rs` | what goes when, and what the technician is told |
 //! | `seal.rs` | encryption at rest |
 //! | `writer.rs`, `sqlite.rs`, `upgrade.rs` | transactions, connections, versions |
@@ -25,6 +25,7 @@ use crate::error::{Context, Error, Kind, Result};
 
 mod check;
 mod faces;
+mod incidents;
 mod outbox;
 mod people;
 mod records;
@@ -39,6 +40,7 @@ mod writer;
 
 pub use check::{CheckReport, Done, Finding, check};
 pub use faces::FACES_PER_PERSON;
+pub use settings::setting_in_clear;
 pub use types::*;
 
 use seal::{KEY_CHECK, KeySource, Place, Seal};

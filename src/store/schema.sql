@@ -1,10 +1,10 @@
--- The store of Menshen, version 2. A fresh store is made of this text; an older one is brought here by
+-- The store of Menshen, version 3. A fresh store is made of this text; an older one is brought here by
 -- upgrade.rs, and a test compares the two. Every version of this text is kept in tests/schema/.
 --
 -- "sealed" is a value encrypted with the device key (seal.rs): nonce (24 bytes), ciphertext, tag (16 bytes),
 -- bound to its table, column and row. Whoever holds the flash chip without the key learns from this file how
 -- many people and records there are, the ids the platforms gave them and their time rules, when somebody was at
--- the gate and whether the door may have opened, and no more.
+-- the gate, whether the door may have opened, and when an alarm went off, and no more.
 --
 -- What a later version adds stands at the end, where an upgraded store has it too: salvage.rs seeks the tables
 -- of a file whose list of them is damaged where a fresh store has them.
@@ -145,3 +145,15 @@ CREATE INDEX record_times_by_time ON record_times (at_ms, record);
 CREATE TABLE asked_again (
     outbox INTEGER PRIMARY KEY REFERENCES outbox (id) ON DELETE CASCADE
 ) STRICT;
+
+-- Since version 3: what happened at the gate's own contacts. In clear: it names nobody.
+CREATE TABLE incidents (
+    -- Counts up; the oldest go first, so that the highest is never given out again.
+    id INTEGER PRIMARY KEY,
+    -- exit_button, door_forced, door_held, tamper.
+    kind TEXT NOT NULL,
+    -- When it began, and when it ended (NULL while it lasts): milliseconds since 1970 in UTC by the gate's clock.
+    began_ms INTEGER NOT NULL,
+    ended_ms INTEGER
+) STRICT;
+CREATE INDEX incidents_that_last ON incidents (kind) WHERE ended_ms IS NULL;

@@ -2,8 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::upgrade::Found;
 use super::writer::Class;
-use super::{Pending, Store};
+use super::{Options, Pending, Store, sqlite, upgrade};
 use crate::error::{Error, Kind, Result};
 
 /// Longest value, in bytes.
@@ -37,6 +38,21 @@ impl Store {
         }
         let key = key.to_owned();
         self.order(Class::Plain, value.len() + 256, move |desk| put(desk.db, &key, &value))
+    }
+}
+
+/// A value, read without the device key, which settings are not sealed with; `None` also where there is no store yet.
+pub fn setting_in_clear(options: &Options, key: &str) -> Result<Option<String>> {
+    let file = options.file();
+    if !file.exists() {
+        return Ok(None);
+    }
+    let db = sqlite::open_reader(&file)?;
+    match upgrade::look(&db)? {
+        Found::Fresh => Ok(None),
+        Found::Version(_) | Found::Newer(_) => Ok(db
+            .query_row("SELECT value FROM settings WHERE key = ?1", [key], |row| row.get(0))
+            .optional()?),
     }
 }
 

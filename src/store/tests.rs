@@ -645,9 +645,9 @@ fn another_key_a_missing_key_and_a_newer_store_are_told_apart() {
     assert_eq!(house.open().person(&key("1")).unwrap(), Some(person("1")));
 
     let db = Connection::open(house.options.file()).unwrap();
-    db.pragma_update(None, "user_version", 3).unwrap();
+    db.pragma_update(None, "user_version", 4).unwrap();
     drop(db);
-    fails("newer than the 2 this program knows");
+    fails("newer than the 3 this program knows");
 }
 
 #[test]

@@ -403,3 +403,53 @@ impl NoticeKind {
         [NoticeKind::RecordsDropped, NoticeKind::Salvaged].into_iter().find(|one| one.as_str() == text)
     }
 }
+
+/// Number of an incident; counts up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct IncidentId(pub i64);
+
+/// Something that happened at the gate's own contacts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Incident {
+    /// Its number.
+    pub id: IncidentId,
+    /// What.
+    pub kind: IncidentKind,
+    /// When it began, by the gate's clock.
+    pub began: Timestamp,
+    /// When it ended; `None` while it lasts.
+    pub ended: Option<Timestamp>,
+}
+
+/// Kinds of incident.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IncidentKind {
+    /// The exit button opened the door.
+    ExitButton,
+    /// The door was opened without an opening of the gate's.
+    DoorForced,
+    /// The door stood open for longer than it may.
+    DoorHeld,
+    /// The gate's case was opened.
+    Tamper,
+}
+
+impl IncidentKind {
+    /// The name in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            IncidentKind::ExitButton => "exit_button",
+            IncidentKind::DoorForced => "door_forced",
+            IncidentKind::DoorHeld => "door_held",
+            IncidentKind::Tamper => "tamper",
+        }
+    }
+
+    /// The reverse of [`IncidentKind::as_str`].
+    pub fn parse(text: &str) -> Option<Self> {
+        [IncidentKind::ExitButton, IncidentKind::DoorForced, IncidentKind::DoorHeld, IncidentKind::Tamper]
+            .into_iter()
+            .find(|one| one.as_str() == text)
+    }
+}

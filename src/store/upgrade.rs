@@ -25,15 +25,24 @@ struct Step {
     complete: fn(&Connection, &Seal) -> Result<()>,
 }
 
-const STEPS: &[Step] = &[Step { upgrade: v1_to_v2::upgrade, complete: v1_to_v2::complete }];
+const STEPS: &[Step] = &[
+    Step { upgrade: v1_to_v2::upgrade, complete: v1_to_v2::complete },
+    // Version 2 knows no incidents: it leaves nothing to complete.
+    Step { upgrade: v2_to_v3::upgrade, complete: |_, _| Ok(()) },
+];
 
 /// The oldest version that can read and write a store of [`VERSION`]: never less far back than the last release.
 /// Version 1 refuses every store but its own.
 const READABLE_BY: i64 = 2;
 
 /// What a version added: tables and indexes that a file of an older version does not have.
-pub(super) const ADDED: &[(&str, i64)] =
-    &[("record_times", 2), ("record_times_by_time", 2), ("asked_again", 2)];
+pub(super) const ADDED: &[(&str, i64)] = &[
+    ("record_times", 2),
+    ("record_times_by_time", 2),
+    ("asked_again", 2),
+    ("incidents", 3),
+    ("incidents_that_last", 3),
+];
 
 /// The version of [`SCHEMA`].
 pub(super) const VERSION: i64 = 1 + STEPS.len() as i64;
@@ -243,6 +252,25 @@ mod v1_to_v2 {
         let Some(row) = rows.next()? else { return Ok(None) };
         let sealed = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
         records::open_facts(seal, record, sealed).map(Some)
+    }
+}
+
+/// What happened at the gate's own contacts.
+mod v2_to_v3 {
+    use super::*;
+
+    /// As version 3 had it, whatever later versions make of it.
+    const TABLE: &str = "
+        CREATE TABLE incidents (
+            id INTEGER PRIMARY KEY,
+            kind TEXT NOT NULL,
+            began_ms INTEGER NOT NULL,
+            ended_ms INTEGER
+        ) STRICT;
+        CREATE INDEX incidents_that_last ON incidents (kind) WHERE ended_ms IS NULL;";
+
+    pub(super) fn upgrade(db: &Connection, _seal: &Seal) -> Result<()> {
+        db.execute_batch(TABLE).at(|| "the table of version 3 cannot be made")
     }
 }
 

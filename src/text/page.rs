@@ -109,6 +109,10 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("notice.relay_failed", "继电器没有响应：", "The relay does not answer: "),
     ("notice.gate_hangs", "程序停滞，看门狗将重启：", "A part of the gate hangs; the watchdog restarts it: "),
     ("notice.watchdog_failed", "看门狗不可用：", "The watchdog does not work: "),
+    ("notice.door_forced", "门被强行打开：", "The door was forced: "),
+    ("notice.door_held", "门打开时间过长：", "The door stands open for too long: "),
+    ("notice.tamper", "设备外壳被打开：", "The gate's case is open: "),
+    ("notice.input_failed", "输入线路异常：", "An input has a problem: "),
     ("notice.record_refused", "平台拒收了一条记录：", "The platform refuses a record: "),
     ("notice.store_failed", "存储出错：", "The store has a problem: "),
     (

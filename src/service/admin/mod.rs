@@ -13,6 +13,7 @@ mod enrol;
 mod events;
 mod form;
 mod guard;
+mod incidents;
 mod live;
 mod network;
 mod page;
@@ -33,6 +34,7 @@ use tokio::sync::{Semaphore, watch};
 
 pub use enrol::NewPerson;
 pub use form::{mask, person as person_form, record as record_form};
+pub use incidents::InputOrder;
 pub use present::Presentation;
 
 use crate::config::{Admin, Config};
@@ -194,6 +196,8 @@ impl Server {
     /// | `GET /api/v1/records/{id}/picture` | its picture, `?kind=snap` or `document` |
     /// | `POST /api/v1/door/open` | opens the door once |
     /// | `POST /api/v1/present` | presents a credential to a simulated reader ([`Presentation`]) |
+    /// | `POST /api/v1/input` | moves a simulated input ([`InputOrder`]) |
+    /// | `GET /api/v1/incidents` | `?before=` incident, `?limit=` 1 to 500 |
     /// | `GET /api/v1/call` | the call that is on, or the last one |
     /// | `POST /api/v1/call` | calls a room: `{"room": "304"}` |
     /// | `DELETE /api/v1/call` | hangs up |
@@ -229,6 +233,8 @@ fn router(shared: Shared) -> Router {
         .route("/api/v1/records/{id}/picture", get(records::picture))
         .route("/api/v1/door/open", post(status::open_door))
         .route("/api/v1/present", post(present::present))
+        .route("/api/v1/input", post(incidents::set))
+        .route("/api/v1/incidents", get(incidents::list))
         .route("/api/v1/call", get(call::show).post(call::dial).delete(call::hang_up))
         .route("/api/v1/network", get(network::show).post(network::set))
         .route("/api/v1/network/confirm", post(network::confirm))

@@ -69,6 +69,12 @@ pub enum Presentation {
 fn simulated(reader: Reader, key: &str) -> Result<()> {
     match reader {
         Reader::Simulated => Ok(()),
+        Reader::Real => Err(Error::new(
+            Kind::Config,
+            format!(
+                "device.{key} is a real reader: hold it before that, or set it to \"sim\" to try one out"
+            ),
+        )),
         Reader::None => Err(Error::new(
             Kind::Config,
             format!(

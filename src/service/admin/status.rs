@@ -156,6 +156,7 @@ pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Fai
         "cameras": cameras,
         "platforms": platforms,
         "door": state(standing.last("relay"), "unknown"),
+        "inputs": inputs(&standing),
         "call": shared.intercom.get().map(crate::intercom::Intercom::view),
         "store": counts,
         "outbox": outbox.unwrap_or(0),
@@ -163,6 +164,14 @@ pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Fai
         "last_event": shared.gate.events().last_id(),
         "notices": notices,
     })))
+}
+
+/// The last that each input said.
+fn inputs(standing: &Standing) -> Value {
+    let events = standing.0.iter().filter(|event| event.kind == "input");
+    let mut inputs: Vec<_> = events.map(|event| state(Some(event), "")).collect();
+    inputs.sort_by_key(|input| input.get("input").map(Value::to_string));
+    json!(inputs)
 }
 
 /// What a camera is doing.
@@ -204,12 +213,16 @@ fn failures(standing: &Standing, now: jiff::Timestamp) -> Vec<Value> {
                 ("watchdog", "starving") => "gate_hangs",
                 ("watchdog", "failed") => "watchdog_failed",
                 ("update", "failed") => "update_failed",
+                ("door", "forced") => "door_forced",
+                ("door", "held") => "door_held",
+                ("input", "open") if text(event, "input").as_deref() == Some("tamper") => "tamper",
+                ("input" | "reader", "failed" | "chatters" | "damaged") => "input_failed",
                 // The store's word for each of its states but the good one is a notice.
                 ("store", "ok") => return None,
                 ("store", _) => "store_failed",
                 _ => return None,
             };
-            let about = text(event, "task").or_else(|| text(event, "platform")).or_else(|| event.fields.get("camera").map(Value::to_string));
+            let about = text(event, "task").or_else(|| text(event, "platform")).or_else(|| text(event, "input")).or_else(|| text(event, "reader")).or_else(|| event.fields.get("camera").map(Value::to_string));
             Some(json!({ "kind": kind, "about": about, "text": text(event, "error").or_else(|| text(event, "desc")).or_else(|| loops(event)).unwrap_or(state), "last": event.time }))
         })
         .collect()
