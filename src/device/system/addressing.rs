@@ -197,7 +197,7 @@ impl NetworkSettings {
         match &self.addressing {
             Addressing::Dhcp => text.push_str("DHCP=ipv4\n"),
             Addressing::Static { address, prefix, gateway, dns } => {
-                let _ = write!(text, "DHCP=no\nAddress={address}/{prefix}\n");
+                let _ = writeln!(text, "DHCP=no\nAddress={address}/{prefix}");
                 if let Some(gateway) = gateway {
                     let _ = writeln!(text, "Gateway={gateway}");
                 }
