@@ -45,6 +45,8 @@ any() { compgen -G "$1" >/dev/null; }
 have cc || missing+=(gcc libc6-dev)
 have make || missing+=(make)
 have pkg-config || missing+=(pkg-config)
+[ -e /usr/include/alsa/asoundlib.h ] || missing+=(libasound2-dev) # the loudspeaker
+have espeak-ng || missing+=(espeak-ng)                             # its sentences
 have npm || missing+=(npm) # two models come from npm packages
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 # Crates that read C headers at build time (bindgen) need libclang.
@@ -157,6 +159,7 @@ if [ "$what" = image ]; then
     exit
 fi
 $venv/bin/python models/fetch.py --for "${what/gate/run}"
+scripts/voice.sh
 $venv/bin/python scripts/demo_frames.py demo
 if [ "$what" = test ]; then
     $venv/bin/python scripts/demo_frames.py test

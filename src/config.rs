@@ -206,6 +206,12 @@ pub struct Device {
     pub screen: String,
     /// Loudspeaker.
     pub voice: String,
+    /// Folder of the sentences that it says.
+    pub voice_dir: PathBuf,
+    /// What restarts the machine when the gate hangs.
+    pub watchdog: String,
+    /// Seconds without a turn after which a loop of the gate hangs, 2 to 600.
+    pub watchdog_within_s: u64,
     /// Sensor of a visitor's temperature.
     pub thermometer: String,
     /// Reader of IC cards on a serial line.
@@ -241,6 +247,9 @@ impl Default for Device {
             lamp: "sim".into(),
             screen: "sim".into(),
             voice: "sim".into(),
+            voice_dir: "/usr/share/menshen/voice".into(),
+            watchdog: "none".into(),
+            watchdog_within_s: 30,
             thermometer: "none".into(),
             card_reader: "none".into(),
             card_number: Digits::Decimal,
@@ -640,6 +649,9 @@ impl Config {
         if self.vision.threads == 0 {
             return fail("vision.threads must be at least 1".into());
         }
+        if !(2..=600).contains(&self.device.watchdog_within_s) {
+            return fail("device.watchdog_within_s must be 2 to 600".into());
+        }
         if !(1..=1000).contains(&self.device.debounce_ms) {
             return fail(format!("device.debounce_ms must be 1 to 1000, not {}", self.device.debounce_ms));
         }
@@ -785,6 +797,10 @@ mod tests {
         assert!(refused("[terminal]\nmac = \"0064871ecb01\"").contains("terminal.mac"));
         assert!(refused("[terminal]\nclock = \"sundial\"").contains("terminal.clock"));
         assert!(refused("[vision]\nsmallest_face = 5").contains("vision.smallest_face"));
+        for seconds in [1, 601] {
+            let text = format!("[device]\nwatchdog_within_s = {seconds}");
+            assert!(refused(&text).contains("device.watchdog_within_s"));
+        }
         assert!(refused("[vison]").contains("vison"));
         assert!(refused("[osdp]\naddress = 127").contains("osdp.address"));
         assert!(refused("[osdp]\nkey_file = \"\"").contains("osdp.key_file"));

@@ -25,7 +25,7 @@ pub struct Event {
     pub time: Timestamp,
     /// One of `face`, `verdict`, `relay`, `wiegand`, `rs485`, `voice`, `screen`, `lamp`, `platform`, `record`,
     /// `person`, `credential`, `camera`, `task`, `store`, `update`, `call`, `system`, `input`,
-    /// `door`, `reader`.
+    /// `door`, `reader`, `watchdog`.
     pub kind: &'static str,
     /// The rest.
     #[serde(flatten)]
@@ -65,6 +65,11 @@ fn subject(kind: &str, fields: &Map<String, Value>) -> String {
     match kind {
         "task" | "camera" | "input" | "reader" => name(),
         "system" => fields.get("order").map(Value::to_string).unwrap_or_default(),
+        // Whether the loops of the gate turn, and whether there is somebody who watches over them.
+        "watchdog" => match fields.get("state").and_then(Value::as_str) {
+            Some("starving" | "alive") => "loops".to_owned(),
+            _ => String::new(),
+        },
         "platform" => match fields.get("state").and_then(Value::as_str) {
             Some(state) if !LINK_STATES.contains(&state) => format!("{} {state}", name()),
             _ => name(),
@@ -90,8 +95,8 @@ impl Events {
         recent.last += 1;
         *recent.counts.entry(kind).or_default() += 1;
         let event = Arc::new(Event { id: recent.last, time: self.inner.clock.now(), kind, fields });
-        // Faces come with every frame and would push out all else.
-        if kind != "face" {
+        // Faces come with every frame, and a watchdog is fed all the time: they would push out all else.
+        if kind != "face" && !(kind == "watchdog" && event.fields.get("state") == Some(&Value::from("fed"))) {
             if recent.events.len() == REMEMBERED {
                 recent.events.pop_front();
             }
@@ -150,7 +155,10 @@ mod tests {
             events.send("relay", json!({ "state": "on" }));
         }
         events.send("face", json!({ "faces": [] }));
-        let last = 4 + 2 * REMEMBERED as u64 + 1;
+        for _ in 0..2 * REMEMBERED {
+            events.send("watchdog", json!({ "state": "fed" }));
+        }
+        let last = 4 + 4 * REMEMBERED as u64 + 1;
         assert_eq!(events.last_id(), last);
         assert!(events.subscribe(0).0.iter().all(|event| event.kind == "relay"));
         let mut standing: Vec<_> = events

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod agent;
+pub mod alive;
 pub mod bench;
 mod blocking;
 pub mod clock;

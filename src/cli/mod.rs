@@ -17,6 +17,7 @@ mod healthy;
 mod http_push;
 mod input;
 mod log;
+mod network;
 mod people;
 mod platform;
 mod present;
@@ -26,6 +27,7 @@ mod run;
 mod simulate;
 mod status;
 mod update;
+mod voice;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -80,6 +82,10 @@ enum Command {
     Records(records::Args),
     /// Calls a room with the intercom of the running gate
     Call(call::Args),
+    /// Shows and sets the addresses of the network cards
+    Network(network::Args),
+    /// Tries the loudspeaker
+    Voice(voice::Args),
     /// Shows the cameras of this machine and sets their controls
     Camera(camera::Args),
     /// Restarts the machine under the gate
@@ -138,6 +144,8 @@ pub fn main() -> ExitCode {
         Command::Door(args) => door::run(&args),
         Command::Records(args) => records::run(&args),
         Command::Call(args) => call::run(&args),
+        Command::Network(args) => network::run(&args),
+        Command::Voice(args) => voice::run(&args),
         Command::Camera(args) => camera::run(&args),
         Command::Restart(args) => restart::run(&args),
         Command::Update(args) => update::run(&args),

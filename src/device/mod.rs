@@ -14,9 +14,11 @@ pub mod relay;
 pub mod rs485;
 pub mod screen;
 pub mod serial_port;
+mod stuck;
 pub mod system;
 pub mod thermometer;
 pub mod voice;
+pub mod watchdog;
 pub mod wiegand;
 pub mod wiegand_in;
 pub mod wiegand_out;
@@ -62,10 +64,10 @@ impl Devices {
             inputs: input::Inputs::open(config)?,
             lamp: lamp::open(&config.lamp)?,
             screen: screen::open(&config.screen)?,
-            voice: voice::open(&config.voice)?,
             rs485: rs485::open(&config.rs485, &config.rs485_direction)?,
             osdp: None,
             card_reader: card_reader::open(config)?,
+            voice: voice::open(&config.voice, &config.voice_dir)?,
             thermometer: thermometer::open(&config.thermometer)?,
         })
     }

@@ -26,9 +26,6 @@ const LITTLE_DISK_MIB: u64 = 64;
 /// Less than this is too little for the models beside everything else, in MiB.
 const LITTLE_MEMORY_MIB: u64 = 64;
 
-/// A clock before this year has lost its battery.
-const FIRST_YEAR: i16 = 2025;
-
 /// The agent, as far as its devices are concerned.
 #[derive(Debug, Clone, Copy)]
 pub enum Agent<'a> {
@@ -55,7 +52,13 @@ impl<'a> Agent<'a> {
 
 /// Looks at everything. May take some seconds: a server that does not answer is waited for.
 pub fn examine(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
-    let mut findings = vec![running(config, agent), store(config, agent), disk(config), memory(), clock()];
+    let mut findings = vec![
+        running(config, agent),
+        store(config, agent),
+        disk(config),
+        memory(),
+        device::system::examine_clock(),
+    ];
     findings.push(models(config));
     if config.camera.is_empty() {
         let none = Finding::about("camera", Words::new("摄像头", "cameras"), "[[camera]]");
@@ -68,6 +71,8 @@ pub fn examine(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
         findings.push(look_through(camera, index, agent));
     }
     findings.extend(wires(config, agent));
+    findings.push(device::voice::examine(&config.device, config.terminal.language));
+    findings.push(device::watchdog::examine(&config.device.watchdog));
     findings.push(machine(config));
     findings.push(network(config));
     findings.extend(platforms(config, agent));
@@ -212,23 +217,6 @@ fn memory() -> Finding {
     }
 }
 
-fn clock() -> Finding {
-    let finding = Finding::about("clock", Words::new("时钟", "clock"), "UTC");
-    let now = jiff::Timestamp::now();
-    let text = now.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
-    if now.to_zoned(jiff::tz::TimeZone::UTC).year() < FIRST_YEAR {
-        finding.failed(
-            Words::same(text),
-            Words::new(
-                "时间错误：检查 RTC 电池、网络与 NTP",
-                "wrong: check the RTC's battery, the network and NTP",
-            ),
-        )
-    } else {
-        finding.well(Words::same(text))
-    }
-}
-
 fn models(config: &Config) -> Finding {
     let folder = &config.vision.models_dir;
     let finding = Finding::about("models", Words::new("模型", "models"), folder.display().to_string());
@@ -328,7 +316,6 @@ fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
             wire("rs485", "RS485", "RS485", &device.rs485, "rs485"),
             open(|| device::rs485::open(&device.rs485, &device.rs485_direction)),
         ),
-        (wire("voice", "语音", "voice", &device.voice, "voice"), open(|| device::voice::open(&device.voice))),
         (
             wire("screen", "屏幕", "screen", &device.screen, "screen"),
             open(|| device::screen::open(&device.screen)),
@@ -467,7 +454,9 @@ fn machine(config: &Config) -> Finding {
     let name = &config.device.system;
     let finding = Finding::about("machine", Words::new("主机", "machine"), name.clone());
     let clock = AdjustedClock::new(Arc::new(SystemClock));
-    let outcome = device::system::open(name, clock).and_then(|machine| match name.as_str() {
+    let outcome = device::system::open(name, clock, &config.terminal.data_dir).and_then(|machine| match name
+        .as_str()
+    {
         "none" => Ok(None),
         _ => machine.may_restart().map(Some),
     });
@@ -484,7 +473,7 @@ fn machine(config: &Config) -> Finding {
 fn network(config: &Config) -> Finding {
     let finding = Finding::about("network", Words::new("网络", "network"), config.device.system.clone());
     let clock = AdjustedClock::new(Arc::new(SystemClock));
-    let cards = match device::system::open(&config.device.system, clock) {
+    let cards = match device::system::open(&config.device.system, clock, &config.terminal.data_dir) {
         Ok(machine) => machine.interfaces(),
         Err(error) => {
             return finding

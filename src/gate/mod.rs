@@ -11,6 +11,7 @@ pub mod hardware;
 mod health;
 mod identify;
 mod inputs;
+pub mod network;
 pub mod outputs;
 mod panel;
 mod passage;
@@ -42,6 +43,7 @@ use tokio::sync::{Mutex, mpsc, watch as latest};
 use tokio::task::JoinHandle;
 
 use crate::access::{FaceMatch, Known, Origin, Person, PersonKey, Rules};
+use crate::alive::{Heartbeat, Loops, TURN};
 use crate::clock::{Moment, SharedClock};
 use crate::config;
 use crate::device::Devices;
@@ -238,6 +240,8 @@ struct Inner {
     reading: presented::Reading,
     questions: presented::Questions,
     readers: Readers,
+    /// The loops that a passage needs.
+    loops: Loops,
 }
 
 impl Inner {
@@ -374,6 +378,8 @@ impl Gate {
         tokio::spawn(panel_task.run());
         let (outputs, output_task) = Outputs::new(lines, parts.events.clone());
         hardware.drives(&outputs);
+        let loops = Loops::default();
+        let output_task = output_task.beating(loops.heartbeat("outputs"));
         let output_task = tokio::spawn(output_task.run(settings.relay));
         let workers = match parts.vision.enrol_workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -402,11 +408,16 @@ impl Gate {
             reading: Default::default(),
             questions: Default::default(),
             readers: parts.readers,
+            loops,
         });
         inner.machine.log_at(inner.settings.load().restart.log_level);
         let settling = Arc::clone(&inner);
-        tokio::spawn(async move { settling.settle_time().await });
+        tokio::spawn(async move {
+            settling.settle_network().await;
+            settling.settle_time().await;
+        });
         tokio::spawn(restart::run_timer(Arc::downgrade(&inner)));
+        tokio::spawn(ask_store(inner.store.clone(), inner.loops.heartbeat("store")));
         let (sightings, seen) = mpsc::channel(WAITING_LOOKS);
         let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);
         let sessions = tokio::spawn(Sessions::run(Arc::clone(&inner), seen, ordered));
@@ -432,6 +443,11 @@ impl Gate {
     /// The clock of the agent.
     pub fn clock(&self) -> &SharedClock {
         &self.inner.clock
+    }
+
+    /// The loops that a passage needs, for whoever watches over them.
+    pub fn loops(&self) -> &Loops {
+        &self.inner.loops
     }
 
     /// What happens at the gate.
@@ -608,6 +624,12 @@ impl Eyes {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// The heartbeat of a camera's thread: it beats while [`Eyes::watch`] runs, and whoever calls that beats between
+    /// two runs.
+    pub fn heartbeat(&self, index: usize) -> Heartbeat {
+        self.gate.loops.heartbeat(format!("camera {index}"))
+    }
+
     /// Watches with one camera on this thread until told to stop. May be called again after a failure.
     pub fn watch(&self, index: usize, camera: &config::Camera) -> Result<()> {
         self.watch_beside(index, camera, None)
@@ -632,13 +654,29 @@ impl Eyes {
             settled: Arc::clone(&self.gate.settled),
             sightings: self.sightings.clone(),
             stop: Arc::clone(&self.stop),
+            looking: self.heartbeat(index),
+            capturing: self.gate.loops.heartbeat(format!("capture {index}")),
         };
         watch::watch(&eyes, index, camera, partner, watcher)
     }
 
     /// Keeps the frames of an infrared camera on this thread until told to stop. May be called again after a panic.
     pub fn watch_infrared(&self, index: usize, camera: &config::Camera, partner: &Partner) {
-        watch::watch_infrared(&self.gate, &self.stop, index, camera, partner);
+        let heartbeat = self.heartbeat(index);
+        watch::watch_infrared(&self.gate, &self.stop, index, camera, partner, &heartbeat);
+    }
+}
+
+/// Asks the store for an answer again and again: no record, no passage.
+async fn ask_store(store: Store, heartbeat: Heartbeat) {
+    loop {
+        match store.answers().await {
+            Err(error) if error.kind() == Kind::Stopped => return,
+            // So much waits that the question found no place.
+            Err(error) if error.kind() == Kind::Busy => {}
+            Ok(()) | Err(_) => heartbeat.beat(),
+        }
+        tokio::time::sleep(TURN).await;
     }
 }
 

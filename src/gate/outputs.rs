@@ -23,6 +23,7 @@ use super::worker::{ANSWERS_WITHIN, Tended, Worker};
 use super::{OrderedBy, report_panic};
 use crate::access::Person;
 use crate::device::osdp::Drive;
+use crate::alive::{Heartbeat, TURN};
 use crate::device::relay::Relay;
 use crate::device::wiegand;
 use crate::error::{Error, Kind, Result};
@@ -221,6 +222,8 @@ impl Outputs {
             pending: Vec::new(),
             held: None,
             again: None,
+            heartbeat: None,
+            unanswered: false,
             refused: 0,
         };
         (Self { orders, wiegand, serial, osdp, openings }, task)
@@ -425,11 +428,19 @@ pub struct OutputTask {
     held: Option<Held>,
     /// The relay did not take an order: when it is ordered to rest again, and who opened.
     again: Option<(Instant, Option<OpenedBy>)>,
+    heartbeat: Option<Heartbeat>,
+    /// The driver of the relay has not returned from an order.
+    unanswered: bool,
     /// Orders in a row that it did not take.
     refused: u32,
 }
 
 impl OutputTask {
+    /// The same with a heartbeat, which beats at least once a [`TURN`].
+    pub(super) fn beating(self, heartbeat: Heartbeat) -> Self {
+        Self { heartbeat: Some(heartbeat), ..self }
+    }
+
     /// Runs until every [`Outputs`] is gone; the relay is off then. A panic of a driver puts the relay to rest
     /// and is reported; the next order is served.
     pub async fn run(mut self, idle: RelaySettings) {
@@ -451,6 +462,13 @@ impl OutputTask {
 
     async fn serve(&mut self) {
         loop {
+            let turn = self.heartbeat.as_ref().map(|heartbeat| {
+                // A relay that refuses says so; one whose driver does not return is as good as hanging here.
+                if !self.unanswered {
+                    heartbeat.beat();
+                }
+                Instant::now() + TURN
+            });
             let pulse_end = self.on.as_ref().and_then(Pulse::last).map(|(_, until)| until);
             let delay_end = self.pending.iter().map(|(at, _)| *at).min();
             let again = self.again.map(|(at, _)| at);
@@ -484,6 +502,7 @@ impl OutputTask {
                     Some(Order::Drive(drive)) => self.drive(drive).await,
                     Some(Order::Stop) | None => break,
                 },
+                () = maybe(turn) => {}
             }
         }
         let held = self.held.take().is_some();
@@ -702,7 +721,10 @@ impl OutputTask {
             Some(OpenedBy::Order(by)) => json!({ "state": state, "level": u8::from(high), "by": by }),
             Some(OpenedBy::Unrecorded) | None => json!({ "state": state, "level": u8::from(high) }),
         };
-        match relay.ask(move |relay| relay.set_level(high)).await {
+        let outcome = relay.ask(move |relay| relay.set_level(high)).await;
+        self.unanswered =
+            outcome.as_ref().is_err_and(|error| matches!(error.kind(), Kind::Timeout | Kind::Busy));
+        match outcome {
             Ok(()) => {
                 self.refused = 0;
                 self.lines.relay_on.store(on, Ordering::Relaxed);

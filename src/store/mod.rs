@@ -258,6 +258,11 @@ impl Store {
         self.inner.close();
     }
 
+    /// Resolves when the thread that writes has come to it, after all that waits: whether the store answers.
+    pub fn answers(&self) -> Pending<()> {
+        self.order(Class::Plain, 0, |_| Ok(()))
+    }
+
     /// Queues a write.
     fn order<T: Send + 'static>(
         &self,

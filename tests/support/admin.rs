@@ -95,7 +95,7 @@ impl Bench {
                 ..menshen::device::Devices::open(&config.device).unwrap()
             },
             templates: menshen::gate::hardware::Templates::new(&config.device),
-            system: menshen::device::system::open(&config.device.system, adjusted).unwrap(),
+            system: menshen::device::system::open(&config.device.system, adjusted, folder.path()).unwrap(),
             log: menshen::log::LogLevel::default(),
             readers: menshen::device::reader::Readers::open(&config.device).unwrap(),
             models: models.clone(),

@@ -15,6 +15,7 @@ mod form;
 mod guard;
 mod incidents;
 mod live;
+mod network;
 mod page;
 mod people;
 mod present;
@@ -211,6 +212,9 @@ impl Server {
     /// | `GET /api/v1/call` | the call that is on, or the last one |
     /// | `POST /api/v1/call` | calls a room: `{"room": "304"}` |
     /// | `DELETE /api/v1/call` | hangs up |
+    /// | `GET /api/v1/network` | the network cards, what was kept for them, a change on trial |
+    /// | `POST /api/v1/network` | gives a card its address, on trial: [`NetworkOrder`](crate::device::system::NetworkOrder) |
+    /// | `POST /api/v1/network/confirm`, `/api/v1/network/put_back` | keeps the change that is on trial, or not |
     /// | `POST /api/v1/restart` | restarts the machine |
     /// | `GET /api/v1/log` | the last lines of the log, `?after=` line |
     /// | `GET /api/v1/doctor` | what is looked for, what is found, what to do |
@@ -247,6 +251,9 @@ fn router(shared: Shared) -> Router {
         .route("/api/v1/input", post(incidents::set))
         .route("/api/v1/incidents", get(incidents::list))
         .route("/api/v1/call", get(call::show).post(call::dial).delete(call::hang_up))
+        .route("/api/v1/network", get(network::show).post(network::set))
+        .route("/api/v1/network/confirm", post(network::confirm))
+        .route("/api/v1/network/put_back", post(network::put_back))
         .route("/api/v1/restart", post(status::restart))
         .route("/api/v1/log", get(upkeep::log))
         .route("/api/v1/doctor", get(upkeep::doctor))

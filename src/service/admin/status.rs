@@ -10,6 +10,7 @@ use crate::access::Origin;
 use crate::config::{CameraRole, Config};
 use crate::event::{Event, LINK_STATES};
 use crate::gate::OrderedBy;
+use crate::platform::terminal_ws::address::Address;
 use crate::store::Destination;
 use crate::text::Language;
 
@@ -36,6 +37,18 @@ impl About {
             qyzn: config.platform.qyzn.as_ref().map(|qyzn| qyzn.server.clone()),
             terminal_ws: config.platform.terminal_ws.as_ref().map(|terminal_ws| terminal_ws.url.clone()),
         }
+    }
+
+    /// Hosts and ports of the platforms.
+    pub(super) fn servers(&self) -> Vec<(String, u16)> {
+        let qyzn = self.qyzn.as_deref().and_then(|server| {
+            let (host, port) = server.rsplit_once(':')?;
+            Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
+        });
+        let terminal_ws = self.terminal_ws.as_deref().and_then(|url| {
+            Address::parse(url, &self.serial).ok().map(|address| (address.host, address.port))
+        });
+        qyzn.into_iter().chain(terminal_ws).collect()
     }
 }
 
@@ -226,6 +239,8 @@ fn failures(standing: &Standing, now: jiff::Timestamp) -> Vec<Value> {
                 }
                 ("camera", "lost") => "camera_lost",
                 ("relay", "failed") => "relay_failed",
+                ("watchdog", "starving") => "gate_hangs",
+                ("watchdog", "failed") => "watchdog_failed",
                 ("update", "failed") => "update_failed",
                 ("door", "forced") => "door_forced",
                 ("door", "held") => "door_held",
@@ -237,9 +252,15 @@ fn failures(standing: &Standing, now: jiff::Timestamp) -> Vec<Value> {
                 _ => return None,
             };
             let about = text(event, "task").or_else(|| text(event, "platform")).or_else(|| text(event, "input")).or_else(|| text(event, "reader")).or_else(|| event.fields.get("camera").map(Value::to_string));
-            Some(json!({ "kind": kind, "about": about, "text": text(event, "error").or_else(|| text(event, "desc")).unwrap_or(state), "last": event.time }))
+            Some(json!({ "kind": kind, "about": about, "text": text(event, "error").or_else(|| text(event, "desc")).or_else(|| loops(event)).unwrap_or(state), "last": event.time }))
         })
         .collect()
+}
+
+/// The loops that hang.
+fn loops(event: &Event) -> Option<String> {
+    let names = event.fields.get("loops")?.as_array()?.iter().filter_map(Value::as_str);
+    Some(names.collect::<Vec<_>>().join(", "))
 }
 
 /// `POST /api/v1/restart`.
