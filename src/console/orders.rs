@@ -155,7 +155,7 @@ impl Orders {
 /// The network cards of this machine.
 pub fn network(config: &Config) -> Result<Value> {
     let clock = AdjustedClock::new(Arc::new(SystemClock));
-    Ok(json!(device::system::open(&config.device.system, clock)?.interfaces()))
+    Ok(json!(device::system::open(&config.device.system, clock, &config.terminal.data_dir)?.interfaces()))
 }
 
 fn lines(answer: &Value) -> Vec<Value> {
