@@ -123,18 +123,18 @@ impl Scrub {
 
     fn know_person(&mut self, person: &Person) {
         self.know(&person.key.id);
-        self.know(&person.name);
+        self.know_name(&person.name);
         self.know(&person.code);
         person.card.iter().chain(&person.id_number).for_each(|number| self.know(number));
     }
 
     fn know_record(&mut self, facts: &RecordFacts) {
-        self.know(&facts.name);
+        self.know_name(&facts.name);
         facts.people().for_each(|key| self.know(&key.id));
         let numbers = facts.card.iter().chain(&facts.id_number).chain(&facts.face_id);
         numbers.for_each(|number| self.know(number));
         for also in &facts.also {
-            self.know(&also.name);
+            self.know_name(&also.name);
             also.card.iter().chain(&also.id_number).chain(&also.face_id).for_each(|number| self.know(number));
         }
         if let Some(document) = &facts.document {
@@ -145,6 +145,12 @@ impl Scrub {
                 },
             );
         }
+    }
+
+    /// A name as a whole, and each of its words: somebody is also meant by one of them.
+    fn know_name(&mut self, name: &str) {
+        self.know(name);
+        name.split_whitespace().for_each(|word| self.know(word));
     }
 
     fn know(&mut self, value: &str) {
@@ -284,6 +290,8 @@ mod tests {
         assert_eq!(scrub.exactly("xhush-hushx"), "x(removed)x");
         assert_eq!(scrub.exactly("person 4711 of 47110"), "person (removed) of 47110");
         assert_eq!(scrub.exactly("你好张三"), "你好(removed)");
+        scrub.know_name("Anna Muster");
+        assert_eq!(scrub.exactly("Muster, Anna; Annas"), "(removed), (removed); Annas");
         assert_eq!(scrub.exactly("a 7 b"), "a 7 b", "one letter tells nothing");
     }
 

@@ -56,7 +56,7 @@ impl Terminal {
         let (columns, lines) = if columns == 0 { (80, 24) } else { (columns, lines) };
         let seen = Seen { parser: vt100::Parser::new(lines, columns, 0), bytes: 0, ended: false };
         let seen = Arc::new((Mutex::new(seen), Condvar::new()));
-        let line = File::from(std::os::fd::OwnedFd::from(master));
+        let line = File::from(master);
         let (mut reading, shared) = (line.try_clone().unwrap(), Arc::clone(&seen));
         std::thread::spawn(move || {
             let mut buffer = [0; 64];
