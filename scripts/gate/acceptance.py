@@ -16,6 +16,7 @@ import http.server
 import json
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -691,6 +692,8 @@ def chosen(names):
 
 
 def run(options):
+    # Whoever ends this ends the machine and the platform with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
     say(f"random seed {options.seed}")
     site = Site(options)
