@@ -16,6 +16,7 @@ import http.server
 import json
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -195,6 +196,13 @@ def people_are_enrolled_by_the_platform(site):
     return f"with a face in {with_face:.1f} s"
 
 
+def leave(site):
+    """Nobody stands before the camera any more, and the gate has seen it: pictures that were on their way are through."""
+    mark = site.gate.page.mark()
+    site.gate.scene("empty")
+    site.gate.page.wait("face", mark, faces=[])
+
+
 def opened(site, line, within=PATIENCE):
     """The pulse of the relay after mark `line`: its beginning and length."""
     trace = site.gate.trace
@@ -214,7 +222,7 @@ def an_enrolled_face_opens(site):
     began = time.monotonic()
     _, length = opened(site, line)
     seconds = time.monotonic() - began
-    gate.scene("empty")
+    leave(site)
     # Kernel time stamps; the end of the pulse waits for the emulated processor.
     expect(PULSE_S - 0.005 <= length <= PULSE_S + 0.15, f"the relay was up for {length:.3f} s, outputInterval is {PULSE_S} s")
     record = site.platform.wait("snapshot_face", platform, personId="100001")
@@ -274,7 +282,7 @@ def a_stranger_stays_outside(site):
     gate.scene("stranger")
     record = site.platform.entries.wait(
         "the stranger's record", lambda e: e.get("event") == "snapshot_face", platform, PATIENCE)
-    gate.scene("empty")
+    leave(site)
     expect(record["result"] != 1, f"the record says result {record['result']}")
     expect(record["personId"] == "", f"the record names {record['personId']}")
     expect(record["snapPic_bytes"] > 2000, "the record has no picture")
@@ -684,6 +692,8 @@ def chosen(names):
 
 
 def run(options):
+    # Whoever ends this ends the machine and the platform with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.monotonic()
     say(f"random seed {options.seed}")
     site = Site(options)

@@ -46,9 +46,9 @@ static int64_t now(void) {
 static void until(int64_t moment) {
     int64_t left;
     while ((left = moment - now()) > 0) {
-        if (left > 2000000) {
-            struct timespec t = {0, left - 1000000};
-            if (left > 1000000000) t = (struct timespec){(left - 1000000) / 1000000000, 0};
+        if (left > 300000) {
+            left -= 200000;
+            struct timespec t = {left / 1000000000, left % 1000000000};
             nanosleep(&t, NULL);
         }
     }
@@ -164,7 +164,8 @@ static int pulls_up(int fd) {
 
 static int wiegand(const char *d0, const char *d1, const char *bits, long pulse_us, long interval_us) {
     int lines[2] = {open_or_fail(d0, O_RDWR), open_or_fail(d1, O_RDWR)};
-    struct sched_param first = {.sched_priority = 80};
+    /* Before ordinary programs, but behind the kernel's interrupt threads (50): they take what is sent here. */
+    struct sched_param first = {.sched_priority = 40};
     (void)sched_setscheduler(0, SCHED_FIFO, &first);
     int64_t next = now() + 1000000, before = 0, pulse_max = 0, interval_max = 0;
     for (const char *bit = bits; *bit != 0; bit++) {
