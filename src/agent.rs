@@ -115,8 +115,6 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
     let eyes = Arc::new(eyes);
     let stop_eyes = eyes.stopper();
     let watching = watch_cameras(&config, &eyes, &events)?;
-    // The sessions end when the last of these is gone.
-    drop(eyes);
     let mut parts = Vec::new();
     let requests = Requests::default();
     let updates = Updates::new(&config.update, &config.terminal.data_dir, &events);
@@ -197,6 +195,8 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
     if tokio::time::timeout(STOP_WITHIN, joined).await.is_err() {
         tracing::warn!("a camera did not stop in time and is left behind");
     }
+    // The sessions end when the last of these is gone; until now, so that a gate without a camera takes cards.
+    drop(eyes);
     // What has been decided is still carried out and recorded, and the door shut.
     if tokio::time::timeout(STOP_WITHIN, ending.wait()).await.is_err() {
         tracing::warn!("the gate did not come to rest in time");

@@ -1,4 +1,5 @@
 //! `menshen network`, as a technician types it, at a gate with a simulated machine.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 mod support {
     pub mod process;

@@ -140,3 +140,19 @@ fn settings_of_the_platform_survive_a_restart() {
         (&json!(91), &json!(65), &json!(50))
     );
 }
+
+#[test]
+fn a_gate_without_a_camera_takes_cards() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!(
+        "[terminal]\ndata_dir = {:?}\n[device]\nwiegand_in = \"sim\"\n[settings.rules]\nmode = \"card\"\n",
+        folder.path().join("data")
+    );
+    let mut agent = Agent::start(folder.path(), &config);
+    let mut present = process::menshen();
+    present.args(["present", "card", "99", "--config"]).arg(folder.path().join("menshen.toml"));
+    assert!(present.status().unwrap().success());
+    let verdict = agent.event("a verdict", |event| event["kind"] == "verdict");
+    assert_eq!(verdict["reason"], "unknown_card");
+    assert_eq!(agent.process.stop(), Some(0));
+}

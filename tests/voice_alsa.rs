@@ -1,4 +1,5 @@
 //! The voice through ALSA without a sound card: what its `file` plugin gets is the sentence at its volume.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 mod support {
     pub mod process;

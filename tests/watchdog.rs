@@ -1,4 +1,5 @@
 //! The watchdogs are fed while the gate is alive, and only then.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 
 mod support {
     pub mod process;

@@ -140,7 +140,8 @@ mod tests {
         let at = |ms: u64| start + Duration::from_millis(ms);
         let half = Duration::from_millis(33);
         // Captures of infrared frames; capture of the visible one; which is found, how far.
-        let table: [(&[u64], u64, Option<(u64, f64)>); 8] = [
+        type Row<'a> = (&'a [u64], u64, Option<(u64, f64)>);
+        let table: [Row; 8] = [
             (&[100, 166, 233], 170, Some((2, -4.0))),
             (&[100, 166, 233], 230, Some((3, 3.0))),
             (&[100, 166, 233], 133, Some((1, -33.0))),

@@ -559,7 +559,8 @@ mod tests {
             }],
         )];
         // Offers, wanted, format, size, rate in frames a second.
-        let table: Vec<(&str, Vec<Offer>, Wanted, &str, (u32, u32), Option<f64>)> = vec![
+        type Row<'a> = (&'a str, Vec<Offer>, Wanted, &'a str, (u32, u32), Option<f64>);
+        let table: Vec<Row> = vec![
             ("rate before size", webcam(), wanted(0, 0, 15, Auto), "MJPG", (1280, 720), Some(15.0)),
             ("nearest rate from above", webcam(), wanted(0, 0, 20, Auto), "MJPG", (1280, 720), Some(30.0)),
             ("slow enough for YUYV", webcam(), wanted(0, 0, 10, Auto), "YUYV", (1280, 720), Some(10.0)),

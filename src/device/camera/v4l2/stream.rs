@@ -492,7 +492,8 @@ mod tests {
     #[test]
     fn planes_are_joined_with_one_stride() {
         // 4 x 2 pixels: two lines of brightness, one of colour. `_` is padding, `x` is before the picture.
-        let table: [(&str, &[u8], &[u8], [usize; 2], [usize; 2], &[u8]); 4] = [
+        type Row<'a> = (&'a str, &'a [u8], &'a [u8], [usize; 2], [usize; 2], &'a [u8]);
+        let table: [Row; 4] = [
             ("the same", b"abcdefgh", b"UVuv", [4, 4], [0, 0], b"abcdefghUVuv"),
             ("padded alike", b"abcd_efgh_", b"UVuv_", [5, 5], [0, 0], b"abcd_efgh_UVuv_"),
             ("colour is longer, behind a head", b"xxabcdefgh", b"xUVuv__", [4, 6], [2, 1], b"abcdefghUVuv"),
