@@ -4,7 +4,7 @@ CARGO ?= cargo
 BUILT = $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint deny setup cross licences image bundle test-boot
+.PHONY: help run test bench lint deny setup cross licences image bundle test-boot gate test-gate
 
 help:
 	@echo "make run     set up, build and run the demonstration: http://127.0.0.1:8080"
@@ -15,6 +15,8 @@ help:
 	@echo "make image   build a gate's disk image, and its root filesystem for boards"
 	@echo "make bundle  a signed update of that image (docs/update.md)"
 	@echo "make test-boot  the boot script in U-Boot: updates, roll-backs, power cuts"
+	@echo "make gate    build the emulated gate and boot it in QEMU: docs/emulated-gate.md"
+	@echo "make test-gate  build it and run its acceptance"
 	@echo "make licences  the licences of all that is linked, as text"
 	@echo "make lint    formatting and clippy"
 	@echo "make deny    licences, sources and known holes of the crates"
@@ -63,3 +65,16 @@ bundle:
 test-boot:
 	scripts/setup.sh test
 	scripts/test_boot.sh
+
+gate:
+	scripts/setup.sh gate
+	$(CARGO) build --locked
+	scripts/gate/build.sh
+	scripts/gate/boot.py --menshen $(BUILT)/debug/menshen --image $(BUILT)/gate/gate.img
+
+test-gate:
+	scripts/setup.sh gate
+	$(CARGO) build --locked
+	scripts/gate/build.sh test
+	scripts/gate/acceptance.py --menshen $(BUILT)/debug/menshen --image $(BUILT)/gate/gate.img \
+	    --bundles $(BUILT)/gate/bundles --tests $(BUILT)/gate/tests

@@ -145,6 +145,9 @@ for pair in "${from[@]}"; do
     rustflags+=" --remap-path-prefix=$pair"
     cflags+=" -ffile-prefix-map=$pair"
 done
+# The program knows the day of its build: that of the commit, so that two builds of it are the same. A day only,
+# because a change of it has C code compiled anew.
+day=$(git log -1 --format=%ct 2>/dev/null) && export SOURCE_DATE_EPOCH=$((day / 86400 * 86400))
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS=$rustflags CFLAGS_aarch64_unknown_linux_gnu=$cflags
 unset RUSTFLAGS
 

@@ -110,26 +110,20 @@ build() {
 
 assemble() {
     work=$out/work root=$out/work/root
-    mkdir -p "$root"/usr/{bin,sbin,lib} "$root"/{boot/env,data,dev,etc,mnt,proc,root,run,sys,tmp,var,media}
+    mkdir -p "$root"/usr/{bin,sbin,lib} "$root"/{boot/env,data,dev,etc,mnt,proc,root,run,srv,sys,tmp,var,media}
     local d
     for d in bin sbin lib; do ln -s usr/$d "$root/$d"; done
 
     say "unpacking $(wc -l <"$work/debs") packages"
     local deb
+    list rootfs/paths.drop >"$work/drop"
     while read -r deb; do
         case ${deb##*/} in
         linux-image-[0-9]*) kernel_deb=$deb && continue ;;
         linux-image-*) continue ;;
         esac
-        # Neither manuals nor other languages; what each package's licence is stays.
         dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$root" --numeric-owner -p --keep-directory-symlink \
-            --exclude='./usr/share/man/*' --exclude='./usr/share/info/*' --exclude='./usr/share/locale/*' \
-            --exclude='./usr/share/lintian/*' --exclude='./usr/share/bug/*' --exclude='./usr/share/gtk-doc/*' \
-            --exclude='./usr/share/bash-completion/*' --exclude='./usr/share/zsh/*' --exclude='./usr/share/pixmaps/*' \
-            --exclude='./usr/share/i18n/*' --exclude='./usr/share/zoneinfo/right/*' --exclude='./usr/share/zoneinfo/posix/*' \
-            --exclude='./usr/share/initramfs-tools/*' --exclude='./usr/lib/udev/hwdb.d/*' --exclude='./lib/udev/hwdb.d/*' --exclude='./etc/cron*' \
-            --exclude='./etc/init.d/*' --exclude='./etc/logrotate.d/*' --exclude='./var/*' \
-            --exclude='./usr/share/doc/*/[!c]*' --exclude='./usr/share/doc/*/changelog*' --exclude='./usr/share/doc/*/[cC][oO][nN]*'
+            --anchored --wildcards --exclude-from="$work/drop"
     done <"$work/debs"
     [ -n "${kernel_deb:-}" ] || die "no kernel among the packages"
     find "$root/usr/lib/systemd/catalog" -name '*.*.catalog' -delete

@@ -6,6 +6,7 @@
 #   scripts/setup.sh bench   and to measure it against others (Python packages)
 #   scripts/setup.sh cross   to build it for a gate (a C cross compiler, a Rust one for aarch64)
 #   scripts/setup.sh image   and to build a gate's image and boot it in QEMU
+#   scripts/setup.sh gate    and to build the emulated gate and run its acceptance
 #
 # Installs only what is missing and says what it does; a second run ends within a second. All that
 # is not a Debian package goes to .setup/ and models/, and may be deleted.
@@ -14,9 +15,9 @@ cd "$(dirname "$0")/.."
 
 what=${1:-}
 case $what in
-run | test | bench | cross | image) ;;
+run | test | bench | cross | image | gate) ;;
 *)
-    echo "usage: scripts/setup.sh run|test|bench|cross|image" >&2
+    echo "usage: scripts/setup.sh run|test|bench|cross|image|gate" >&2
     exit 2
     ;;
 esac
@@ -44,6 +45,8 @@ any() { compgen -G "$1" >/dev/null; }
 have cc || missing+=(gcc libc6-dev)
 have make || missing+=(make)
 have pkg-config || missing+=(pkg-config)
+[ -e /usr/include/alsa/asoundlib.h ] || missing+=(libasound2-dev) # the loudspeaker
+have espeak-ng || missing+=(espeak-ng)                             # its sentences
 have npm || missing+=(npm) # two models come from npm packages
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 # Crates that read C headers at build time (bindgen) need libclang.
@@ -55,13 +58,13 @@ if [ "$what" = test ]; then
     have chromedriver || missing+=(chromium-driver)
     any '/usr/share/fonts/*/wqy*/*' || any '/usr/share/fonts/*/noto/*CJK*' || missing+=(fonts-wqy-microhei)
 fi
-if [ "$what" = cross ] || [ "$what" = image ]; then
+if [ "$what" = cross ] || [ "$what" = image ] || [ "$what" = gate ]; then
     have aarch64-linux-gnu-gcc || missing+=(gcc-aarch64-linux-gnu)
     [ -e /usr/aarch64-linux-gnu/include/stdio.h ] || [ "$(uname -m)" = aarch64 ] || missing+=(libc6-dev-arm64-cross)
     have file || missing+=(file)
 fi
 # The boot script runs in U-Boot, updates in RAUC.
-if [ "$what" = image ] || [ "$what" = test ]; then
+if [ "$what" = image ] || [ "$what" = gate ] || [ "$what" = test ]; then
     have mkimage || missing+=(u-boot-tools)
     have qemu-system-aarch64 || missing+=(qemu-system-arm)
     [ -e /usr/lib/u-boot/qemu_arm64/u-boot.bin ] || missing+=(u-boot-qemu)
@@ -74,7 +77,7 @@ if [ "$what" = image ] || [ "$what" = test ]; then
     have openssl || missing+=(openssl)
     have dbus-daemon || missing+=(dbus-daemon)
 fi
-if [ "$what" = image ]; then
+if [ "$what" = image ] || [ "$what" = gate ]; then
     have depmod || [ -x /usr/sbin/depmod ] || missing+=(kmod)
     have cpio || missing+=(cpio)
     have zstd || missing+=(zstd)
@@ -113,9 +116,9 @@ fi
 # Debian's own compiler of its security archive will do for a gate (scripts/cross.sh).
 [ "$what" = cross ] || [ "$what" = image ] || have cargo || die "there is no cargo: install a Rust toolchain (rust-version in Cargo.toml or newer) and run this again"
 
-if [ "$what" = cross ] || [ "$what" = image ]; then
+if [ "$what" = cross ] || [ "$what" = image ] || [ "$what" = gate ]; then
     scripts/cross.sh setup
-    [ "$what" = image ] || exit 0
+    [ "$what" != cross ] || exit 0
 fi
 
 # ---- Python environment ----------------------------------------------------------------------
@@ -155,7 +158,8 @@ fi
 if [ "$what" = image ]; then
     exit
 fi
-$venv/bin/python models/fetch.py --for "$what"
+$venv/bin/python models/fetch.py --for "${what/gate/run}"
+scripts/voice.sh
 $venv/bin/python scripts/demo_frames.py demo
 if [ "$what" = test ]; then
     $venv/bin/python scripts/demo_frames.py test

@@ -7,7 +7,9 @@ cd "$(dirname "$0")/.."
 .setup/venv/bin/python tests/setup_optimise.py
 .setup/venv/bin/python tests/setup_licences.py
 .setup/venv/bin/python tests/setup_docs.py
+.setup/venv/bin/python tests/setup_gate.py
 .setup/venv/bin/python tests/setup_cross.py
+.setup/venv/bin/python tests/setup_rootfs.py
 
 scripts/test_boot.sh
 

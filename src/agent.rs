@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::sync::watch;
 
+use crate::alive::feeder::Feeder;
+use crate::alive::manager::Manager;
 use crate::clock::{AdjustedClock, OffsetClock, SharedClock, SystemClock};
 use crate::config::{self, CameraRole, Config};
 use crate::device::camera::Partner;
@@ -79,9 +81,15 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
         .context(|| "the signal SIGTERM cannot be listened to")?;
     let adjusted = AdjustedClock::new(clock(&config.terminal.clock));
     let clock: SharedClock = adjusted.clone();
+    if let Some(lost) = crate::clock::lost(clock.now()) {
+        tracing::error!("{lost}");
+    }
     let events = Events::new(Arc::clone(&clock));
     let models = Models::open(&config.vision.models_dir, &config.vision.onnxruntime)?;
     let options = store::Options { data_dir: config.terminal.data_dir.clone(), config: config.store.clone() };
+    if let Some(erased) = store::erase::finish(&options)? {
+        tracing::warn!(?erased, "the gate has been reset: people, records, settings and keys are gone");
+    }
     let store = Store::open(&options, Arc::clone(&clock))?;
     let (gate, eyes, ending) = Gate::start(Parts {
         clock,
@@ -92,9 +100,12 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
         settings: config.settings.clone(),
         language: config.terminal.language,
         destinations: config.platform.qyzn.iter().map(|_| Destination::Qyzn).collect(),
-        devices: device::Devices::open(&config.device)?,
+        devices: device::Devices {
+            osdp: device::osdp::open(&config)?,
+            ..device::Devices::open(&config.device)?
+        },
         templates: Templates::new(&config.device),
-        system: device::system::open(&config.device.system, adjusted)?,
+        system: device::system::open(&config.device.system, adjusted, &config.terminal.data_dir)?,
         log,
         readers: device::reader::Readers::open(&config.device)?,
         models,
@@ -156,9 +167,12 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
         }));
     }
 
+    let manager = manager();
+    let feeder = feed(&config, &gate, &events)?;
     let ready_ms = crate::clock::millis_between(started, Instant::now());
     tracing::info!(ready_ms, serial = config.terminal.serial, "ready");
     events.send("task", json!({ "task": "agent", "state": "ready", "ready_ms": ready_ms }));
+    tell(manager.as_ref(), "READY=1\nSTATUS=ready");
 
     let ended = tokio::select! {
         _ = terminate.recv() => Ended::Stopped,
@@ -169,6 +183,8 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
         () = gate.anew() => Ended::Anew,
     };
     tracing::info!("stopping");
+    // A service that begins anew in place goes on being one.
+    tell(manager.as_ref(), if ended == Ended::Stopped { "STOPPING=1" } else { "STATUS=beginning anew" });
     stop.send_replace(true);
     stop_eyes.store(true, Ordering::Relaxed);
     for part in parts {
@@ -190,7 +206,30 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
     tokio::task::spawn_blocking(move || store.close())
         .await
         .map_err(|error| Error::caused(Kind::Store, "the store could not be closed", error))?;
+    // Until here an end that hangs is one more reason to restart the machine.
+    feeder.stop();
     Ok(ended)
+}
+
+/// Starts to feed the watchdogs, while the loops of the gate turn.
+fn feed(config: &Config, gate: &Gate, events: &Events) -> Result<Feeder> {
+    let within = Duration::from_secs(config.device.watchdog_within_s);
+    let watchdog = device::watchdog::open(&config.device.watchdog, events)?;
+    Feeder::start(gate.loops().clone(), within, watchdog, manager(), events.clone())
+}
+
+/// The service manager; without one that can be told the gate runs all the same.
+fn manager() -> Option<Manager> {
+    Manager::of_environment().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the service manager is not told how the gate is");
+        None
+    })
+}
+
+fn tell(manager: Option<&Manager>, what: &str) {
+    if let Some(manager) = manager {
+        manager.tell(what);
+    }
 }
 
 /// HTTP push, which waits for the settings to switch it on.
@@ -277,6 +316,7 @@ fn watch_cameras(
         let thread = std::thread::Builder::new()
             .name(format!("watch-{index}"))
             .spawn(move || {
+                let heartbeat = eyes.heartbeat(index);
                 let mut pause = RESTART.0;
                 while !eyes.stopped() {
                     let began = Instant::now();
@@ -300,6 +340,7 @@ fn watch_cameras(
                     report(&events, &format!("camera {index}"), &failure, pause);
                     let until = Instant::now() + pause;
                     while !eyes.stopped() && Instant::now() < until {
+                        heartbeat.beat();
                         std::thread::sleep(STOP_NOTICED);
                     }
                 }

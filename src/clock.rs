@@ -119,6 +119,27 @@ impl Moment {
     }
 }
 
+/// The day on which this program was built (or `SOURCE_DATE_EPOCH` of the build), in UTC: a clock that shows an earlier
+/// time was lost.
+pub fn built() -> Timestamp {
+    let seconds = env!("MENSHEN_BUILT").parse().unwrap_or(0);
+    Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// What is wrong with a clock that shows `now`, if it was lost.
+pub fn lost(now: Timestamp) -> Option<String> {
+    let built = built();
+    (now < built).then(|| {
+        let day = |time: Timestamp| Offset::UTC.to_datetime(time).date();
+        format!(
+            "the clock shows {}, before this program was built ({}): it was lost. Is the battery of the real-time clock \
+             empty? Validities and TLS go wrong until a platform, NTP or `timedatectl set-time` sets it",
+            day(now),
+            day(built)
+        )
+    })
+}
+
 /// Milliseconds between two monotonic instants, 0 when the order is reversed.
 pub fn millis_between(earlier: Instant, later: Instant) -> u64 {
     u64::try_from(later.saturating_duration_since(earlier).as_millis()).unwrap_or(u64::MAX)
@@ -127,6 +148,16 @@ pub fn millis_between(earlier: Instant, later: Instant) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_before_the_build_was_lost() {
+        let built = built();
+        assert!(built > "2026-01-01T00:00:00Z".parse().unwrap(), "{built}");
+        assert_eq!(lost(built), None);
+        let before = built.checked_sub(SignedDuration::from_secs(1)).unwrap();
+        assert!(lost(before).unwrap().contains("battery"));
+        assert!(lost(Timestamp::UNIX_EPOCH).unwrap().starts_with("the clock shows 1970-01-01"));
+    }
 
     #[test]
     fn a_clock_that_was_set_runs_on() {

@@ -1,11 +1,14 @@
 //! The configuration: one typed tree, no unknown keys, a default and an example for every key.
 
+pub mod server;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::card_reader::{ByteOrder, Digits};
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate::settings::Settings;
 use crate::gate::template::Template;
@@ -27,6 +30,8 @@ pub struct Config {
     pub vision: Vision,
     /// Other hardware.
     pub device: Device,
+    /// The OSDP line.
+    pub osdp: Osdp,
     /// Sessions and passages.
     pub gate: Gate,
     /// What the store keeps and for how long.
@@ -43,6 +48,8 @@ pub struct Config {
     pub update: Update,
     /// Logs.
     pub log: Log,
+    /// The console on the serial line.
+    pub console: Console,
 }
 
 /// `[terminal]`
@@ -191,14 +198,28 @@ pub struct Device {
     pub debounce_ms: u16,
     /// RS485 line.
     pub rs485: String,
+    /// Who switches its direction.
+    pub rs485_direction: String,
     /// Lamp that lights visitors.
     pub lamp: String,
     /// Screen towards the visitor.
     pub screen: String,
     /// Loudspeaker.
     pub voice: String,
+    /// Folder of the sentences that it says.
+    pub voice_dir: PathBuf,
+    /// What restarts the machine when the gate hangs.
+    pub watchdog: String,
+    /// Seconds without a turn after which a loop of the gate hangs, 2 to 600.
+    pub watchdog_within_s: u64,
     /// Sensor of a visitor's temperature.
     pub thermometer: String,
+    /// Reader of IC cards on a serial line.
+    pub card_reader: String,
+    /// Digits of its cards' numbers.
+    pub card_number: Digits,
+    /// Order of their bytes.
+    pub card_bytes: ByteOrder,
     /// What goes out on the RS485 line after a passage, where its payload is `custom`.
     pub rs485_template: Template,
     /// The number that goes out on the Wiegand line after a passage, where its payload is `custom`.
@@ -222,15 +243,60 @@ impl Default for Device {
             tamper: "none".into(),
             debounce_ms: 30,
             rs485: "none".into(),
+            rs485_direction: "adapter".into(),
             lamp: "sim".into(),
             screen: "sim".into(),
             voice: "sim".into(),
+            voice_dir: "/usr/share/menshen/voice".into(),
+            watchdog: "none".into(),
+            watchdog_within_s: 30,
             thermometer: "none".into(),
+            card_reader: "none".into(),
+            card_number: Digits::Decimal,
+            card_bytes: ByteOrder::AsSent,
             rs485_template: Template::parse("{person_id},{card}\r\n").expect("its placeholders are known"),
             wiegand_template: Template::parse("{card}").expect("its placeholders are known"),
             system: "sim".into(),
             id_reader: "none".into(),
             qr_reader: "none".into(),
+        }
+    }
+}
+
+/// `[osdp]`, for `device.rs485 = "osdp:…"`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Osdp {
+    /// Address of the gate on the wire, 0 to 126.
+    pub address: u8,
+    /// File of the secure channel's key; `auto` is `osdp.key` in `terminal.data_dir`.
+    pub key_file: String,
+    /// Whether the controller may install a key while there is none.
+    pub install_mode: bool,
+    /// Whether nothing is told or done outside the secure channel.
+    pub secure: bool,
+    /// Which cards the controller is told.
+    pub report: OsdpReport,
+}
+
+/// Which cards an access controller is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OsdpReport {
+    /// Those of people whom the gate has let in.
+    Passages,
+    /// Those too, and every card when it is presented, whoever's it is.
+    Cards,
+}
+
+impl Default for Osdp {
+    fn default() -> Self {
+        Self {
+            address: 0,
+            key_file: "auto".into(),
+            install_mode: false,
+            secure: true,
+            report: OsdpReport::Passages,
         }
     }
 }
@@ -519,6 +585,20 @@ impl Default for Log {
     }
 }
 
+/// `[console]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Console {
+    /// Seconds without a key after which it ends, at most 86400; 0: never.
+    pub idle_s: u64,
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self { idle_s: 600 }
+    }
+}
+
 impl Config {
     /// Reads and checks a file.
     pub fn load(path: &Path) -> Result<Self> {
@@ -569,6 +649,9 @@ impl Config {
         if self.vision.threads == 0 {
             return fail("vision.threads must be at least 1".into());
         }
+        if !(2..=600).contains(&self.device.watchdog_within_s) {
+            return fail("device.watchdog_within_s must be 2 to 600".into());
+        }
         if !(1..=1000).contains(&self.device.debounce_ms) {
             return fail(format!("device.debounce_ms must be 1 to 1000, not {}", self.device.debounce_ms));
         }
@@ -585,6 +668,12 @@ impl Config {
             .context_as(Kind::Config, || format!("intercom.media is {:?}", self.intercom.media))?;
         if !(5..=120).contains(&self.intercom.ring_s) {
             return fail(format!("intercom.ring_s must be 5 to 120, not {}", self.intercom.ring_s));
+        }
+        if self.osdp.address > 126 {
+            return fail(format!("osdp.address must be 0 to 126, not {}", self.osdp.address));
+        }
+        if self.osdp.key_file.is_empty() {
+            return fail("osdp.key_file must name a file, or be auto".into());
         }
         if let Some(terminal_ws) = &self.platform.terminal_ws {
             terminal_ws.check(serial)?;
@@ -624,6 +713,9 @@ impl Config {
                 "update.restart must be quiet or a time such as 03:00, not {:?}",
                 self.update.restart
             ));
+        }
+        if self.console.idle_s > 86_400 {
+            return fail("console.idle_s must be 0 to 86400".into());
         }
         if !(1..=65_536).contains(&self.update.max_mib) {
             return fail("update.max_mib must be 1 to 65536".into());
@@ -705,7 +797,13 @@ mod tests {
         assert!(refused("[terminal]\nmac = \"0064871ecb01\"").contains("terminal.mac"));
         assert!(refused("[terminal]\nclock = \"sundial\"").contains("terminal.clock"));
         assert!(refused("[vision]\nsmallest_face = 5").contains("vision.smallest_face"));
+        for seconds in [1, 601] {
+            let text = format!("[device]\nwatchdog_within_s = {seconds}");
+            assert!(refused(&text).contains("device.watchdog_within_s"));
+        }
         assert!(refused("[vison]").contains("vison"));
+        assert!(refused("[osdp]\naddress = 127").contains("osdp.address"));
+        assert!(refused("[osdp]\nkey_file = \"\"").contains("osdp.key_file"));
         assert!(refused("[device]\ndebounce_ms = 0").contains("device.debounce_ms"));
         assert!(refused("[gate]\ndoor_held_s = 3601").contains("gate.door_held_s"));
         assert!(refused("[gate]\ndoor_grace_s = 61").contains("gate.door_grace_s"));
@@ -731,6 +829,7 @@ mod tests {
         assert!(refused("[update]\ninstaller = \"rauc\"\nallow_unsigned = true").contains("allow_unsigned"));
         assert!(refused("[update]\nrestart = \"25:00\"").contains("update.restart"));
         assert!(refused("[update]\nmax_mib = 0").contains("update.max_mib"));
+        assert!(refused("[console]\nidle_s = 86401").contains("console.idle_s"));
         let ws = |rest: &str| {
             refused(&format!("[platform.terminal_ws]\nusername = \"dev\"\npassword = \"123\"\n{rest}"))
         };

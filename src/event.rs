@@ -25,7 +25,7 @@ pub struct Event {
     pub time: Timestamp,
     /// One of `face`, `verdict`, `relay`, `wiegand`, `rs485`, `voice`, `screen`, `lamp`, `platform`, `record`,
     /// `person`, `credential`, `camera`, `task`, `store`, `update`, `call`, `system`, `input`,
-    /// `door`, `reader`.
+    /// `door`, `reader`, `watchdog`.
     pub kind: &'static str,
     /// The rest.
     #[serde(flatten)]
@@ -50,6 +50,8 @@ struct Recent {
     /// The last id given.
     last: u64,
     events: VecDeque<Arc<Event>>,
+    /// How many there were of each kind.
+    counts: HashMap<&'static str, u64>,
     /// The last event of each kind and subject, however long ago it was.
     standing: HashMap<(&'static str, String), Arc<Event>>,
 }
@@ -63,6 +65,11 @@ fn subject(kind: &str, fields: &Map<String, Value>) -> String {
     match kind {
         "task" | "camera" | "input" | "reader" => name(),
         "system" => fields.get("order").map(Value::to_string).unwrap_or_default(),
+        // Whether the loops of the gate turn, and whether there is somebody who watches over them.
+        "watchdog" => match fields.get("state").and_then(Value::as_str) {
+            Some("starving" | "alive") => "loops".to_owned(),
+            _ => String::new(),
+        },
         "platform" => match fields.get("state").and_then(Value::as_str) {
             Some(state) if !LINK_STATES.contains(&state) => format!("{} {state}", name()),
             _ => name(),
@@ -86,9 +93,10 @@ impl Events {
         };
         let mut recent = self.inner.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.last += 1;
+        *recent.counts.entry(kind).or_default() += 1;
         let event = Arc::new(Event { id: recent.last, time: self.inner.clock.now(), kind, fields });
-        // Faces come with every frame and would push out all else.
-        if kind != "face" {
+        // Faces come with every frame, and a watchdog is fed all the time: they would push out all else.
+        if kind != "face" && !(kind == "watchdog" && event.fields.get("state") == Some(&Value::from("fed"))) {
             if recent.events.len() == REMEMBERED {
                 recent.events.pop_front();
             }
@@ -118,6 +126,12 @@ impl Events {
         recent.standing.values().cloned().collect()
     }
 
+    /// How many there were of each kind since the agent started.
+    pub fn counts(&self) -> std::collections::BTreeMap<&'static str, u64> {
+        let recent = self.inner.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.counts.iter().map(|(kind, count)| (*kind, *count)).collect()
+    }
+
     /// The last id given, 0 before the first.
     pub fn last_id(&self) -> u64 {
         self.inner.recent.lock().unwrap_or_else(PoisonError::into_inner).last
@@ -141,7 +155,10 @@ mod tests {
             events.send("relay", json!({ "state": "on" }));
         }
         events.send("face", json!({ "faces": [] }));
-        let last = 4 + 2 * REMEMBERED as u64 + 1;
+        for _ in 0..2 * REMEMBERED {
+            events.send("watchdog", json!({ "state": "fed" }));
+        }
+        let last = 4 + 4 * REMEMBERED as u64 + 1;
         assert_eq!(events.last_id(), last);
         assert!(events.subscribe(0).0.iter().all(|event| event.kind == "relay"));
         let mut standing: Vec<_> = events
@@ -153,5 +170,7 @@ mod tests {
         let wanted =
             [("platform", "logged_in"), ("platform", "lost"), ("platform", "time_offset"), ("relay", "on")];
         assert_eq!(standing, wanted.map(|(kind, state)| (kind, state.to_owned())));
+        let counts: Vec<_> = events.counts().into_iter().collect();
+        assert_eq!(counts, [("face", 1), ("platform", 4), ("relay", 2 * REMEMBERED as u64)]);
     }
 }

@@ -3,11 +3,14 @@
 
 pub mod access;
 pub mod agent;
+pub mod alive;
 pub mod bench;
 mod blocking;
 pub mod clock;
 pub mod config;
+pub mod console;
 pub mod device;
+pub mod diagnosis;
 pub mod doctor;
 pub mod error;
 pub mod eval;

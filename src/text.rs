@@ -1,6 +1,8 @@
 //! Texts for visitors and technicians, in Chinese and English, from one table.
 
+pub mod console;
 pub mod page;
+pub mod spoken;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,13 @@ pub enum Language {
     /// English.
     #[serde(rename = "en")]
     English,
+}
+
+impl Language {
+    /// `zh-CN` or `en`, as in configurations and events.
+    pub fn code(self) -> &'static str {
+        in_language("zh-CN", "en", self)
+    }
 }
 
 /// What a visitor is told for a reason.

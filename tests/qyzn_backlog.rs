@@ -76,7 +76,7 @@ impl House {
             devices: Devices::default(),
             templates: Templates::new(&config::Device::default()),
             readers: Readers::default(),
-            system: system::open("none", AdjustedClock::new(clock.clone())).unwrap(),
+            system: system::open("none", AdjustedClock::new(clock.clone()), Path::new("/nowhere")).unwrap(),
             log: LogLevel::default(),
             models: vision::Models::open(&models_dir(), "auto").unwrap(),
         })

@@ -100,7 +100,9 @@ fn described(found: &Found) -> String {
     for offer in &found.formats {
         let unused = if offer.usable { "" } else { "  (not used by Menshen)" };
         let _ = write!(text, "\n  {:5} {}{unused}", offer.fourcc.to_string(), offer.description);
-        text.push_str(&sizes(offer));
+        if offer.usable {
+            text.push_str(&sizes(offer));
+        }
     }
     if let Some(error) = &found.error {
         let _ = write!(text, "\n  {error}");

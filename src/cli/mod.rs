@@ -6,20 +6,28 @@ mod call;
 mod camera;
 mod check;
 mod config;
+mod console;
+mod diagnose;
 mod doctor;
 mod door;
 mod enroll;
 mod eval;
+mod factory_reset;
 mod healthy;
 mod http_push;
 mod input;
+mod log;
+mod network;
 mod people;
+mod platform;
 mod present;
 mod records;
 mod restart;
 mod run;
 mod simulate;
+mod status;
 mod update;
+mod voice;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -46,8 +54,20 @@ enum Command {
     Config(config::Args),
     /// Verifies the store and repairs what can be repaired
     Check(check::Args),
-    /// Says what hardware, models and platforms this gate finds
+    /// Explains each device and part of this gate: looked for, found, what to do
     Doctor(doctor::Args),
+    /// Shows the running gate in short
+    Status(status::Args),
+    /// Shows the last lines of the gate's log
+    Log(log::Args),
+    /// The text screen for the serial line
+    Console(console::Args),
+    /// Shows the platforms, and changes the address of a server
+    Platform(platform::Args),
+    /// Writes a diagnosis bundle without personal data
+    Diagnose(diagnose::Args),
+    /// Removes people, records, settings and keys
+    FactoryReset(factory_reset::Args),
     /// Enrols a person of the gate's own from pictures
     Enroll(enroll::Args),
     /// Lists, shows and removes people
@@ -62,6 +82,10 @@ enum Command {
     Records(records::Args),
     /// Calls a room with the intercom of the running gate
     Call(call::Args),
+    /// Shows and sets the addresses of the network cards
+    Network(network::Args),
+    /// Tries the loudspeaker
+    Voice(voice::Args),
     /// Shows the cameras of this machine and sets their controls
     Camera(camera::Args),
     /// Restarts the machine under the gate
@@ -107,6 +131,12 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Log(args) => log::run(&args),
+        Command::Console(args) => console::run(&args),
+        Command::Platform(args) => platform::run(&args),
+        Command::Diagnose(args) => diagnose::run(&args),
+        Command::FactoryReset(args) => factory_reset::run(&args),
         Command::Enroll(args) => enroll::run(&args),
         Command::People(args) => people::run(&args),
         Command::Present(args) => present::run(&args),
@@ -114,6 +144,8 @@ pub fn main() -> ExitCode {
         Command::Door(args) => door::run(&args),
         Command::Records(args) => records::run(&args),
         Command::Call(args) => call::run(&args),
+        Command::Network(args) => network::run(&args),
+        Command::Voice(args) => voice::run(&args),
         Command::Camera(args) => camera::run(&args),
         Command::Restart(args) => restart::run(&args),
         Command::Update(args) => update::run(&args),

@@ -46,6 +46,9 @@ struct ListArgs {
     /// Only people that this one enrolled
     #[arg(long)]
     origin: Option<EnrolledBy>,
+    /// Only people whose name, id, code or card this is part of
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -104,11 +107,15 @@ pub fn store_options(config: &Config) -> Options {
 fn list(args: &ListArgs) -> Result<()> {
     let store = Store::open_read_only(&store_options(&args.config.load()?))?;
     let wanted = args.origin.map(Origin::from);
+    let search = args.search.as_ref().map(|text| text.trim().to_lowercase());
     let mut after: Option<PersonRow> = None;
     loop {
         let people = store.list_people(after, CHUNK)?;
         for listed in &people {
             if wanted.is_some_and(|origin| origin != listed.person.key.origin) {
+                continue;
+            }
+            if search.as_ref().is_some_and(|text| !menshen::service::admin::person_matches(listed, text)) {
                 continue;
             }
             if args.json {
@@ -145,8 +152,12 @@ pub fn plain(text: &str) -> String {
 
 fn show(args: &OneArgs) -> Result<()> {
     let store = Store::open_read_only(&store_options(&args.config.load()?))?;
-    let form = person_form(&find(&store, &args.id, args.origin)?);
-    if args.json {
+    print_form(&person_form(&find(&store, &args.id, args.origin)?), args.json)
+}
+
+/// A person or a record, one field a line or as JSON.
+pub fn print_form(form: &serde_json::Value, json: bool) -> Result<()> {
+    if json {
         return say(form);
     }
     for (field, value) in form.as_object().into_iter().flatten().filter(|(field, _)| *field != "row") {

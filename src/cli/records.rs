@@ -25,7 +25,7 @@ const CHUNK: usize = 200;
 ///
 /// Reads the store, also while the agent runs. Identity numbers are masked.
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no store there.
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no store or no such record there.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -36,6 +36,8 @@ pub struct Args {
 enum Command {
     /// Lists the last records
     List(ListArgs),
+    /// Shows all that is known of a record, but its pictures
+    Show(ShowArgs),
     /// Lists what happened at the gate's own contacts: exit button, door forced or held open, case opened
     Incidents(ListArgs),
     /// Writes records as JSON lines or CSV, and their pictures where asked
@@ -53,6 +55,17 @@ struct ListArgs {
     #[arg(long, default_value_t = 50, value_name = "NUMBER")]
     limit: usize,
     /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+struct ShowArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Number of the record
+    record: i64,
+    /// Prints JSON
     #[arg(long)]
     json: bool,
 }
@@ -89,6 +102,7 @@ enum Format {
 pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.command {
         Command::List(args) => list(args)?,
+        Command::Show(args) => show(args)?,
         Command::Incidents(args) => incidents(args)?,
         Command::Export(args) => export(args)?,
     }
@@ -130,6 +144,14 @@ fn list(args: &ListArgs) -> Result<()> {
         }
         Ok(true)
     })
+}
+
+fn show(args: &ShowArgs) -> Result<()> {
+    let store = Store::open_read_only(&store_options(&args.config.load()?))?;
+    let record = store.record(RecordId(args.record))?.ok_or_else(|| {
+        Error::new(Kind::NotFound, format!("there is no record {}, or it has been removed", args.record))
+    })?;
+    super::people::print_form(&record_form(&record), args.json)
 }
 
 fn incidents(args: &ListArgs) -> Result<()> {

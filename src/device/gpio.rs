@@ -40,7 +40,7 @@ const EDGES_KEPT: u32 = 256;
 const OLDEST: Duration = Duration::from_secs(60);
 
 /// Words that stand behind a name and are no names of lines: one that a device does not know is a mistake.
-const WORDS: [&str; 6] = ["low", "high", "inverted", "pull-up", "pull-down", "no-pull"];
+pub(crate) const WORDS: [&str; 6] = ["low", "high", "inverted", "pull-up", "pull-down", "no-pull"];
 
 /// How the kernel's interface is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -323,6 +323,31 @@ pub fn find(name: &Name) -> Result<Place> {
     }
 }
 
+/// Whether the lines that a device's name in the configuration means are there and free, without taking them. Ok for what
+/// is no name of lines.
+pub fn examine(text: &str) -> Result<()> {
+    let Some(name) = [1, 2].into_iter().find_map(|count| Name::parse(text, count, &WORDS)) else {
+        return Ok(());
+    };
+    let place = find(&name)?;
+    match in_use(&place, &lines(&place.chip)?) {
+        Some(text) => Err(Error::new(Kind::Device, text)),
+        None => Ok(()),
+    }
+}
+
+/// Who has one of these lines, and what to do; `None` if they are free.
+fn in_use(place: &Place, lines: &[LineFacts]) -> Option<String> {
+    place.offsets.iter().find_map(|offset| {
+        let user = lines.get(*offset as usize)?.used_by.as_ref()?;
+        Some(format!(
+            "line {offset} of the GPIO chip {} is in use by {user:?}: stop that program, or take the line from it in the \
+             device tree",
+            place.chip
+        ))
+    })
+}
+
 /// Asks the kernel for lines; what is in the way is said.
 fn request(place: &Place, consumer: &str, abi: Abi, configure: impl FnOnce(&mut Builder)) -> Result<Request> {
     let mut builder = Request::builder();
@@ -334,23 +359,13 @@ fn request(place: &Place, consumer: &str, abi: Abi, configure: impl FnOnce(&mut 
     }
     configure(&mut builder);
     builder.request().map_err(|error| {
-        let used = lines(&place.chip).ok().and_then(|lines| {
-            place.offsets.iter().find_map(|offset| {
-                let line = lines.get(*offset as usize)?;
-                Some((*offset, line.used_by.clone()?))
-            })
-        });
-        let text = match used {
-            Some((offset, user)) => format!(
-                "line {offset} of the GPIO chip {} is in use by {user:?}: stop that program, or take the line from it \
-                 in the device tree",
-                place.chip
-            ),
-            None => format!(
+        let used = lines(&place.chip).ok().and_then(|lines| in_use(place, &lines));
+        let text = used.unwrap_or_else(|| {
+            format!(
                 "the lines {:?} of the GPIO chip {} cannot be had: can they be used so? see `dmesg`",
                 place.offsets, place.chip
-            ),
-        };
+            )
+        });
         Error::caused(Kind::Device, text, error)
     })
 }
@@ -626,7 +641,11 @@ fn requests(place: &Place, consumer: &str, abi: Abi, wanted: Wanted) -> Result<V
             // The library needs them in order.
             let mut offsets = offsets.to_vec();
             offsets.sort_unstable();
-            builder.with_kernel_event_buffer_size(EDGES_KEPT).with_lines(&offsets);
+            // Version 1 has none to choose, and nothing to keep where there are no edges.
+            if abi != Abi::V1 && wanted.detect != Detect::Nothing {
+                builder.with_kernel_event_buffer_size(EDGES_KEPT);
+            }
+            builder.with_lines(&offsets);
         })
     };
     let all: Vec<usize> = (0..place.offsets.len()).collect();
@@ -781,6 +800,25 @@ mod tests {
         assert!(nameless.message().ends_with("name it by its number"), "{nameless}");
         let many = listed(0..LISTED + 2);
         assert!(many.ends_with("39 and 2 more"), "{many}");
+    }
+
+    #[test]
+    fn who_has_a_line_is_said() {
+        let mut lines = named(&["", "relay-lock", "", ""]);
+        let place = Place { chip: chip(0, "gate-io", 4), offsets: vec![0, 1] };
+        assert_eq!(in_use(&place, &lines), None);
+        lines[1].used_by = Some("sysfs".into());
+        assert_eq!(
+            in_use(&place, &lines).unwrap(),
+            "line 1 of the GPIO chip gpiochip0 [gate-io] (4 lines) is in use by \"sysfs\": stop that program, or take \
+             the line from it in the device tree"
+        );
+        // What is no name of lines is no business of this.
+        for name in ["sim", "none", "serial:/dev/ttyS1", "gpio:"] {
+            examine(name).unwrap();
+        }
+        let error = examine("gpio:no such chip:5,6:inverted").unwrap_err();
+        assert!(error.message().starts_with("no GPIO chip is called"), "{error}");
     }
 
     #[test]

@@ -2,16 +2,23 @@
 //! configuration names which (`"sim"`, `"gpio:…"`, `"files:DIR"`); nothing else in the agent can tell.
 
 pub mod camera;
+pub mod card_reader;
+pub mod direction;
 pub mod gpio;
+pub mod gymcu;
 pub mod input;
 pub mod lamp;
+pub mod osdp;
 pub mod reader;
 pub mod relay;
 pub mod rs485;
 pub mod screen;
+pub mod serial_port;
+mod stuck;
 pub mod system;
 pub mod thermometer;
 pub mod voice;
+pub mod watchdog;
 pub mod wiegand;
 pub mod wiegand_in;
 pub mod wiegand_out;
@@ -38,6 +45,10 @@ pub struct Devices {
     pub voice: Option<Box<dyn voice::Voice>>,
     /// The RS485 line.
     pub rs485: Option<Box<dyn rs485::Rs485>>,
+    /// The RS485 line as an OSDP peripheral device.
+    pub osdp: Option<osdp::Setup>,
+    /// The reader of IC cards, where it is a real one.
+    pub card_reader: Option<card_reader::Fitted>,
     /// The thermometer.
     pub thermometer: Option<Box<dyn thermometer::Thermometer>>,
 }
@@ -53,8 +64,10 @@ impl Devices {
             inputs: input::Inputs::open(config)?,
             lamp: lamp::open(&config.lamp)?,
             screen: screen::open(&config.screen)?,
-            voice: voice::open(&config.voice)?,
-            rs485: rs485::open(&config.rs485)?,
+            rs485: rs485::open(&config.rs485, &config.rs485_direction)?,
+            osdp: None,
+            card_reader: card_reader::open(config)?,
+            voice: voice::open(&config.voice, &config.voice_dir)?,
             thermometer: thermometer::open(&config.thermometer)?,
         })
     }

@@ -19,7 +19,7 @@ pub enum Reader {
 /// The readers of a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Readers {
-    /// `device.wiegand_in`.
+    /// `device.wiegand_in` and `device.card_reader`; simulated if one of them is.
     pub card: Reader,
     /// `device.qr_reader`.
     pub qr: Reader,
@@ -35,13 +35,16 @@ impl Readers {
             "sim" => Ok(Reader::Simulated),
             // What is wrong with its name is said where it is opened.
             real if key == "wiegand_in" && real.starts_with("gpio:") => Ok(Reader::Real),
+            real if key == "card_reader" && real.starts_with("pn532:") => Ok(Reader::Real),
             other => Err(Error::new(
                 Kind::Config,
                 format!("device.{key} = {other:?} is not supported by this build: use \"sim\" or \"none\""),
             )),
         };
+        let cards = [open("wiegand_in", &device.wiegand_in)?, open("card_reader", &device.card_reader)?];
+        let card = [Reader::Simulated, Reader::Real].into_iter().find(|reader| cards.contains(reader));
         Ok(Self {
-            card: open("wiegand_in", &device.wiegand_in)?,
+            card: card.unwrap_or_default(),
             qr: open("qr_reader", &device.qr_reader)?,
             document: open("id_reader", &device.id_reader)?,
         })

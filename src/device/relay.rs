@@ -63,6 +63,7 @@ pub fn open(name: &str) -> Result<Option<Box<dyn Relay>>> {
     match name {
         "none" => Ok(None),
         "sim" => Ok(Some(Box::new(SimulatedRelay::default()))),
+        "sim:stuck" => Ok(Some(Box::new(super::stuck::StuckRelay::default()))),
         other => match Name::parse(other, 1, &[]) {
             Some(name) => Ok(Some(Box::new(GpioRelay::new(name, Abi::Newest)))),
             None => Err(Error::new(

@@ -1,5 +1,6 @@
 //! The screen towards the visitor.
 
+use super::osdp::Shine;
 use crate::error::{Error, Kind, Result};
 
 /// One screen. A driver returns at once.
@@ -12,6 +13,9 @@ pub trait Screen: Send {
 
     /// Shows a text in place of the one before.
     fn show(&mut self, text: &str) -> Result<()>;
+
+    /// Shows the LED of an access controller, until told otherwise.
+    fn indicate(&mut self, shine: Shine) -> Result<()>;
 }
 
 /// A screen that exists in memory only; the event bus shows what it was told.
@@ -28,6 +32,10 @@ impl Screen for SimulatedScreen {
     }
 
     fn show(&mut self, _text: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn indicate(&mut self, _shine: Shine) -> Result<()> {
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! The sensor that measures a visitor's temperature.
 
+use super::gymcu::GyMcu;
 use crate::error::{Error, Kind, Result};
 
 /// One sensor. A driver may take a moment: it has a thread of its own.
@@ -27,13 +28,18 @@ pub fn open(name: &str) -> Result<Option<Box<dyn Thermometer>>> {
         Error::new(
             Kind::Config,
             format!(
-                "device.thermometer = {name:?} is not supported by this build: use \"sim\", \"sim:36.5\" or \"none\""
+                "device.thermometer = {name:?} is not supported by this build: use \"gymcu:/dev/ttyS4\" (any port, with \
+                 \"@115200\" behind it for a module of that speed), \"sim\", \"sim:36.5\" or \"none\""
             ),
         )
     };
     match name {
         "none" => Ok(None),
         "sim" => Ok(Some(Box::new(SimulatedThermometer(HEALTHY)))),
+        name if name.starts_with("gymcu:") => {
+            let module = name.strip_prefix("gymcu:").and_then(GyMcu::parse).ok_or_else(wrong)?;
+            Ok(Some(Box::new(module)))
+        }
         name => {
             let degrees: f32 =
                 name.strip_prefix("sim:").and_then(|text| text.parse().ok()).ok_or_else(wrong)?;
@@ -55,7 +61,18 @@ mod tests {
         assert!(open("none").unwrap().is_none());
         assert_eq!(open("sim").unwrap().unwrap().read().unwrap(), Some(36.5));
         assert_eq!(open("sim:38.2").unwrap().unwrap().read().unwrap(), Some(38.2));
-        for name in ["sim:", "sim:NaN", "sim:inf", "sim:99", "i2c:/dev/i2c-1", ""] {
+        assert!(open("gymcu:/dev/ttyS4@115200").unwrap().is_some());
+        for name in [
+            "gymcu:",
+            "gymcu:ttyS4",
+            "gymcu:/dev/ttyS4@1",
+            "sim:",
+            "sim:NaN",
+            "sim:inf",
+            "sim:99",
+            "i2c:/dev/i2c-1",
+            "",
+        ] {
             let error = open(name).err().unwrap();
             assert_eq!(error.kind(), Kind::Config);
             assert!(error.message().contains("device.thermometer"), "{error}");

@@ -1,7 +1,20 @@
 //! The voice of the gate: sentences and a beep.
 
+mod alsa;
+mod examine;
+mod folder;
+mod play;
+mod volume;
+mod wav;
+
+use std::path::Path;
+
 use crate::error::{Error, Kind, Result};
 use crate::text::Language;
+
+pub use alsa::AlsaVoice;
+pub use examine::examine;
+pub use folder::{Folder, check_sentences};
 
 /// One loudspeaker. A driver may take as long as the sentence does: it has a thread of its own.
 pub trait Voice: Send {
@@ -33,14 +46,40 @@ impl Voice for SimulatedVoice {
     }
 }
 
-/// The voice that `device.voice` names; `None` for `none`.
-pub fn open(name: &str) -> Result<Option<Box<dyn Voice>>> {
+/// The voice that `device.voice` names, with its sentences in `folder` (`device.voice_dir`); `None` for `none`. A
+/// loudspeaker that is not plugged in is no error here.
+pub fn open(name: &str, folder: &Path) -> Result<Option<Box<dyn Voice>>> {
     match name {
         "none" => Ok(None),
         "sim" => Ok(Some(Box::new(SimulatedVoice))),
-        other => Err(Error::new(
-            Kind::Config,
-            format!("device.voice = {other:?} is not supported by this build: use \"sim\" or \"none\""),
-        )),
+        name => match name.strip_prefix("alsa:") {
+            Some(device) => Ok(Some(Box::new(AlsaVoice::new(device, folder)?))),
+            None => Err(Error::new(
+                Kind::Config,
+                format!(
+                    "device.voice = {name:?} is not supported by this build: use \"alsa:DEVICE\" (such as \
+                     \"alsa:default\"), \"sim\" or \"none\""
+                ),
+            )),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_names_the_voice() {
+        let folder = Path::new("/nowhere");
+        assert!(open("none", folder).unwrap().is_none());
+        assert!(open("sim", folder).unwrap().is_some());
+        // Neither the loudspeaker nor its sentences need be there yet.
+        assert!(open("alsa:hw:CARD=none", folder).unwrap().is_some());
+        for wrong in ["horn", "alsa:", "alsa:a'b", "alsa:a b\n"] {
+            let error = open(wrong, folder).err().unwrap();
+            assert_eq!(error.kind(), Kind::Config, "{wrong}");
+            assert!(error.message().contains("device.voice"), "{error}");
+        }
     }
 }

@@ -94,24 +94,28 @@ impl<P: Pair> Transmitter<P> {
     /// Sends a frame; the pulses as they were.
     pub fn send(&mut self, bits: &[bool]) -> Result<&[Pulse]> {
         self.pulses.clear();
-        self.rest()?;
         let mut before = None;
+        // What an order takes at least: the line moves near its end. The most would be a moment when this thread was
+        // not running.
+        let ordered = monotonic();
+        self.rest()?;
+        let mut takes = monotonic().saturating_sub(ordered).min(WIDTH / 2);
         for bit in bits {
             if let Some(before) = before {
                 wait_until(before + INTERVAL);
             }
             let mut levels = [!self.inverted; 2];
             levels[usize::from(*bit)] = self.inverted;
-            let ordered = monotonic();
             self.pair.set(levels)?;
             let down = monotonic();
-            // What the order took, the next one takes too.
-            let up_at = down + WIDTH.saturating_sub(down.saturating_sub(ordered));
-            while monotonic() < up_at {
+            while monotonic() < down + WIDTH - takes {
                 std::hint::spin_loop();
             }
+            let ordered = monotonic();
             self.rest()?;
-            let width = monotonic().saturating_sub(down);
+            let up = monotonic();
+            takes = takes.min(up.saturating_sub(ordered));
+            let width = up.saturating_sub(down);
             let interval = before.map(|before| down.saturating_sub(before));
             self.pulses.push(Pulse { width, interval });
             before = Some(down);
@@ -137,9 +141,10 @@ fn wait_until(at: Duration) {
 /// Gives this thread a real-time priority (`SCHED_FIFO`). Why it has none otherwise, and what to do.
 pub fn real_time() -> Result<()> {
     let parameters = libc::sched_param { sched_priority: PRIORITY };
+    // A thread that this one might start is an ordinary one: it could hold the processor for ever.
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
     // SAFETY: `pthread_self` names this thread, which lives for the call, and `parameters` is read and not kept.
-    let outcome =
-        unsafe { libc::pthread_setschedparam(libc::pthread_self(), libc::SCHED_FIFO, &raw const parameters) };
+    let outcome = unsafe { libc::pthread_setschedparam(libc::pthread_self(), policy, &raw const parameters) };
     if outcome == 0 {
         return Ok(());
     }

@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use super::{Finding, Words};
 use crate::clock::{AdjustedClock, SystemClock};
-use crate::config::{Camera, CameraRole, Config};
-use crate::device;
+use crate::config::{self, Camera, CameraRole, Config};
+use crate::device::input::Input;
+use crate::device::{self, gpio};
 use crate::error::{Error, Kind, Result};
 use crate::platform::terminal_ws::address::Address;
 use crate::store::{Options, Store};
@@ -24,9 +25,6 @@ const LITTLE_DISK_MIB: u64 = 64;
 
 /// Less than this is too little for the models beside everything else, in MiB.
 const LITTLE_MEMORY_MIB: u64 = 64;
-
-/// A clock before this year has lost its battery.
-const FIRST_YEAR: i16 = 2025;
 
 /// The agent, as far as its devices are concerned.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +52,13 @@ impl<'a> Agent<'a> {
 
 /// Looks at everything. May take some seconds: a server that does not answer is waited for.
 pub fn examine(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
-    let mut findings = vec![running(config, agent), store(config, agent), disk(config), memory(), clock()];
+    let mut findings = vec![
+        running(config, agent),
+        store(config, agent),
+        disk(config),
+        memory(),
+        device::system::examine_clock(),
+    ];
     findings.push(models(config));
     if config.camera.is_empty() {
         let none = Finding::about("camera", Words::new("摄像头", "cameras"), "[[camera]]");
@@ -67,10 +71,12 @@ pub fn examine(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
         findings.push(look_through(camera, index, agent));
     }
     findings.extend(wires(config, agent));
+    findings.push(device::voice::examine(&config.device, config.terminal.language));
+    findings.push(device::watchdog::examine(&config.device.watchdog));
     findings.push(machine(config));
     findings.push(network(config));
     findings.extend(platforms(config, agent));
-    findings.push(update(config));
+    findings.push(update(config, agent));
     findings.push(page(config, agent));
     findings
 }
@@ -211,23 +217,6 @@ fn memory() -> Finding {
     }
 }
 
-fn clock() -> Finding {
-    let finding = Finding::about("clock", Words::new("时钟", "clock"), "UTC");
-    let now = jiff::Timestamp::now();
-    let text = now.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
-    if now.to_zoned(jiff::tz::TimeZone::UTC).year() < FIRST_YEAR {
-        finding.failed(
-            Words::same(text),
-            Words::new(
-                "时间错误：检查 RTC 电池、网络与 NTP",
-                "wrong: check the RTC's battery, the network and NTP",
-            ),
-        )
-    } else {
-        finding.well(Words::same(text))
-    }
-}
-
 fn models(config: &Config) -> Finding {
     let folder = &config.vision.models_dir;
     let finding = Finding::about("models", Words::new("模型", "models"), folder.display().to_string());
@@ -306,18 +295,27 @@ fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
     let looked = [
         (
             wire("relay", "继电器", "relay", &device.relay, "relay"),
-            open(|| device::relay::open(&device.relay)),
+            open(|| device::relay::open(&device.relay).and_then(|_| device::gpio::examine(&device.relay))),
         ),
-        (wire("lamp", "补光灯", "lamp", &device.lamp, "lamp"), open(|| device::lamp::open(&device.lamp))),
+        (
+            wire("lamp", "补光灯", "lamp", &device.lamp, "lamp"),
+            open(|| device::lamp::open(&device.lamp).and_then(|_| device::gpio::examine(&device.lamp))),
+        ),
         (
             wire("wiegand_out", "韦根输出", "Wiegand output", &device.wiegand_out, "wiegand"),
-            open(|| device::wiegand_out::open(&device.wiegand_out)),
+            open(|| {
+                let name = &device.wiegand_out;
+                device::wiegand_out::open(name).and_then(|_| device::gpio::examine(name))
+            }),
+        ),
+        (
+            wire("wiegand_in", "韦根输入", "Wiegand input", &device.wiegand_in, "wiegand_in"),
+            open(|| device::wiegand_in::open(&device.wiegand_in)),
         ),
         (
             wire("rs485", "RS485", "RS485", &device.rs485, "rs485"),
-            open(|| device::rs485::open(&device.rs485)),
+            open(|| device::rs485::open(&device.rs485, &device.rs485_direction)),
         ),
-        (wire("voice", "语音", "voice", &device.voice, "voice"), open(|| device::voice::open(&device.voice))),
         (
             wire("screen", "屏幕", "screen", &device.screen, "screen"),
             open(|| device::screen::open(&device.screen)),
@@ -330,15 +328,58 @@ fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> =
         looked.into_iter().map(|(wire, open)| examine_wire(wire, &*open, agent)).collect();
     for (key, chinese, english, source) in [
-        ("wiegand_in", "韦根输入", "Wiegand input", &device.wiegand_in),
         ("id_reader", "身份证阅读器", "document reader", &device.id_reader),
         ("qr_reader", "二维码阅读器", "QR reader", &device.qr_reader),
     ] {
-        let readers = || device::reader::Readers::open(device).map(|_| ());
+        let readers = || device::reader::Readers::open(device).and_then(|_| device::gpio::examine(source));
         let wire = Wire { key, what: Words::new(chinese, english), source, event: "reader" };
         findings.push(examine_wire(wire, &readers, agent));
     }
+    for (input, chinese, english, source) in [
+        (Input::ExitButton, "出门按钮", "exit button", &device.exit_button),
+        (Input::DoorContact, "门磁", "door contact", &device.door_contact),
+        (Input::Tamper, "防拆", "tamper contact", &device.tamper),
+    ] {
+        findings.push(examine_input(input, Words::new(chinese, english), source, agent));
+    }
     findings
+}
+
+/// An input: what it is in, which tells whether it is wired the right way round.
+fn examine_input(input: Input, what: Words, source: &str, agent: Agent<'_>) -> Finding {
+    // Alone, so that the others do not hide it.
+    let alone = || {
+        let mut device = config::Device {
+            exit_button: "none".into(),
+            door_contact: "none".into(),
+            tamper: "none".into(),
+            ..config::Device::default()
+        };
+        *match input {
+            Input::ExitButton => &mut device.exit_button,
+            Input::DoorContact => &mut device.door_contact,
+            Input::Tamper => &mut device.tamper,
+        } = source.to_owned();
+        device::input::Inputs::open(&device).and_then(|_| device::gpio::examine(source))
+    };
+    let key = input.as_str();
+    let finding = examine_wire(Wire { key, what, source, event: "input" }, &alone, agent);
+    let said = agent.says("/inputs").as_array().into_iter().flatten().find(|said| said["input"] == key);
+    match said {
+        Some(said) if said["error"].is_string() => {
+            let error = said["error"].as_str().unwrap_or("?").to_owned();
+            let advice = Words::new(
+                format!("检查接线与配置 device.{key}"),
+                format!("check its wires, and device.{key} in the configuration"),
+            );
+            finding.failed(Words::same(error), advice)
+        }
+        Some(said) if source != "none" => {
+            let state = said["state"].as_str().unwrap_or("?").to_owned();
+            finding.well(Words::new(format!("现在：{state}"), format!("now {state}")))
+        }
+        _ => finding,
+    }
 }
 
 /// An attempt to open a device that lets go of it at once.
@@ -370,12 +411,42 @@ fn examine_wire(wire: Wire<'_>, open: &dyn Fn() -> Result<()>, agent: Agent<'_>)
     if wire.source.starts_with("sim") {
         return finding.well(Words::new("模拟：没有接线", "simulated: nothing is wired to it"));
     }
-    finding.well(match agent {
+    match agent {
         Agent::Running(_) => {
-            Words::new("门禁程序正在使用，没有故障", "the agent holds it and reports no fault")
+            finding.well(Words::new("门禁程序正在使用，没有故障", "the agent holds it and reports no fault"))
         }
-        Agent::Away => Words::new("可以打开", "can be opened"),
-    })
+        Agent::Away => finding.of(look(wire.source), advice()),
+    }
+}
+
+/// Whether what a configuration names is on this machine, without taking it: a line that is taken may move a door.
+fn look(source: &str) -> Result<Words> {
+    let lines = source.split(',').count();
+    if let Some(name) = gpio::Name::parse(source, lines, &gpio::WORDS) {
+        let place = gpio::find(&name)?;
+        let (chip, lines) = (&place.chip, &place.offsets);
+        return Ok(Words::new(
+            format!("存在：{chip} {lines:?}"),
+            format!("is there: {chip}, lines {lines:?}"),
+        ));
+    }
+    let path = source.split_once(":/").map(|(_, path)| format!("/{path}"));
+    let Some(path) = path.filter(|path| path.starts_with("/dev/")) else {
+        return Ok(Words::new(
+            "名称有效，运行后可知好坏",
+            "the name is valid; how it works shows when the agent runs",
+        ));
+    };
+    let access = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK;
+    rustix::fs::access(path.as_str(), access).map_err(|error| {
+        let what = match error {
+            rustix::io::Errno::NOENT => "is not there: see which there are with ls /dev/tty*",
+            rustix::io::Errno::ACCESS => "may not be used by this user: add it to the group of the device",
+            _ => "cannot be used",
+        };
+        Error::caused(Kind::Device, format!("{path} {what}"), std::io::Error::from(error))
+    })?;
+    Ok(Words::new("存在，可读写", "is there and may be used"))
 }
 
 /// The machine, and whether it may be restarted.
@@ -383,7 +454,9 @@ fn machine(config: &Config) -> Finding {
     let name = &config.device.system;
     let finding = Finding::about("machine", Words::new("主机", "machine"), name.clone());
     let clock = AdjustedClock::new(Arc::new(SystemClock));
-    let outcome = device::system::open(name, clock).and_then(|machine| match name.as_str() {
+    let outcome = device::system::open(name, clock, &config.terminal.data_dir).and_then(|machine| match name
+        .as_str()
+    {
         "none" => Ok(None),
         _ => machine.may_restart().map(Some),
     });
@@ -400,7 +473,7 @@ fn machine(config: &Config) -> Finding {
 fn network(config: &Config) -> Finding {
     let finding = Finding::about("network", Words::new("网络", "network"), config.device.system.clone());
     let clock = AdjustedClock::new(Arc::new(SystemClock));
-    let cards = match device::system::open(&config.device.system, clock) {
+    let cards = match device::system::open(&config.device.system, clock, &config.terminal.data_dir) {
         Ok(machine) => machine.interfaces(),
         Err(error) => {
             return finding
@@ -504,7 +577,7 @@ fn reach(server: &str) -> Result<Words> {
     Ok(Words::new("接受连接", "accepts connections"))
 }
 
-fn update(config: &Config) -> Finding {
+fn update(config: &Config, agent: Agent<'_>) -> Finding {
     let installer = config.update.installer.as_str();
     let finding = Finding::about("update", Words::new("升级", "update"), installer.to_owned());
     match installer {
@@ -513,6 +586,13 @@ fn update(config: &Config) -> Finding {
             "no installer: new versions are put there by hand",
         )),
         "sim" => finding.well(Words::new("模拟：不改变系统", "simulated: nothing is changed")),
+        _ if agent.says("/update")["state"] == "failed" => {
+            let error = agent.says("/update")["error"].as_str().unwrap_or("?").to_owned();
+            finding.attention(
+                Words::new(format!("最近一次升级失败：{error}"), format!("the last upgrade failed: {error}")),
+                Words::new("menshen update status", "menshen update status"),
+            )
+        }
         _ => finding.well(Words::new("已配置", "configured")),
     }
 }

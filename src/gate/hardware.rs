@@ -1,7 +1,10 @@
 //! The devices of a gate as its settings drive them, all but the door, which is [`outputs`](super::outputs)'.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use super::controller::Controller;
 use super::driver::Driver;
 use super::outputs::{Lines, Outputs};
 use super::panel::{Panel, PanelTask};
@@ -16,6 +19,7 @@ use super::wiegand::Frames;
 use super::worker::{ANSWERS_WITHIN, Tended, Worker};
 use crate::config;
 use crate::device::Devices;
+use crate::device::osdp::Abilities;
 use crate::device::thermometer::Thermometer;
 use crate::error::{Error, Kind, Result};
 use crate::event::Events;
@@ -60,11 +64,12 @@ impl Present {
     fn of(devices: &Devices) -> Self {
         Self {
             relay: devices.relay.is_some(),
-            wiegand: devices.wiegand.is_some(),
+            // An access controller hears of the same numbers.
+            wiegand: devices.wiegand.is_some() || devices.osdp.is_some(),
             lamp: devices.lamp.is_some(),
             screen: devices.screen.is_some(),
             voice: devices.voice.is_some(),
-            serial: devices.rs485.is_some(),
+            serial: devices.rs485.is_some() || devices.osdp.is_some(),
         }
     }
 
@@ -196,6 +201,7 @@ pub(super) struct Hardware {
     pub(super) panel: Panel,
     pub(super) voice: Option<Worker<Speaker>>,
     serial: Option<Worker<SerialOut>>,
+    pub(super) controller: Option<Controller>,
     wiegand: Option<Worker<Frames>>,
     thermometer: Option<Worker<Sensor>>,
 }
@@ -210,6 +216,7 @@ impl Hardware {
         events: &Events,
     ) -> Result<(Self, Lines, PanelTask)> {
         let present = Present::of(&devices);
+        let relay_on = Arc::new(AtomicBool::new(false));
         let title = settings.product.name.clone();
         let lamp = devices.lamp.map(|lamp| Driver::lamp(lamp, events)).transpose()?;
         let relay = devices.relay.map(|relay| Driver::relay(relay, events)).transpose()?;
@@ -217,6 +224,7 @@ impl Hardware {
         let voice = devices.voice.map(|voice| {
             Worker::start(Speaker::new(voice, settings.audio.volume, events.clone()), events.clone())
         });
+        let voice = voice.transpose()?;
         let serial = devices.rs485.map(|port| {
             Worker::start(SerialOut::new(port, settings.serial.line(), events.clone()), events.clone())
         });
@@ -225,16 +233,42 @@ impl Hardware {
         let wiegand =
             devices.wiegand.map(|line| Worker::start(Frames::new(line, events.clone()), events.clone()));
         let wiegand = wiegand.transpose()?;
-        let lines = Lines { relay, wiegand: wiegand.clone(), serial: serial.clone(), templates };
+        let controller = devices.osdp.map(|setup| {
+            let abilities = Abilities {
+                output: present.relay,
+                led: present.screen || present.lamp,
+                buzzer: present.voice,
+                text: present.screen,
+            };
+            let (relay_on, line) = (Arc::clone(&relay_on), settings.serial.line());
+            Controller::start(setup, abilities, relay_on, line, panel.clone(), voice.clone(), events.clone())
+        });
+        let controller = controller.transpose()?;
+        let lines = Lines {
+            relay,
+            wiegand: wiegand.clone(),
+            serial: serial.clone(),
+            controller: controller.clone(),
+            relay_on,
+            templates,
+        };
         let hardware = Self {
             present,
             panel,
-            voice: voice.transpose()?,
+            voice,
             serial,
+            controller,
             wiegand,
             thermometer: thermometer.transpose()?,
         };
         Ok((hardware, lines, task))
+    }
+
+    /// What the access controller's output commands act on.
+    pub(super) fn drives(&self, outputs: &Outputs) {
+        if let Some(controller) = &self.controller {
+            controller.drives(outputs.relay_orders());
+        }
     }
 
     /// Brings the devices from one state of the settings to another. A device that refuses makes it fail with
@@ -269,12 +303,13 @@ impl Hardware {
     async fn carry_out(&self, step: Step, outputs: &Outputs, settings: &Settings) -> Result<()> {
         match step {
             Step::Relay => outputs.rest(settings.relay).await,
-            Step::Serial => match &self.serial {
-                Some(serial) => {
+            Step::Serial => match (&self.serial, &self.controller) {
+                (Some(serial), _) => {
                     let line = settings.serial.line();
                     serial.ask(ANSWERS_WITHIN, move |serial| serial.set_line(line)).await
                 }
-                None => Ok(()),
+                (None, Some(controller)) => controller.set_line(settings.serial.line()).await,
+                (None, None) => Ok(()),
             },
             Step::Voice => match &self.voice {
                 Some(voice) => {
@@ -307,6 +342,9 @@ impl Hardware {
             // One that hangs is left behind.
             let _ = serial.ask(ANSWERS_WITHIN, |_| Ok(())).await;
         }
+        if let Some(controller) = &self.controller {
+            controller.stop().await;
+        }
         if let Some(wiegand) = &self.wiegand {
             let _ = wiegand.ask(ANSWERS_WITHIN, |_| Ok(())).await;
         }
@@ -315,8 +353,6 @@ impl Hardware {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::clock::{ManualClock, SharedClock};
     use crate::device::rs485::SimulatedRs485;

@@ -193,7 +193,7 @@ pub(super) fn start(
 }
 
 /// A thread that listens to one line until it is told to end, or `take` wants no more. A failure is told once.
-fn listen<T: 'static>(
+pub(super) fn listen<T: 'static>(
     name: &'static str,
     gate: &Arc<Inner>,
     stop: &Arc<AtomicBool>,

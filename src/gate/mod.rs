@@ -2,12 +2,16 @@
 //! [`Gate`] is what platforms and services hold of it.
 
 mod announce;
+mod cards;
+mod controller;
 mod driver;
 pub mod enrol;
+mod frame_rate;
 pub mod hardware;
 mod health;
 mod identify;
 mod inputs;
+pub mod network;
 pub mod outputs;
 mod panel;
 mod passage;
@@ -39,6 +43,7 @@ use tokio::sync::{Mutex, mpsc, watch as latest};
 use tokio::task::JoinHandle;
 
 use crate::access::{FaceMatch, Known, Origin, Person, PersonKey, Rules};
+use crate::alive::{Heartbeat, Loops, TURN};
 use crate::clock::{Moment, SharedClock};
 use crate::config;
 use crate::device::Devices;
@@ -84,6 +89,8 @@ pub enum OrderedBy {
     Technician,
     /// The exit button.
     Button,
+    /// The access controller on the OSDP line.
+    Controller,
     /// The called party of an intercom call.
     Called,
     /// The gate's own timer (QYZN `system_reboot`).
@@ -229,9 +236,12 @@ struct Inner {
     /// Whether there is a line to the platform that may open the door.
     platform_reached: AtomicBool,
     snapshots: snapshot::Snapshots,
+    frame_rates: frame_rate::FrameRates,
     reading: presented::Reading,
     questions: presented::Questions,
     readers: Readers,
+    /// The loops that a passage needs.
+    loops: Loops,
 }
 
 impl Inner {
@@ -362,10 +372,14 @@ impl Gate {
         load(&parts.store, &parts.models, &gallery)?;
         let mut devices = parts.devices;
         let (wires, wiegand_in) = (std::mem::take(&mut devices.inputs), devices.wiegand_in.take());
+        let card_reader = devices.card_reader.take();
         let (hardware, lines, panel_task) =
             Hardware::start(devices, parts.templates, &settings, &parts.events)?;
         tokio::spawn(panel_task.run());
         let (outputs, output_task) = Outputs::new(lines, parts.events.clone());
+        hardware.drives(&outputs);
+        let loops = Loops::default();
+        let output_task = output_task.beating(loops.heartbeat("outputs"));
         let output_task = tokio::spawn(output_task.run(settings.relay));
         let workers = match parts.vision.enrol_workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -390,19 +404,28 @@ impl Gate {
             machine: Machine::new(parts.system, parts.log),
             platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
+            frame_rates: Default::default(),
             reading: Default::default(),
             questions: Default::default(),
             readers: parts.readers,
+            loops,
         });
         inner.machine.log_at(inner.settings.load().restart.log_level);
         let settling = Arc::clone(&inner);
-        tokio::spawn(async move { settling.settle_time().await });
+        tokio::spawn(async move {
+            settling.settle_network().await;
+            settling.settle_time().await;
+        });
         tokio::spawn(restart::run_timer(Arc::downgrade(&inner)));
+        tokio::spawn(ask_store(inner.store.clone(), inner.loops.heartbeat("store")));
         let (sightings, seen) = mpsc::channel(WAITING_LOOKS);
         let (commands, ordered) = mpsc::channel(WAITING_COMMANDS);
         let sessions = tokio::spawn(Sessions::run(Arc::clone(&inner), seen, ordered));
         let stop_inputs = Arc::new(AtomicBool::new(false));
         inputs::start(&inner, &commands, wires.lines, wiegand_in, &stop_inputs)?;
+        if let Some(reader) = card_reader {
+            cards::start(&inner, &commands, reader, &stop_inputs)?;
+        }
         let ending = Ending { sessions, gate: Arc::clone(&inner), output_task, stop_inputs };
         reenrol::start(Arc::clone(&inner), parts.models.clone())?;
         let eyes = Eyes {
@@ -422,9 +445,19 @@ impl Gate {
         &self.inner.clock
     }
 
+    /// The loops that a passage needs, for whoever watches over them.
+    pub fn loops(&self) -> &Loops {
+        &self.inner.loops
+    }
+
     /// What happens at the gate.
     pub fn events(&self) -> &Events {
         &self.inner.events
+    }
+
+    /// Frames a second that a camera delivers; `None` before that was measured.
+    pub fn frame_rate(&self, camera: usize) -> Option<f32> {
+        self.inner.frame_rates.of(camera, std::time::Instant::now())
     }
 
     /// The store, for reading and for a platform's own outbox.
@@ -591,6 +624,12 @@ impl Eyes {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// The heartbeat of a camera's thread: it beats while [`Eyes::watch`] runs, and whoever calls that beats between
+    /// two runs.
+    pub fn heartbeat(&self, index: usize) -> Heartbeat {
+        self.gate.loops.heartbeat(format!("camera {index}"))
+    }
+
     /// Watches with one camera on this thread until told to stop. May be called again after a failure.
     pub fn watch(&self, index: usize, camera: &config::Camera) -> Result<()> {
         self.watch_beside(index, camera, None)
@@ -615,13 +654,29 @@ impl Eyes {
             settled: Arc::clone(&self.gate.settled),
             sightings: self.sightings.clone(),
             stop: Arc::clone(&self.stop),
+            looking: self.heartbeat(index),
+            capturing: self.gate.loops.heartbeat(format!("capture {index}")),
         };
         watch::watch(&eyes, index, camera, partner, watcher)
     }
 
     /// Keeps the frames of an infrared camera on this thread until told to stop. May be called again after a panic.
     pub fn watch_infrared(&self, index: usize, camera: &config::Camera, partner: &Partner) {
-        watch::watch_infrared(&self.gate, &self.stop, index, camera, partner);
+        let heartbeat = self.heartbeat(index);
+        watch::watch_infrared(&self.gate, &self.stop, index, camera, partner, &heartbeat);
+    }
+}
+
+/// Asks the store for an answer again and again: no record, no passage.
+async fn ask_store(store: Store, heartbeat: Heartbeat) {
+    loop {
+        match store.answers().await {
+            Err(error) if error.kind() == Kind::Stopped => return,
+            // So much waits that the question found no place.
+            Err(error) if error.kind() == Kind::Busy => {}
+            Ok(()) | Err(_) => heartbeat.beat(),
+        }
+        tokio::time::sleep(TURN).await;
     }
 }
 

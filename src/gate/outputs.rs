@@ -3,6 +3,8 @@
 //! line, so that no number of them stands between a visitor and the door.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -11,6 +13,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot, watch as latest};
 use tokio::time::{Instant, sleep_until};
 
+use super::controller::Controller;
 use super::driver::Driver;
 use super::hardware::Templates;
 use super::serial::SerialOut;
@@ -19,6 +22,8 @@ use super::wiegand::Frames;
 use super::worker::{ANSWERS_WITHIN, Tended, Worker};
 use super::{OrderedBy, report_panic};
 use crate::access::Person;
+use crate::device::osdp::Drive;
+use crate::alive::{Heartbeat, TURN};
 use crate::device::relay::Relay;
 use crate::device::wiegand;
 use crate::error::{Error, Kind, Result};
@@ -54,6 +59,8 @@ enum Order {
     Close(RecordId),
     /// The relay opens and rests at these levels from now on.
     Rest(RelaySettings, oneshot::Sender<Result<()>>),
+    /// What the access controller wants of the relay.
+    Drive(Drive),
     /// End.
     Stop,
 }
@@ -165,8 +172,24 @@ pub(super) struct Lines {
     pub(super) wiegand: Option<Worker<Frames>>,
     /// The RS485 line.
     pub(super) serial: Option<Worker<SerialOut>>,
+    /// The access controller, which hears of cards.
+    pub(super) controller: Option<Controller>,
+    /// The state of the relay, for whoever asks.
+    pub(super) relay_on: Arc<AtomicBool>,
     /// What goes out where the settings say `custom`.
     pub(super) templates: Templates,
+}
+
+/// What an access controller holds of the relay. It does not keep the task alive, which itself tells the controller of
+/// cards.
+pub(super) struct RelayOrders(mpsc::WeakSender<Order>);
+
+impl RelayOrders {
+    /// Gives the controller's order at once. `Busy` when too many wait.
+    pub(super) fn drive(&self, drive: Drive) -> Result<()> {
+        let orders = self.0.upgrade().ok_or_else(stopped)?;
+        orders.try_send(Order::Drive(drive)).map_err(|error| not_ordered(&error))
+    }
 }
 
 /// The handle of the task. Cheap to clone.
@@ -175,6 +198,8 @@ pub struct Outputs {
     orders: mpsc::Sender<Order>,
     wiegand: Option<Queue<Frames>>,
     serial: Option<Queue<SerialOut>>,
+    /// The RS485 line speaks OSDP.
+    osdp: bool,
     openings: latest::Receiver<Openings>,
 }
 
@@ -185,6 +210,7 @@ impl Outputs {
         let (orders, receiver) = mpsc::channel(WAITING_ORDERS);
         let wiegand = lines.wiegand.clone().map(Queue::start);
         let serial = lines.serial.clone().map(Queue::start);
+        let osdp = lines.controller.is_some();
         let (noted, openings) = latest::channel(Openings::default());
         let task = OutputTask {
             lines,
@@ -194,10 +220,13 @@ impl Outputs {
             active_low: false,
             on: None,
             pending: Vec::new(),
+            held: None,
             again: None,
+            heartbeat: None,
+            unanswered: false,
             refused: 0,
         };
-        (Self { orders, wiegand, serial, openings }, task)
+        (Self { orders, wiegand, serial, osdp, openings }, task)
     }
 
     /// When the door was free to be opened; noted before the relay is switched.
@@ -214,6 +243,11 @@ impl Outputs {
     /// On an error the levels are what they were.
     pub async fn rest(&self, relay: RelaySettings) -> Result<()> {
         self.order(move |sender| Order::Rest(relay, sender)).await
+    }
+
+    /// The end that the access controller's thread holds.
+    pub(super) fn relay_orders(&self) -> RelayOrders {
+        RelayOrders(self.orders.downgrade())
     }
 
     /// Sends data bits on the Wiegand line, with their parity. Ok when they are on the wire. Ordered by the call;
@@ -240,7 +274,11 @@ impl Outputs {
             Some(queue) => Ok(queue.send(move |line| line.send(&bytes))),
             None => Err(Error::new(
                 Kind::Input,
-                "this gate has no RS485 line: device.rs485 is \"none\" in its configuration",
+                if self.osdp {
+                    "the RS485 line of this gate belongs to an access controller: device.rs485 is \"osdp:…\""
+                } else {
+                    "this gate has no RS485 line: device.rs485 is \"none\" in its configuration"
+                },
             )),
         };
         async move { ordered?.await }
@@ -252,12 +290,7 @@ impl Outputs {
         order: impl FnOnce(oneshot::Sender<Result<()>>) -> Order,
     ) -> impl Future<Output = Result<()>> + Send + 'static {
         let (sender, receiver) = oneshot::channel();
-        let ordered = self.orders.try_send(order(sender)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                Error::new(Kind::Busy, "the door has more openings waiting than it can serve")
-            }
-            mpsc::error::TrySendError::Closed(_) => stopped(),
-        });
+        let ordered = self.orders.try_send(order(sender)).map_err(|error| not_ordered(&error));
         async move {
             ordered?;
             receiver.await.unwrap_or_else(|_| Err(stopped()))
@@ -280,6 +313,15 @@ impl Outputs {
     pub fn close(&self, record: RecordId) {
         // Full of openings: the pulse will end by itself.
         let _ = self.orders.try_send(Order::Close(record));
+    }
+}
+
+fn not_ordered(error: &mpsc::error::TrySendError<Order>) -> Error {
+    match error {
+        mpsc::error::TrySendError::Full(_) => {
+            Error::new(Kind::Busy, "the door has more openings waiting than it can serve")
+        }
+        mpsc::error::TrySendError::Closed(_) => stopped(),
     }
 }
 
@@ -358,6 +400,19 @@ impl Pulse {
     }
 }
 
+/// The door as the access controller holds it open.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    /// It is shut for a while, until then.
+    paused: Option<Instant>,
+}
+
+/// How far ahead the door counts as free while the controller holds it open: nobody holds it for a year.
+const LONGEST_HOLD: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// As whom the access controller opens.
+const CONTROLLER: OpenedBy = OpenedBy::Order(OrderedBy::Controller);
+
 /// The task.
 pub struct OutputTask {
     lines: Lines,
@@ -369,20 +424,30 @@ pub struct OutputTask {
     on: Option<Pulse>,
     /// Openings that wait for their delay, and until when.
     pending: Vec<(Instant, Opening)>,
+    /// The access controller holds it open.
+    held: Option<Held>,
     /// The relay did not take an order: when it is ordered to rest again, and who opened.
     again: Option<(Instant, Option<OpenedBy>)>,
+    heartbeat: Option<Heartbeat>,
+    /// The driver of the relay has not returned from an order.
+    unanswered: bool,
     /// Orders in a row that it did not take.
     refused: u32,
 }
 
 impl OutputTask {
+    /// The same with a heartbeat, which beats at least once a [`TURN`].
+    pub(super) fn beating(self, heartbeat: Heartbeat) -> Self {
+        Self { heartbeat: Some(heartbeat), ..self }
+    }
+
     /// Runs until every [`Outputs`] is gone; the relay is off then. A panic of a driver puts the relay to rest
     /// and is reported; the next order is served.
     pub async fn run(mut self, idle: RelaySettings) {
         self.active_low = idle.active_low;
         loop {
             // The line may have been left anywhere by whoever ran before.
-            (self.on, self.again) = (None, None);
+            (self.on, self.held, self.again) = (None, None, None);
             let served = AssertUnwindSafe(async {
                 self.go_to_rest(None).await;
                 self.serve().await;
@@ -397,9 +462,17 @@ impl OutputTask {
 
     async fn serve(&mut self) {
         loop {
+            let turn = self.heartbeat.as_ref().map(|heartbeat| {
+                // A relay that refuses says so; one whose driver does not return is as good as hanging here.
+                if !self.unanswered {
+                    heartbeat.beat();
+                }
+                Instant::now() + TURN
+            });
             let pulse_end = self.on.as_ref().and_then(Pulse::last).map(|(_, until)| until);
             let delay_end = self.pending.iter().map(|(at, _)| *at).min();
             let again = self.again.map(|(at, _)| at);
+            let paused = self.held.and_then(|held| held.paused);
             tokio::select! {
                 biased;
                 () = maybe(pulse_end) => self.end_pulse().await,
@@ -410,6 +483,7 @@ impl OutputTask {
                     // Whoever ordered it was answered when the delay began; a failure is in the events.
                     let _ = self.begin(&openings).await;
                 }
+                () = maybe(paused) => self.hold().await,
                 () = maybe(again) => {
                     if let Some((_, by)) = self.again.take() {
                         self.go_to_rest(by).await;
@@ -425,9 +499,15 @@ impl OutputTask {
                         let outcome = self.rest(relay).await;
                         let _ = answer.send(outcome);
                     }
+                    Some(Order::Drive(drive)) => self.drive(drive).await,
                     Some(Order::Stop) | None => break,
                 },
+                () = maybe(turn) => {}
             }
+        }
+        let held = self.held.take().is_some();
+        if held && self.on.is_none() {
+            self.shut(Some(CONTROLLER)).await;
         }
         self.end_pulse().await;
     }
@@ -448,7 +528,7 @@ impl OutputTask {
     async fn begin(&mut self, openings: &[Opening]) -> Result<()> {
         // Before anything moves: whoever goes through at once has not forced the door.
         let now = Instant::now();
-        let longest = openings.iter().map(|opening| pulse_of(opening)).max().unwrap_or_default();
+        let longest = openings.iter().map(pulse_of).max().unwrap_or_default();
         self.openings.send_modify(|noted| noted.note(now, now + longest));
         for opening in openings {
             if let Some(text) = opening.wiegand(&self.lines.templates) {
@@ -457,6 +537,13 @@ impl OutputTask {
         }
         if openings.iter().any(|opening| opening.relay.enabled) {
             self.pulse(openings).await?;
+        }
+        if let Some(controller) = &self.lines.controller {
+            for opening in openings {
+                if let Some(text) = opening.wiegand(&self.lines.templates) {
+                    controller.card(&text, opening.format);
+                }
+            }
         }
         // Only now: whoever listens on this line counts those who were let in.
         if let Some(line) = &self.lines.serial {
@@ -472,7 +559,7 @@ impl OutputTask {
         let by = openings.first().map(|opening| opening.by);
         if !self.switch(true, by).await {
             // It may have taken it all the same, and nothing else would end it.
-            if self.on.is_none() {
+            if self.on.is_none() && !self.is_held() {
                 self.again = Some((Instant::now() + OFF_AGAIN, by));
             }
             return Err(not_taken());
@@ -503,10 +590,98 @@ impl OutputTask {
     }
 
     async fn end_pulse(&mut self) {
-        if let Some(pulse) = self.on.take() {
-            self.go_to_rest(pulse.last().map(|(by, _)| by)).await;
-            let now = Instant::now();
+        if let Some(pulse) = self.on.take()
+            && !self.is_held()
+        {
+            self.shut(pulse.last().map(|(by, _)| by)).await;
+        }
+    }
+
+    /// The door is free no longer.
+    async fn shut(&mut self, by: Option<OpenedBy>) {
+        self.go_to_rest(by).await;
+        let now = Instant::now();
+        self.openings.send_modify(|noted| noted.end(now));
+    }
+
+    /// The access controller holds the door open now.
+    fn is_held(&self) -> bool {
+        self.held.is_some_and(|held| held.paused.is_none())
+    }
+
+    /// Carries out an order of the access controller. What it shuts is what it opened: the pulse of somebody who was
+    /// let in by the gate goes on.
+    async fn drive(&mut self, drive: Drive) {
+        let now = Instant::now();
+        match drive {
+            Drive::Permanent { on: true, abort } => {
+                if abort {
+                    self.forget(CONTROLLER);
+                }
+                if abort || self.held.is_none() {
+                    self.hold().await;
+                }
+            }
+            Drive::Permanent { on: false, abort } => {
+                if abort {
+                    self.forget(CONTROLLER);
+                }
+                let held = self.is_held();
+                self.held = None;
+                if held || abort {
+                    self.shut_if_nobodys().await;
+                }
+            }
+            Drive::Timed { on: true, length } => {
+                self.openings.send_modify(|noted| noted.note(now, now + length));
+                if self.switch(true, Some(CONTROLLER)).await {
+                    self.again = None;
+                    let mut whose = self.on.take().map_or_else(Vec::new, |pulse| pulse.0);
+                    whose.retain(|(other, until)| *other != CONTROLLER && *until > now);
+                    whose.push((CONTROLLER, now + length));
+                    self.on = Some(Pulse(whose));
+                } else if self.on.is_none() && !self.is_held() {
+                    self.again = Some((Instant::now() + OFF_AGAIN, Some(CONTROLLER)));
+                }
+            }
+            Drive::Timed { on: false, length } => {
+                self.forget(CONTROLLER);
+                if let Some(held) = &mut self.held {
+                    held.paused = Some(now + length);
+                }
+                self.shut_if_nobodys().await;
+            }
+        }
+    }
+
+    /// Holds the door open from now on.
+    async fn hold(&mut self) {
+        let now = Instant::now();
+        self.openings.send_modify(|noted| noted.note(now, now + LONGEST_HOLD));
+        if self.switch(true, Some(CONTROLLER)).await {
+            (self.held, self.again) = (Some(Held { paused: None }), None);
+            return;
+        }
+        // The order failed, and is not given again behind the controller's back.
+        self.held = None;
+        if self.on.is_none() {
             self.openings.send_modify(|noted| noted.end(now));
+            self.again = Some((Instant::now() + OFF_AGAIN, Some(CONTROLLER)));
+        }
+    }
+
+    /// Forgets an opening that a pulse stands for.
+    fn forget(&mut self, by: OpenedBy) {
+        if let Some(Pulse(whose)) = &mut self.on {
+            whose.retain(|(other, _)| *other != by);
+        }
+    }
+
+    /// Shuts the door, unless somebody holds it open.
+    async fn shut_if_nobodys(&mut self) {
+        self.on.take_if(|pulse| pulse.0.is_empty());
+        if self.on.is_none() && !self.is_held() && self.lines.relay_on.load(Ordering::Relaxed) {
+            self.shut(Some(CONTROLLER)).await;
         }
     }
 
@@ -519,12 +694,12 @@ impl OutputTask {
 
     async fn rest(&mut self, relay: RelaySettings) -> Result<()> {
         let by = self.on.as_ref().and_then(Pulse::last).map(|(by, _)| by);
-        if self.switch_at(relay.active_low, self.on.is_some(), by).await {
+        if self.switch_at(relay.active_low, self.on.is_some() || self.is_held(), by).await {
             (self.active_low, self.again) = (relay.active_low, None);
             return Ok(());
         }
         // Wherever it is now. A pulse that is on ends at rest by itself.
-        if self.on.is_none() {
+        if self.on.is_none() && !self.is_held() {
             self.again = Some((Instant::now() + OFF_AGAIN, None));
         }
         Err(not_taken())
@@ -546,9 +721,13 @@ impl OutputTask {
             Some(OpenedBy::Order(by)) => json!({ "state": state, "level": u8::from(high), "by": by }),
             Some(OpenedBy::Unrecorded) | None => json!({ "state": state, "level": u8::from(high) }),
         };
-        match relay.ask(move |relay| relay.set_level(high)).await {
+        let outcome = relay.ask(move |relay| relay.set_level(high)).await;
+        self.unanswered =
+            outcome.as_ref().is_err_and(|error| matches!(error.kind(), Kind::Timeout | Kind::Busy));
+        match outcome {
             Ok(()) => {
                 self.refused = 0;
+                self.lines.relay_on.store(on, Ordering::Relaxed);
                 self.events.send("relay", fields);
                 true
             }
@@ -604,8 +783,6 @@ mod tests {
     use crate::device::wiegand_out::WiegandOut;
     use crate::event::Event;
     use crate::gate::settings::SerialSettings;
-    use std::sync::Arc;
-
     fn opening(record: i64, pulse_ms: u16, delay_ms: u16) -> Opening {
         Opening {
             relay: RelaySettings { pulse_ms, delay_ms, ..RelaySettings::default() },
@@ -634,6 +811,8 @@ mod tests {
             relay: Some(Driver::AtOnce(Box::new(relay))),
             wiegand: None,
             serial: None,
+            controller: None,
+            relay_on: Arc::default(),
             templates: Templates::default(),
         }
     }
@@ -977,9 +1156,61 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_access_controller_drives_the_relay() {
+        let mut door = door();
+        door.relay().await;
+        let orders = door.outputs.relay_orders();
+        let drive = |drive| orders.drive(drive).unwrap();
+        let permanent = |on, abort| Drive::Permanent { on, abort };
+        let timed = |on, ms| Drive::Timed { on, length: Duration::from_millis(ms) };
+        let free = door.outputs.openings();
+        let is_free = || free.borrow().cover(Instant::now(), Duration::ZERO);
+        // On for a while.
+        drive(timed(true, 700));
+        assert_eq!(door.relay().await, ("on".into(), 0));
+        assert_eq!(door.relay().await, ("off".into(), 700));
+        // On for good; a visitor's pulse within it does not end it, and a timed off only interrupts it.
+        drive(permanent(true, true));
+        assert_eq!(door.relay().await, ("on".into(), 700));
+        assert!(is_free());
+        door.outputs.open(opening(1, 100, 0)).await.unwrap();
+        assert_eq!(door.relay().await, ("on".into(), 700));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(door.relay.level() && is_free());
+        drive(timed(false, 500));
+        assert_eq!(door.relay().await, ("off".into(), 1000));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(!is_free());
+        assert_eq!(door.relay().await, ("on".into(), 1500));
+        drive(permanent(false, true));
+        assert_eq!(door.relay().await, ("off".into(), 1500));
+        // Off lets what was timed come to its end, or not.
+        drive(timed(true, 400));
+        assert_eq!(door.relay().await, ("on".into(), 1500));
+        drive(permanent(false, false));
+        assert_eq!(door.relay().await, ("off".into(), 1900));
+        drive(timed(true, 400));
+        assert_eq!(door.relay().await, ("on".into(), 1900));
+        drive(permanent(false, true));
+        assert_eq!(door.relay().await, ("off".into(), 1900));
+        // It shuts nobody out whom the gate has let in.
+        door.outputs.open(opening(2, 600, 0)).await.unwrap();
+        drive(permanent(false, true));
+        drive(timed(false, 5000));
+        assert_eq!(door.relay().await, ("on".into(), 1900));
+        assert_eq!(door.relay().await, ("off".into(), 2500));
+        // The end shuts what is held.
+        drive(permanent(true, false));
+        assert_eq!(door.relay().await, ("on".into(), 2500));
+        door.outputs.stop().await;
+        assert_eq!(door.relay().await, ("off".into(), 2500));
+        assert!(!door.relay.level());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_has_no_line_is_refused() {
         let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
-        let nothing = Lines { relay: None, wiegand: None, serial: None, templates: Templates::default() };
+        let nothing = Lines { relay: None, ..lines(SimulatedRelay::default()) };
         let (outputs, task) = Outputs::new(nothing, Events::new(clock));
         tokio::spawn(task.run(RelaySettings::default()));
         let error = outputs.serial(vec![1]).await.unwrap_err();

@@ -12,6 +12,7 @@ use super::driver::Driver;
 use super::report_panic;
 use super::settings::{LampMode, LightSettings};
 use crate::device::lamp::Lamp;
+use crate::device::osdp::Shine;
 use crate::device::screen::Screen;
 use crate::error::{Error, Kind, Result};
 use crate::event::Events;
@@ -40,6 +41,7 @@ struct Seen {
 
 enum Order {
     Show(String),
+    Indicate(Shine),
     Wake,
     Apply(LightSettings, String, oneshot::Sender<Result<()>>),
     Stop(oneshot::Sender<()>),
@@ -73,6 +75,7 @@ impl Panel {
             screen_on: None,
             seen: None,
             dark: false,
+            indicated: false,
             active: Instant::now(),
             failed: None,
             events,
@@ -97,6 +100,13 @@ impl Panel {
     pub(super) fn show(&self, text: String) {
         if self.orders.try_send(Order::Show(text)).is_err() {
             tracing::warn!("a text was not shown: the screen is behind");
+        }
+    }
+
+    /// Shows the LED of an access controller: on the screen, or with the lamp where there is none.
+    pub(super) fn indicate(&self, shine: Shine) {
+        if self.orders.try_send(Order::Indicate(shine)).is_err() {
+            tracing::warn!("the LED of the access controller was not shown: the screen is behind");
         }
     }
 
@@ -132,6 +142,8 @@ pub(super) struct PanelTask {
     seen: Option<Instant>,
     /// Whoever is there stands in the dark.
     dark: bool,
+    /// The LED of an access controller shines, and the lamp stands for it.
+    indicated: bool,
     /// Somebody was there, or something was shown, last.
     active: Instant,
     /// A driver refused; it is asked again from then on.
@@ -163,6 +175,7 @@ impl PanelTask {
                 biased;
                 order = self.orders.recv() => match order {
                     Some(Order::Show(text)) => self.show(&text).await,
+                    Some(Order::Indicate(shine)) => self.indicate(shine),
                     Some(Order::Wake) => self.active = Instant::now(),
                     Some(Order::Apply(light, title, answer)) => {
                         let outcome = self.apply(light, title).await;
@@ -234,6 +247,7 @@ impl PanelTask {
 
     async fn settle_lamp(&mut self) -> Result<()> {
         let on = match self.light.lamp {
+            _ if self.indicated => true,
             LampMode::Off => false,
             LampMode::On => true,
             LampMode::Auto => self.dark,
@@ -281,6 +295,15 @@ impl PanelTask {
         let Some(screen) = &mut self.screen else { return };
         let outcome = screen.show(text);
         self.note("screen", &outcome, json!({ "text": text }));
+    }
+
+    fn indicate(&mut self, shine: Shine) {
+        let Some(screen) = &mut self.screen else {
+            self.indicated = shine.lit();
+            return;
+        };
+        let outcome = screen.indicate(shine);
+        self.note("screen", &outcome, json!({ "led": shine }));
     }
 
     async fn apply(&mut self, light: LightSettings, title: String) -> Result<()> {
@@ -367,6 +390,10 @@ mod tests {
 
         fn title(&mut self, _title: &str) -> Result<()> {
             self.outcome()
+        }
+
+        fn indicate(&mut self, _shine: Shine) -> Result<()> {
+            Ok(())
         }
 
         fn show(&mut self, _text: &str) -> Result<()> {

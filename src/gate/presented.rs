@@ -198,7 +198,11 @@ impl Inner {
 }
 
 /// [`Gate::present_card`].
-async fn present_card(gate: &Inner, commands: &mpsc::Sender<Command>, number: String) -> Result<()> {
+pub(super) async fn present_card(
+    gate: &Inner,
+    commands: &mpsc::Sender<Command>,
+    number: String,
+) -> Result<()> {
     let number = number.trim().to_owned();
     check("the number of the card", &number, NUMBER_BYTES)?;
     let Err(Presented::Card(number)) = gate.reading.give(Presented::Card(number)) else {
@@ -206,6 +210,9 @@ async fn present_card(gate: &Inner, commands: &mpsc::Sender<Command>, number: St
         return Ok(());
     };
     gate.read("card", "session");
+    if let Some(controller) = &gate.hardware.controller {
+        controller.presented(&number, gate.settings.load().wiegand.format);
+    }
     let presented = commands.send(Command::Card { number, at: Instant::now() }).await;
     presented.map_err(|_| stopping())
 }

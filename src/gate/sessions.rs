@@ -203,6 +203,7 @@ impl Sessions {
     ) {
         let mut tick = tokio::time::interval(Duration::from_millis(200));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let heartbeat = self.gate.loops.heartbeat("sessions");
         loop {
             tokio::select! {
                 sighting = sightings.recv() => match sighting {
@@ -216,6 +217,8 @@ impl Sessions {
                 },
                 _ = tick.tick() => self.time_passes(),
             }
+            // Only now: one that panics with each turn makes none.
+            heartbeat.beat();
         }
     }
 

@@ -97,3 +97,68 @@ impl Worker<Speaker> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::error::{Error, Kind};
+
+    /// A loudspeaker that says when it was asked, and does not return until it is let go.
+    struct Hanging {
+        asked: Sender<String>,
+        go: Receiver<()>,
+    }
+
+    impl Voice for Hanging {
+        fn set_volume(&mut self, _volume: u8) -> Result<()> {
+            Ok(())
+        }
+
+        fn say(&mut self, text: &str, _language: Language) -> Result<()> {
+            self.asked.send(text.to_owned()).unwrap();
+            self.go.recv().unwrap();
+            Err(Error::new(Kind::Timeout, "the loudspeaker takes no sound"))
+        }
+
+        fn beep(&mut self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_loudspeaker_that_hangs_holds_nobody_and_says_nothing_stale() {
+        let bus = Events::new(Arc::new(SystemClock));
+        let (_, mut events) = bus.subscribe(0);
+        let (asked, was_asked) = channel();
+        let (let_go, go) = channel();
+        let speaker = Speaker::new(Box::new(Hanging { asked, go }), 8, bus.clone());
+        let worker = Worker::start(speaker, bus).unwrap();
+        let began = Instant::now();
+        worker.say("first", Language::English);
+        assert_eq!(was_asked.recv().unwrap(), "first");
+        // More than can wait: none of them waits for the device, and the last are left out.
+        for _ in 0..100 {
+            worker.say("for a visitor who has gone", Language::English);
+        }
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        let volume = worker.ask(Duration::from_millis(50), |speaker| speaker.set_volume(9)).await;
+        assert_eq!(volume.unwrap_err().kind(), Kind::Busy);
+        std::thread::sleep(STALE.saturating_sub(began.elapsed()));
+        let_go.send(()).unwrap();
+        let event = events.recv().await.unwrap();
+        assert_eq!(
+            (event.kind, event.fields["state"].as_str(), event.fields["error"].as_str()),
+            ("voice", Some("failed"), Some("the loudspeaker takes no sound"))
+        );
+        // What waited is stale; who comes now is heard.
+        worker.ask(Duration::from_secs(30), |_| Ok(())).await.unwrap();
+        worker.say("for a visitor who is there", Language::English);
+        assert_eq!(was_asked.recv().unwrap(), "for a visitor who is there");
+        let_go.send(()).unwrap();
+        assert!(was_asked.try_recv().is_err());
+    }
+}

@@ -36,6 +36,8 @@ pub(super) struct Machine {
     /// True when the agent is to begin anew.
     pub(super) anew: latest::Sender<bool>,
     pub(super) activity: Activity,
+    /// The change of the network that is on trial.
+    pub(super) trial: super::network::Trial,
 }
 
 impl Machine {
@@ -47,6 +49,7 @@ impl Machine {
             restarting: AtomicBool::new(false),
             anew: latest::channel(false).0,
             activity: Activity::new(),
+            trial: super::network::Trial::default(),
         }
     }
 

@@ -103,9 +103,11 @@ impl Bench {
             machine,
             platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
+            frame_rates: Default::default(),
             reading: Default::default(),
             questions: Default::default(),
             readers: Readers::default(),
+            loops: Loops::default(),
         });
         let (_, events) = events.subscribe(0);
         let mut bench = Self {
@@ -146,9 +148,11 @@ impl Bench {
             machine: machine(),
             platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
+            frame_rates: Default::default(),
             reading: Default::default(),
             questions: Default::default(),
             readers: Readers::default(),
+            loops: Loops::default(),
         });
         self.restart();
     }
@@ -531,6 +535,8 @@ async fn two_platforms_know_one_face() {
         run: 1,
         settled: Arc::default(),
         sightings: mpsc::channel(1).0,
+        looking: Loops::default().heartbeat("camera 0"),
+        capturing: Loops::default().heartbeat("capture 0"),
         stop: Arc::default(),
     };
     let enrol = |origin: Origin, id: &'static str, name: &'static str, template: Template| {

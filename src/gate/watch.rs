@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::identify::identify;
 use super::sighting::{self, Compared, Sighting, Snap, VisibleFace};
 use super::{Gallery, Inner, LiveFrame};
+use crate::alive::{Heartbeat, TURN};
 use crate::config;
 use crate::device::camera::{self, Apart, Camera, Partner, State};
 use crate::error::{Kind, Result};
@@ -76,17 +77,18 @@ impl Slot {
         self.filled.notify_one();
     }
 
-    /// The newest frame; `None` when the slot was closed.
-    fn take(&self) -> Option<Frame> {
+    /// The newest frame; `None` when the slot was closed. The heartbeat beats while it is waited for.
+    fn take(&self, heartbeat: &Heartbeat) -> Option<Frame> {
         let mut state = self.lock();
         loop {
+            heartbeat.beat();
             if state.closed {
                 return None;
             }
             if let Some(frame) = state.frame.take() {
                 return Some(frame);
             }
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.filled.wait_timeout(state, TURN).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -121,6 +123,10 @@ pub(super) struct Eyes {
     pub(super) settled: Arc<Settled>,
     pub(super) sightings: mpsc::Sender<Sighting>,
     pub(super) stop: Arc<AtomicBool>,
+    /// Beats with each turn of the thread that looks.
+    pub(super) looking: Heartbeat,
+    /// Beats with each turn of the thread that captures.
+    pub(super) capturing: Heartbeat,
 }
 
 /// What was found of an infrared frame for a visible one.
@@ -146,14 +152,17 @@ pub(super) fn watch(
             std::thread::Builder::new().name(format!("camera-{index}")).spawn_scoped(scope, || {
                 let _close = CloseOnDrop(Arc::clone(&slot));
                 // Nobody takes frames from a closed slot any more: the thread that looked has failed.
-                let ended = || eyes.stop.load(Ordering::Relaxed) || slot.is_closed();
+                let ended = || {
+                    eyes.capturing.beat();
+                    eyes.stop.load(Ordering::Relaxed) || slot.is_closed()
+                };
                 capture(&eyes.gate, index, camera, ended, |device| {
                     slot.put(device.capture(slot.buffer())?);
                     Ok(())
                 });
             })?;
         let _close = CloseOnDrop(Arc::clone(&slot));
-        while let Some(frame) = slot.take() {
+        while let Some(frame) = slot.take(&eyes.looking) {
             let pair = partner
                 .and_then(|partner| partner.take(frame.captured, half))
                 .map(|(infrared, apart)| Pair { infrared, apart });
@@ -181,12 +190,16 @@ pub(super) fn watch_infrared(
     index: usize,
     camera: &config::Camera,
     partner: &Partner,
+    heartbeat: &Heartbeat,
 ) {
     capture(
         gate,
         index,
         camera,
-        || stop.load(Ordering::Relaxed),
+        || {
+            heartbeat.beat();
+            stop.load(Ordering::Relaxed)
+        },
         |device| {
             match partner.buffer(Instant::now()) {
                 Some(buffer) => partner.put(device.capture(buffer)?),
@@ -203,11 +216,15 @@ fn capture(
     index: usize,
     camera: &config::Camera,
     ended: impl Fn() -> bool,
-    serve: impl FnMut(&mut dyn Camera) -> Result<()>,
+    mut serve: impl FnMut(&mut dyn Camera) -> Result<()>,
 ) {
     camera::keep_open(
         || camera::open(camera, index, Arc::clone(&gate.clock)),
-        serve,
+        |device| {
+            serve(device)?;
+            gate.frame_rates.count(index, Instant::now());
+            Ok(())
+        },
         &ended,
         |state, error| {
             if state == State::Lost {

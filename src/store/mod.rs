@@ -12,7 +12,7 @@
 //!
 //! # What lies in `data_dir`
 //! `store.sqlite` with its log (`-wal`) and index of the log (`-shm`); `store.lock`, held by the one program
-//! that writes; `store.ballast` and `store.reserve`, a little room for a full disk; `device.key`, unless `store.key` names another.
+//! that writes; `factory-reset`, the mark of a reset that is under way (`erase.rs`); `store.ballast` and `store.reserve`, a little room for a full disk; `device.key`, unless `store.key` names another.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +24,7 @@ use crate::clock::SharedClock;
 use crate::error::{Context, Error, Kind, Result};
 
 mod check;
+pub mod erase;
 mod faces;
 mod incidents;
 mod outbox;
@@ -157,6 +158,7 @@ impl Store {
     pub fn open(options: &Options, clock: SharedClock) -> Result<Self> {
         let folder = &options.data_dir;
         make_folder(folder)?;
+        refuse_marked(options)?;
         let lock = lock(folder)?;
         let (reserve, ballast) = (Ballast::reserve(folder), Ballast::new(folder));
         let mut opened = open_file(options);
@@ -217,6 +219,7 @@ impl Store {
 
     /// Opens an existing store for reading, also while the agent runs. Every write answers with an error.
     pub fn open_read_only(options: &Options) -> Result<Self> {
+        refuse_marked(options)?;
         let file = options.file();
         if !file.exists() {
             return Err(Error::new(
@@ -253,6 +256,11 @@ impl Store {
     /// threads when orders may wait); later calls fail with `Stopped`.
     pub fn close(&self) {
         self.inner.close();
+    }
+
+    /// Resolves when the thread that writes has come to it, after all that waits: whether the store answers.
+    pub fn answers(&self) -> Pending<()> {
+        self.order(Class::Plain, 0, |_| Ok(()))
     }
 
     /// Queues a write.
@@ -349,6 +357,20 @@ impl Drop for End {
     fn drop(&mut self) {
         self.0.abandon();
     }
+}
+
+/// What is being erased is nobody's any more.
+fn refuse_marked(options: &Options) -> Result<()> {
+    if !erase::is_ordered(options) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Store,
+        format!(
+            "a factory reset of {} is under way: start the agent, or run `menshen factory-reset`, to finish it",
+            options.data_dir.display()
+        ),
+    ))
 }
 
 fn make_folder(folder: &Path) -> Result<()> {

@@ -107,6 +107,8 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("notice.task_failed", "程序部件出错，正在重启：", "A part of the agent failed and is started again: "),
     ("notice.camera_lost", "摄像头无信号：", "A camera gives no picture: "),
     ("notice.relay_failed", "继电器没有响应：", "The relay does not answer: "),
+    ("notice.gate_hangs", "程序停滞，看门狗将重启：", "A part of the gate hangs; the watchdog restarts it: "),
+    ("notice.watchdog_failed", "看门狗不可用：", "The watchdog does not work: "),
     ("notice.door_forced", "门被强行打开：", "The door was forced: "),
     ("notice.door_held", "门打开时间过长：", "The door stands open for too long: "),
     ("notice.tamper", "设备外壳被打开：", "The gate's case is open: "),

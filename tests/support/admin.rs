@@ -90,9 +90,12 @@ impl Bench {
             settings: config.settings.clone(),
             language: config.terminal.language,
             destinations: config.platform.qyzn.iter().map(|_| Destination::Qyzn).collect(),
-            devices: menshen::device::Devices::open(&config.device).unwrap(),
+            devices: menshen::device::Devices {
+                osdp: menshen::device::osdp::open(&config).unwrap(),
+                ..menshen::device::Devices::open(&config.device).unwrap()
+            },
             templates: menshen::gate::hardware::Templates::new(&config.device),
-            system: menshen::device::system::open(&config.device.system, adjusted).unwrap(),
+            system: menshen::device::system::open(&config.device.system, adjusted, folder.path()).unwrap(),
             log: menshen::log::LogLevel::default(),
             readers: menshen::device::reader::Readers::open(&config.device).unwrap(),
             models: models.clone(),

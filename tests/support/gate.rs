@@ -231,7 +231,7 @@ impl Machine {
     /// The one that `device` names.
     fn of(device: &config::Device) -> Self {
         let clock = AdjustedClock::new(Arc::new(SystemClock));
-        let system = system::open(&device.system, clock.clone()).unwrap();
+        let system = system::open(&device.system, clock.clone(), Path::new("/nowhere")).unwrap();
         Self { settings: Settings::default(), clock, system }
     }
 }

@@ -104,6 +104,16 @@ impl Agent {
 
     /// The same with models of its own.
     pub fn start_with_models(folder: &Path, config: &str, models: &Path) -> Self {
+        Self::start_prepared(folder, config, models, |_| {})
+    }
+
+    /// The same with a command that `prepare` has seen to.
+    pub fn start_prepared(
+        folder: &Path,
+        config: &str,
+        models: &Path,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         let page = free_address();
         let file = folder.join("menshen.toml");
         let config = format!(
@@ -112,6 +122,7 @@ impl Agent {
         std::fs::write(&file, config).unwrap();
         let mut command = menshen();
         command.arg("run").arg("--config").arg(&file);
+        prepare(&mut command);
         let mut process = Process::start(command);
         let events = listen(page, &mut process);
         Self { process, page, events, heard: Vec::new() }

@@ -26,7 +26,7 @@ pub fn explain(camera: &config::Camera, index: usize, clock: SharedClock) -> Res
     match looked {
         Ok(agreed) => Ok(Words::new(format!("{agreed}，正常出图"), format!("{agreed}, delivers"))),
         Err(error) if error.kind() == Kind::Busy => busy(&selector, error),
-        Err(error) => Err(error),
+        Err(error) => Err(v4l2::beside(error)),
     }
 }
 

@@ -2,10 +2,14 @@
 //!
 //! Calls may wait for another program, at most some seconds; they belong on a thread that may wait.
 
+mod addressing;
+mod clocks;
 mod network;
+mod networkd;
 mod simulated;
 mod systemd;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -14,6 +18,8 @@ use serde::Serialize;
 use crate::clock::AdjustedClock;
 use crate::error::{Error, Kind, Result};
 
+pub use addressing::{NetworkOrder, NetworkSettings};
+pub use clocks::examine_clock;
 pub use simulated::Simulated;
 pub use systemd::Systemd;
 
@@ -73,6 +79,33 @@ pub trait System: Send + Sync + 'static {
     fn interfaces(&self) -> Vec<Interface> {
         network::interfaces()
     }
+    /// What was kept for the network cards.
+    fn kept_network(&self) -> Vec<NetworkSettings> {
+        Vec::new()
+    }
+    /// Gives a card its address, until it is put back or the gate starts anew. On an error it is as it was.
+    fn use_network(&self, _settings: &NetworkSettings) -> Result<()> {
+        Err(no_network())
+    }
+    /// Keeps settings that are in force, for every start from now on.
+    fn keep_network(&self, _settings: &NetworkSettings) -> Result<()> {
+        Err(no_network())
+    }
+    /// Gives a card what was kept for it last, or what the machine does with it by itself.
+    fn put_network_back(&self, _name: &str) -> Result<()> {
+        Err(no_network())
+    }
+    /// Does so for every card, where it is not so: at a start.
+    fn settle_network(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn no_network() -> Error {
+    Error::new(
+        Kind::Device,
+        "the network cannot be set: it is not the gate's (device.system = \"systemd\" sets it)",
+    )
 }
 
 /// A machine that the gate must not touch.
@@ -110,12 +143,13 @@ impl System for Untouched {
     }
 }
 
-/// The machine that `device.system` names. `clock` is the agent's, which only a simulated machine sets.
-pub fn open(name: &str, clock: Arc<AdjustedClock>) -> Result<Arc<dyn System>> {
+/// The machine that `device.system` names. `clock` is the agent's, which only a simulated machine sets; `data_dir` the
+/// folder in which settings of the network outlive a restart (`terminal.data_dir`).
+pub fn open(name: &str, clock: Arc<AdjustedClock>, data_dir: &Path) -> Result<Arc<dyn System>> {
     match name {
         "sim" => Ok(Arc::new(Simulated::new(clock))),
         "sim:refuse" => Ok(Arc::new(Simulated::refusing(clock))),
-        "systemd" => Ok(Arc::new(Systemd::new())),
+        "systemd" => Ok(Arc::new(Systemd::new(data_dir))),
         "none" => Ok(Arc::new(Untouched)),
         other => Err(Error::new(
             Kind::Config,
@@ -138,31 +172,36 @@ mod tests {
         let later: Timestamp = "2026-03-02T05:00:00Z".parse().unwrap();
         let ntp = NtpServer { host: String::new(), port: 123 };
 
-        let none = open("none", Arc::clone(&clock)).unwrap();
+        let nowhere = Path::new("/nowhere");
+        let card = NetworkOrder { name: "eth0".into(), dhcp: true, ..NetworkOrder::default() };
+        let card = NetworkSettings::of(&card).unwrap();
+        let none = open("none", Arc::clone(&clock), nowhere).unwrap();
         assert_eq!(none.set_clock(later).unwrap_err().kind(), Kind::Device);
         assert_eq!(none.follow_ntp(Some(&ntp)).unwrap_err().kind(), Kind::Device);
         assert_eq!(none.may_restart().unwrap_err().kind(), Kind::Device);
         assert_eq!(none.restart().unwrap_err().kind(), Kind::Device);
         none.set_zone(345).unwrap();
+        assert_eq!(none.use_network(&card).unwrap_err().kind(), Kind::Device);
 
-        let refusing = open("sim:refuse", Arc::clone(&clock)).unwrap();
+        let refusing = open("sim:refuse", Arc::clone(&clock), nowhere).unwrap();
         for error in [
             refusing.set_clock(later).unwrap_err(),
             refusing.set_zone(480).unwrap_err(),
             refusing.follow_ntp(None).unwrap_err(),
             refusing.may_restart().unwrap_err(),
             refusing.restart().unwrap_err(),
+            refusing.use_network(&card).unwrap_err(),
         ] {
             assert_eq!(error.kind(), Kind::Device);
             assert!(error.message().contains("not permitted"), "{error}");
         }
         assert_ne!(clock.now(), later);
 
-        let simulated = open("sim", Arc::clone(&clock)).unwrap();
+        let simulated = open("sim", Arc::clone(&clock), nowhere).unwrap();
         simulated.set_clock(later).unwrap();
         assert_eq!(clock.now(), later);
         assert_eq!(simulated.restart().unwrap(), Restart::Agent);
 
-        assert!(open("windows", clock).err().unwrap().to_string().contains("device.system"));
+        assert!(open("windows", clock, nowhere).err().unwrap().to_string().contains("device.system"));
     }
 }

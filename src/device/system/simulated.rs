@@ -1,10 +1,11 @@
 //! A machine that exists in memory only.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use super::{NtpServer, Restart, System};
+use super::{Interface, NetworkSettings, NtpServer, Restart, System, network};
 use crate::clock::AdjustedClock;
 use crate::error::{Error, Kind, Result};
 
@@ -13,17 +14,25 @@ use crate::error::{Error, Kind, Result};
 pub struct Simulated {
     clock: Arc<AdjustedClock>,
     refuses: bool,
+    network: Mutex<Network>,
+}
+
+/// Settings by card.
+#[derive(Default)]
+struct Network {
+    used: BTreeMap<String, NetworkSettings>,
+    kept: BTreeMap<String, NetworkSettings>,
 }
 
 impl Simulated {
     /// A machine that obeys.
     pub fn new(clock: Arc<AdjustedClock>) -> Self {
-        Self { clock, refuses: false }
+        Self { clock, refuses: false, network: Mutex::default() }
     }
 
     /// A machine on which the agent may do nothing (`sim:refuse`).
     pub fn refusing(clock: Arc<AdjustedClock>) -> Self {
-        Self { clock, refuses: true }
+        Self { clock, refuses: true, network: Mutex::default() }
     }
 
     fn permit(&self, what: &str) -> Result<()> {
@@ -31,6 +40,10 @@ impl Simulated {
             return Err(Error::new(Kind::Device, format!("{what}: not permitted by the simulated machine")));
         }
         Ok(())
+    }
+
+    fn network(&self) -> MutexGuard<'_, Network> {
+        self.network.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -56,5 +69,45 @@ impl System for Simulated {
     fn restart(&self) -> Result<Restart> {
         self.may_restart()?;
         Ok(Restart::Agent)
+    }
+
+    /// The machine's own cards, with the addresses that this one was given.
+    fn interfaces(&self) -> Vec<Interface> {
+        let mut interfaces = network::interfaces();
+        let network = self.network();
+        for card in &mut interfaces {
+            let Some(order) = network.used.get(&card.name).map(NetworkSettings::order) else { continue };
+            if !order.dhcp {
+                (card.address, card.mask, card.gateway) = (order.address, order.mask, order.gateway);
+                card.dns = order.dns.into_iter().next().unwrap_or_default();
+            }
+        }
+        interfaces
+    }
+
+    fn kept_network(&self) -> Vec<NetworkSettings> {
+        self.network().kept.values().cloned().collect()
+    }
+
+    fn use_network(&self, settings: &NetworkSettings) -> Result<()> {
+        self.permit("the network cannot be set")?;
+        self.network().used.insert(settings.name().to_owned(), settings.clone());
+        Ok(())
+    }
+
+    fn keep_network(&self, settings: &NetworkSettings) -> Result<()> {
+        self.permit("the network cannot be kept")?;
+        self.network().kept.insert(settings.name().to_owned(), settings.clone());
+        Ok(())
+    }
+
+    fn put_network_back(&self, name: &str) -> Result<()> {
+        self.permit("the network cannot be put back")?;
+        let mut network = self.network();
+        match network.kept.get(name).cloned() {
+            Some(kept) => network.used.insert(name.to_owned(), kept),
+            None => network.used.remove(name),
+        };
+        Ok(())
     }
 }

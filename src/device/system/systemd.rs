@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -11,7 +12,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
 
-use super::{NtpServer, Restart, System};
+use super::networkd::Files;
+use super::{NetworkSettings, NtpServer, Restart, System};
 use crate::error::{Context, Error, Kind, Result};
 
 /// How long one program may take. A service that must be started first takes a second on a slow board.
@@ -42,22 +44,19 @@ pub struct Systemd {
     drop_ins: PathBuf,
     /// The file of the machine's zone.
     local_time: PathBuf,
+    /// Addresses of the network cards.
+    network: Files,
     within: Duration,
 }
 
-impl Default for Systemd {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Systemd {
-    /// This machine.
-    pub fn new() -> Self {
+    /// This machine; what is to outlive its restart is kept in `data_dir`.
+    pub fn new(data_dir: &Path) -> Self {
         Self {
             programs: None,
             drop_ins: "/run/systemd/timesyncd.conf.d".into(),
             local_time: "/etc/localtime".into(),
+            network: Files::new("/run/systemd/network", data_dir.join("network")),
             within: WITHIN,
         }
     }
@@ -69,6 +68,7 @@ impl Systemd {
             programs: Some(programs.to_owned()),
             drop_ins: folder.join("timesyncd.conf.d"),
             local_time: folder.join("localtime"),
+            network: Files::new(folder.join("network.run"), folder.join("network")),
             within,
         }
     }
@@ -122,6 +122,12 @@ impl Systemd {
         Ok(self.run("timedatectl", &["show", "--property=NTP", "--value"])?.trim() == "yes")
     }
 
+    /// Has systemd-networkd read its files anew, and give a card what they say.
+    fn reconfigure(&self, card: &str) -> Result<()> {
+        self.run("networkctl", &["reload"])?;
+        self.run("networkctl", &["reconfigure", card]).map(drop)
+    }
+
     fn switch_ntp(&self, on: bool) -> Result<()> {
         let on = if on { "true" } else { "false" };
         self.run("timedatectl", &["--no-ask-password", "set-ntp", on]).map(drop)
@@ -134,6 +140,8 @@ impl Systemd {
             Some(text) => std::fs::create_dir_all(&self.drop_ins).and_then(|()| {
                 let new = path.with_extension("new");
                 std::fs::write(&new, text)?;
+                // The time service is another user, whatever this one's umask is.
+                std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o644))?;
                 std::fs::rename(&new, &path)
             }),
             None => match std::fs::remove_file(&path) {
@@ -326,6 +334,44 @@ impl System for Systemd {
         attempt("the machine cannot be restarted", ordered)?;
         Ok(Restart::Machine)
     }
+
+    fn kept_network(&self) -> Vec<NetworkSettings> {
+        self.network.kept()
+    }
+
+    fn use_network(&self, settings: &NetworkSettings) -> Result<()> {
+        let set = || {
+            self.network.use_settings(settings)?;
+            // Also where the file was so already: the card may not have it.
+            self.reconfigure(settings.name()).inspect_err(|_| {
+                put_back(
+                    self.network.put_back(settings.name()).and_then(|_| self.reconfigure(settings.name())),
+                );
+            })
+        };
+        attempt("the network cannot be set", set())
+    }
+
+    fn keep_network(&self, settings: &NetworkSettings) -> Result<()> {
+        attempt("the settings of the network cannot be kept", self.network.keep(settings))
+    }
+
+    fn put_network_back(&self, name: &str) -> Result<()> {
+        let back = self.network.put_back(name).and_then(|_| self.reconfigure(name));
+        attempt("the network cannot be put back", back)
+    }
+
+    fn settle_network(&self) -> Result<()> {
+        let settle = || {
+            for card in self.network.cards() {
+                if self.network.put_back(&card)? {
+                    self.reconfigure(&card)?;
+                }
+            }
+            Ok(())
+        };
+        attempt("the network is not what was kept of it", settle())
+    }
 }
 
 #[cfg(test)]
@@ -348,7 +394,7 @@ mod tests {
         fn within(does: &str, within: Duration) -> Self {
             let folder = tempfile::tempdir().unwrap();
             let machine = Self { systemd: Systemd::at(folder.path(), folder.path(), within), folder };
-            for program in ["timedatectl", "systemctl", "busctl"] {
+            for program in ["timedatectl", "systemctl", "busctl", "networkctl"] {
                 machine.program(program, does);
             }
             machine
@@ -533,6 +579,96 @@ mod tests {
             error.message(),
             "the machine cannot be restarted: not permitted: systemctl: Call to Reboot failed: Access denied"
         );
+    }
+
+    const RELOAD: &str = "networkctl <reload>";
+    const ETH0: &str = "networkctl <reconfigure> <eth0>";
+
+    fn card(address: &str) -> NetworkSettings {
+        let order = crate::device::system::NetworkOrder {
+            name: "eth0".into(),
+            address: address.into(),
+            ..Default::default()
+        };
+        NetworkSettings::of(&order).unwrap()
+    }
+
+    #[test]
+    fn an_address_is_used_at_once_and_kept_only_when_it_is_kept() {
+        let machine = Machine::new("exit 0");
+        let file = |folder: &str| {
+            std::fs::read_to_string(machine.folder.path().join(folder).join("10-menshen-eth0.network")).ok()
+        };
+        let (first, second) = (card("192.168.1.20/24"), card("192.168.1.30/24"));
+        machine.systemd.use_network(&first).unwrap();
+        assert_eq!(machine.calls(), [RELOAD, ETH0]);
+        assert_eq!((file("network.run"), file("network")), (Some(first.file()), None));
+        let path = machine.folder.path().join("network.run/10-menshen-eth0.network");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o644, "systemd-networkd is another user");
+        // Nobody has kept it: a start, as after a power cut, leaves nothing of it.
+        machine.systemd.settle_network().unwrap();
+        assert_eq!(machine.calls(), [RELOAD, ETH0]);
+        assert_eq!((file("network.run"), machine.systemd.kept_network()), (None, vec![]));
+        machine.systemd.settle_network().unwrap();
+        assert_eq!(machine.calls(), [""; 0], "there is nothing to do");
+        // Kept, and the next one put back.
+        machine.systemd.use_network(&first).unwrap();
+        machine.systemd.keep_network(&first).unwrap();
+        machine.systemd.use_network(&second).unwrap();
+        assert_eq!(
+            (file("network.run"), machine.systemd.kept_network()),
+            (Some(second.file()), vec![first.clone()])
+        );
+        machine.calls();
+        machine.systemd.put_network_back("eth0").unwrap();
+        assert_eq!(machine.calls(), [RELOAD, ETH0]);
+        assert_eq!(file("network.run"), Some(first.file()));
+        // The machine forgets what is in /run; a start puts it there.
+        std::fs::remove_dir_all(machine.folder.path().join("network.run")).unwrap();
+        machine.systemd.settle_network().unwrap();
+        assert_eq!(
+            (machine.calls(), file("network.run")),
+            (vec![RELOAD.into(), ETH0.into()], Some(first.file()))
+        );
+        // Somebody else's file of the same kind is not ours to read.
+        std::fs::write(machine.folder.path().join("network/10-menshen-eth9.network"), "[Match]\n").unwrap();
+        assert_eq!(machine.systemd.kept_network(), [first]);
+    }
+
+    #[test]
+    fn an_address_that_is_refused_leaves_the_one_before() {
+        let machine = Machine::new("exit 0");
+        let file = || {
+            std::fs::read_to_string(machine.folder.path().join("network.run/10-menshen-eth0.network")).ok()
+        };
+        let (first, second) = (card("192.168.1.20/24"), card("192.168.1.30/24"));
+        machine.systemd.use_network(&first).unwrap();
+        machine.systemd.keep_network(&first).unwrap();
+        machine.calls();
+        machine.program(
+            "networkctl",
+            "[ \"$1\" = reload ] && exit 0; grep -q 1.30 '@' && { echo 'Failed to reconfigure: Access denied' >&2; exit 1; }; exit 0"
+                .replace('@', &machine.folder.path().join("network.run/10-menshen-eth0.network").display().to_string())
+                .as_str(),
+        );
+        let error = machine.systemd.use_network(&second).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.message()),
+            (
+                Kind::Device,
+                "the network cannot be set: not permitted: networkctl: Failed to reconfigure: Access denied"
+            )
+        );
+        assert_eq!(machine.calls(), [RELOAD, ETH0, RELOAD, ETH0]);
+        assert_eq!(file(), Some(first.file()));
+        // A folder that the agent may not write, as far as a test that may do all can make one.
+        let folder = machine.folder.path().join("network.run");
+        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::write(&folder, "").unwrap();
+        let error = machine.systemd.use_network(&second).unwrap_err();
+        assert!(error.message().starts_with("the network cannot be set: "), "{error}");
+        assert_eq!(machine.calls(), [""; 0]);
     }
 
     #[test]

@@ -17,6 +17,15 @@ use crate::error::{Context, Error, Kind, Result};
 /// How long the agent may take to answer: three pictures on a slow board.
 const WITHIN: Duration = Duration::from_secs(120);
 
+/// How long a connection for events may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often a listener to events is asked whether to go on.
+const GLANCE: Duration = Duration::from_millis(250);
+
+/// The largest event.
+const EVENT_BYTES: u64 = 1 << 20;
+
 /// How long a package may take on its way to the agent, and there until it is verified.
 const UPLOAD_WITHIN: Duration = Duration::from_secs(1800);
 
@@ -99,6 +108,53 @@ impl Client {
                 format!("the agent at {} did not answer within {} s", self.address, within.as_secs()),
             ))
         })
+    }
+
+    /// Listens to the events, first to those that are remembered: each is handed to `take`, until it wants no more or the agent goes. `take`
+    /// gets nothing now and then, so that it can end a silence.
+    pub fn listen(&self, mut take: impl FnMut(Option<Value>) -> bool) -> Result<()> {
+        use std::io::{BufRead as _, Read as _, Write as _};
+        let way = || format!("the agent cannot be reached at {} (service.admin.listen)", self.address);
+        let mut stream = std::net::TcpStream::connect_timeout(&self.address, CONNECT_WITHIN)
+            .context_as(Kind::Network, way)?;
+        stream.set_read_timeout(Some(GLANCE)).context_as(Kind::Network, way)?;
+        let token = self
+            .token
+            .as_ref()
+            .map_or_else(String::new, |token| format!("Authorization: Bearer {token}\r\n"));
+        // HTTP/1.0, so that the events come as they are and not in chunks.
+        let request = format!(
+            "GET /api/v1/events HTTP/1.0\r\nHost: {}\r\n{token}Accept: text/event-stream\r\n\r\n",
+            self.address
+        );
+        stream.write_all(request.as_bytes()).context_as(Kind::Network, way)?;
+        let mut lines = std::io::BufReader::new(stream);
+        let mut line = Vec::new();
+        loop {
+            match (&mut lines).take(EVENT_BYTES - line.len() as u64).read_until(b'\n', &mut line) {
+                // Too long, or the end.
+                Ok(_) if line.last() != Some(&b'\n') => return Ok(()),
+                Ok(_) => {
+                    let event =
+                        line.strip_prefix(b"data:").and_then(|data| serde_json::from_slice(data).ok());
+                    if event.is_some() && !take(event) {
+                        return Ok(());
+                    }
+                    line.clear();
+                }
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                    ) =>
+                {
+                    if !take(None) {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(error).context_as(Kind::Network, way),
+            }
+        }
     }
 
     async fn send<B>(

@@ -15,12 +15,14 @@ mod form;
 mod guard;
 mod incidents;
 mod live;
+mod network;
 mod page;
 mod people;
 mod present;
 mod records;
 mod status;
 mod update;
+mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -34,12 +36,15 @@ use tokio::sync::{Semaphore, watch};
 pub use enrol::NewPerson;
 pub use form::{mask, person as person_form, record as record_form};
 pub use incidents::InputOrder;
+pub use people::matches as person_matches;
 pub use present::Presentation;
+pub use upkeep::RESET_WORD;
 
 use crate::config::{Admin, Config};
 use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
 use crate::intercom::Intercom;
+use crate::store::Options;
 use crate::update::Updates;
 use answer::Failure;
 use guard::Guard;
@@ -72,6 +77,8 @@ struct Parts {
     /// The same.
     updates: OnceLock<Updates>,
     about: About,
+    config: Arc<Config>,
+    options: Arc<Options>,
     guard: Guard,
     /// Names this run of the agent: event ids count from 1 in each.
     run: String,
@@ -147,6 +154,11 @@ impl Server {
             intercom: OnceLock::new(),
             updates: OnceLock::new(),
             about: About::new(config),
+            config: Arc::new(config.clone()),
+            options: Arc::new(Options {
+                data_dir: config.terminal.data_dir.clone(),
+                config: config.store.clone(),
+            }),
             guard,
             run: run.iter().map(|byte| format!("{byte:02x}")).collect(),
             started: Instant::now(),
@@ -200,7 +212,14 @@ impl Server {
     /// | `GET /api/v1/call` | the call that is on, or the last one |
     /// | `POST /api/v1/call` | calls a room: `{"room": "304"}` |
     /// | `DELETE /api/v1/call` | hangs up |
+    /// | `GET /api/v1/network` | the network cards, what was kept for them, a change on trial |
+    /// | `POST /api/v1/network` | gives a card its address, on trial: [`NetworkOrder`](crate::device::system::NetworkOrder) |
+    /// | `POST /api/v1/network/confirm`, `/api/v1/network/put_back` | keeps the change that is on trial, or not |
     /// | `POST /api/v1/restart` | restarts the machine |
+    /// | `GET /api/v1/log` | the last lines of the log, `?after=` line |
+    /// | `GET /api/v1/doctor` | what is looked for, what is found, what to do |
+    /// | `GET /api/v1/diagnosis` | the files of the diagnosis bundle |
+    /// | `POST /api/v1/factory-reset` | empties the gate at its next start, which is ordered: `{"confirm": "RESET"}` |
     /// | `GET /api/v1/update` | slots, versions and the last upgrade ([`crate::update::Standing`]) |
     /// | `POST /api/v1/update/package` | installs the package that is the body; `?age=newer`, `not_older`, `any` |
     /// | `POST /api/v1/update/confirm` | the system that runs is good |
@@ -232,7 +251,14 @@ fn router(shared: Shared) -> Router {
         .route("/api/v1/input", post(incidents::set))
         .route("/api/v1/incidents", get(incidents::list))
         .route("/api/v1/call", get(call::show).post(call::dial).delete(call::hang_up))
+        .route("/api/v1/network", get(network::show).post(network::set))
+        .route("/api/v1/network/confirm", post(network::confirm))
+        .route("/api/v1/network/put_back", post(network::put_back))
         .route("/api/v1/restart", post(status::restart))
+        .route("/api/v1/log", get(upkeep::log))
+        .route("/api/v1/doctor", get(upkeep::doctor))
+        .route("/api/v1/diagnosis", get(upkeep::diagnosis))
+        .route("/api/v1/factory-reset", post(upkeep::factory_reset))
         .route("/api/v1/update", get(update::show))
         .route("/api/v1/update/package", post(update::install))
         .route("/api/v1/update/confirm", post(update::confirm))

@@ -85,8 +85,8 @@ fn page(
     }
 }
 
-/// By name, id, code or card: an identity number is not searched for, it would be guessed digit by digit.
-fn matches(listed: &ListedPerson, wanted: &str) -> bool {
+/// Whether `wanted`, in lower case, is part of a person's name, id, code or card: an identity number is not searched for, it would be guessed digit by digit.
+pub fn matches(listed: &ListedPerson, wanted: &str) -> bool {
     let person = &listed.person;
     [Some(&person.name), Some(&person.key.id), Some(&person.code), person.card.as_ref()]
         .into_iter()

@@ -10,6 +10,7 @@ use crate::access::Origin;
 use crate::config::{CameraRole, Config};
 use crate::event::{Event, LINK_STATES};
 use crate::gate::OrderedBy;
+use crate::platform::terminal_ws::address::Address;
 use crate::store::Destination;
 use crate::text::Language;
 
@@ -36,6 +37,18 @@ impl About {
             qyzn: config.platform.qyzn.as_ref().map(|qyzn| qyzn.server.clone()),
             terminal_ws: config.platform.terminal_ws.as_ref().map(|terminal_ws| terminal_ws.url.clone()),
         }
+    }
+
+    /// Hosts and ports of the platforms.
+    pub(super) fn servers(&self) -> Vec<(String, u16)> {
+        let qyzn = self.qyzn.as_deref().and_then(|server| {
+            let (host, port) = server.rsplit_once(':')?;
+            Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
+        });
+        let terminal_ws = self.terminal_ws.as_deref().and_then(|url| {
+            Address::parse(url, &self.serial).ok().map(|address| (address.host, address.port))
+        });
+        qyzn.into_iter().chain(terminal_ws).collect()
     }
 }
 
@@ -82,6 +95,11 @@ async fn push(shared: &Shared, standing: &Standing) -> Result<Option<Value>, Fai
 
 /// `GET /api/v1/status`.
 pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Failure> {
+    Ok(json(&view(&shared).await?))
+}
+
+/// The gate in one object.
+pub(super) async fn view(shared: &Shared) -> Result<Value, Failure> {
     let qyzn = shared.about.qyzn.is_some();
     let (counts, outbox) = shared
         .read(move |store| {
@@ -95,8 +113,12 @@ pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Fai
     let ready = standing
         .of("task", "task", &"agent".into())
         .filter(|event| event.fields.get("state") == Some(&"ready".into()));
-    let cameras: Vec<Value> =
-        about.cameras.iter().enumerate().map(|(index, role)| camera(&standing, index, *role)).collect();
+    let cameras: Vec<Value> = about
+        .cameras
+        .iter()
+        .enumerate()
+        .map(|(index, role)| camera(&standing, index, *role, shared.gate.frame_rate(index)))
+        .collect();
     // Records go to QYZN and to HTTP push: the terminal protocol has no message for them.
     let servers = [
         (Origin::Qyzn, &about.qyzn, outbox.map(Value::from)),
@@ -123,12 +145,12 @@ pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Fai
             Some(Value::Object(platform))
         })
         .collect();
-    platforms.extend(push(&shared, &standing).await?);
+    platforms.extend(push(shared, &standing).await?);
     let mut notices: Vec<Value> = failures(&standing, shared.gate.clock().now());
     notices.extend(stored_notices.iter().map(|notice| {
         json!({ "kind": notice.kind, "count": notice.count, "first": notice.first, "last": notice.last })
     }));
-    Ok(json(&json!({
+    Ok(json!({
         "name": "menshen",
         "version": env!("CARGO_PKG_VERSION"),
         "serial": about.serial,
@@ -143,6 +165,9 @@ pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Fai
         "cameras": cameras,
         "platforms": platforms,
         "door": state(standing.last("relay"), "unknown"),
+        "devices": devices(&standing),
+        "update": standing.last("update").map(|event| state(Some(event), "")),
+        "events": shared.gate.events().counts(),
         "inputs": inputs(&standing),
         "call": shared.intercom.get().map(crate::intercom::Intercom::view),
         "store": counts,
@@ -150,7 +175,7 @@ pub(super) async fn status(State(shared): State<Shared>) -> Result<Response, Fai
         "last_verdict": standing.last("verdict"),
         "last_event": shared.gate.events().last_id(),
         "notices": notices,
-    })))
+    }))
 }
 
 /// The last that each input said.
@@ -162,11 +187,28 @@ fn inputs(standing: &Standing) -> Value {
 }
 
 /// What a camera is doing.
-fn camera(standing: &Standing, index: usize, role: CameraRole) -> Value {
+fn camera(standing: &Standing, index: usize, role: CameraRole, fps: Option<f32>) -> Value {
     let mut camera = state(standing.of("camera", "camera", &index.into()), "starting");
     camera.insert("camera".into(), index.into());
     camera.insert("role".into(), json!(role));
+    camera.insert("fps".into(), json!(fps.map(|fps| (f64::from(fps) * 10.0).round() / 10.0)));
     Value::Object(camera)
+}
+
+/// What each wire said last of how it is, for those that have said anything.
+fn devices(standing: &Standing) -> Value {
+    const WIRES: [&str; 8] =
+        ["relay", "wiegand", "rs485", "voice", "lamp", "screen", "thermometer", "watchdog"];
+    let said = WIRES.into_iter().filter_map(|kind| {
+        let event = standing.last(kind)?;
+        let fields = ["state", "error"]
+            .into_iter()
+            .filter_map(|field| Some((field.to_owned(), event.fields.get(field)?.clone())));
+        let mut said: Map<String, Value> = fields.collect();
+        said.insert("since".into(), json!(event.time));
+        Some((kind.to_owned(), Value::Object(said)))
+    });
+    Value::Object(said.collect())
 }
 
 /// The fields of an event with its time as `since`, or a state without one.
@@ -197,6 +239,8 @@ fn failures(standing: &Standing, now: jiff::Timestamp) -> Vec<Value> {
                 }
                 ("camera", "lost") => "camera_lost",
                 ("relay", "failed") => "relay_failed",
+                ("watchdog", "starving") => "gate_hangs",
+                ("watchdog", "failed") => "watchdog_failed",
                 ("update", "failed") => "update_failed",
                 ("door", "forced") => "door_forced",
                 ("door", "held") => "door_held",
@@ -208,9 +252,15 @@ fn failures(standing: &Standing, now: jiff::Timestamp) -> Vec<Value> {
                 _ => return None,
             };
             let about = text(event, "task").or_else(|| text(event, "platform")).or_else(|| text(event, "input")).or_else(|| text(event, "reader")).or_else(|| event.fields.get("camera").map(Value::to_string));
-            Some(json!({ "kind": kind, "about": about, "text": text(event, "error").or_else(|| text(event, "desc")).unwrap_or(state), "last": event.time }))
+            Some(json!({ "kind": kind, "about": about, "text": text(event, "error").or_else(|| text(event, "desc")).or_else(|| loops(event)).unwrap_or(state), "last": event.time }))
         })
         .collect()
+}
+
+/// The loops that hang.
+fn loops(event: &Event) -> Option<String> {
+    let names = event.fields.get("loops")?.as_array()?.iter().filter_map(Value::as_str);
+    Some(names.collect::<Vec<_>>().join(", "))
 }
 
 /// `POST /api/v1/restart`.

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use super::kernel::{self, Plain as _, QueryControl, QueryMenu};
-use super::node::{Node, Selector, refused, text};
+use super::node::{Node, Selector, beside, refused, text};
 use crate::error::{Error, Kind, Result};
 
 /// Ids of the controls that a camera is likely to have (`V4L2_CID_…` of `linux/v4l2-controls.h`).
@@ -347,7 +347,7 @@ pub struct Controls {
 impl Controls {
     /// Opens the camera that `name` means ([`Selector::parse`]).
     pub fn open(name: &str) -> Result<Self> {
-        let node = Node::find(&Selector::parse(name)?)?;
+        let node = Node::find(&Selector::parse(name)?).map_err(beside)?;
         Ok(Self { node })
     }
 
@@ -450,7 +450,10 @@ impl Controls {
             let bytes = kernel::control_text(node, control.id, size).ok();
             bytes.map(|bytes| Value::Text(String::from_utf8_lossy(&bytes).into_owned()))
         } else {
-            kernel::control_number(node, control.id, control.wide()).ok().map(Value::Number)
+            let number = kernel::control_number(node, control.id, control.wide()).ok();
+            // Bits come as a number with a sign, like any of 32 bits.
+            let unsigned = control.kind == ControlKind::Bits;
+            number.map(|number| Value::Number(if unsigned { number & 0xffff_ffff } else { number }))
         };
     }
 

@@ -13,6 +13,7 @@ mod time;
 
 pub use controls::{Control, ControlFlags, ControlKind, Controls, MenuEntry, Value, automatic_of, id};
 pub use format::{Choice, FourCc, Interval, Offer, Rates, Sizes, Wanted, choose};
+pub(super) use node::beside;
 pub use node::{Found, Purpose, Selector, list};
 pub(super) use stream::Stream;
 

@@ -172,46 +172,30 @@ impl Node {
         })
     }
 
-    /// The camera that is meant. The error says what there is instead.
+    /// The camera that is meant.
     pub(super) fn find(selector: &Selector) -> Result<Self> {
-        match selector {
+        let name = match selector {
             Selector::Node(path) => {
-                let node = Self::open(path).map_err(|error| match error.kind() {
-                    Kind::NotFound => {
-                        Error::new(Kind::NotFound, format!("{}; there {}", error.message(), there()))
-                    }
-                    _ => error,
-                })?;
-                match node.purpose {
-                    Purpose::Camera => Ok(node),
-                    other => Err(Error::new(
-                        Kind::Device,
-                        format!("{} is no camera but a {}; there {}", path.display(), other.word(), there()),
-                    )),
-                }
+                let node = Self::open(path)?;
+                node.kind()?;
+                return Ok(node);
             }
-            Selector::Card(name) => {
-                let mut refused = None;
-                for path in paths(Path::new(NODES)) {
-                    match Self::open(&path) {
-                        Ok(node)
-                            if node.purpose == Purpose::Camera && node.card.starts_with(name.as_str()) =>
-                        {
-                            return Ok(node);
-                        }
-                        Ok(_) => {}
-                        // Unplugged between the list and this.
-                        Err(error) if error.kind() == Kind::NotFound => {}
-                        Err(error) => refused = Some(error),
-                    }
+            Selector::Card(name) => name,
+        };
+        let mut refused = None;
+        for path in paths(Path::new(NODES)) {
+            match Self::open(&path) {
+                Ok(node) if node.purpose == Purpose::Camera && node.card.starts_with(name.as_str()) => {
+                    return Ok(node);
                 }
-                let more = refused.map(|error| format!("; {}", error.message())).unwrap_or_default();
-                Err(Error::new(
-                    Kind::NotFound,
-                    format!("no camera has a card {name:?}: is it plugged in? There {}{more}", there()),
-                ))
+                Ok(_) => {}
+                // Unplugged between the list and this.
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => refused = Some(error),
             }
         }
+        let more = refused.map(|error| format!("; {}", error.message())).unwrap_or_default();
+        Err(Error::new(Kind::NotFound, format!("no camera has a card {name:?}: is it plugged in?{more}")))
     }
 
     /// How it keeps its buffers; `Device` if it is none that frames can be taken from.
@@ -258,7 +242,8 @@ impl Node {
                 fourcc,
                 description: text(&said.description),
                 usable: fourcc.pixels().is_some(),
-                sizes: self.sizes(fourcc),
+                // The rest is of no use, and a driver may have a hundred formats.
+                sizes: if fourcc.pixels().is_some() { self.sizes(fourcc) } else { Vec::new() },
             });
         }
         Ok(offers)
@@ -324,8 +309,12 @@ fn paths(folder: &Path) -> Vec<PathBuf> {
     found.into_iter().map(|(_, path)| path).collect()
 }
 
-/// The cameras that there are, for the end of a sentence that begins with "there".
-fn there() -> String {
+/// Adds to an error what cameras there are, where another one was looked for. Opens every node: for a technician who
+/// waits, not for each attempt of an agent.
+pub(in crate::device::camera) fn beside(error: Error) -> Error {
+    if !matches!(error.kind(), Kind::NotFound | Kind::Device) {
+        return error;
+    }
     let cameras: Vec<String> = nodes()
         .into_iter()
         .filter(|found| found.purpose == Some(Purpose::Camera) || found.error.is_some())
@@ -334,11 +323,12 @@ fn there() -> String {
             Some(_) => format!("{} (cannot be opened)", found.node.display()),
         })
         .collect();
-    match cameras.as_slice() {
-        [] => "are no cameras at all".into(),
-        [one] => format!("is {one}"),
-        many => format!("are {}", many.join(", ")),
-    }
+    let there = match cameras.as_slice() {
+        [] => "there are no cameras at all".into(),
+        [one] => format!("there is {one}"),
+        many => format!("there are {}", many.join(", ")),
+    };
+    Error::new(error.kind(), format!("{}; {there}", error.message()))
 }
 
 /// A node that was found.
@@ -484,7 +474,8 @@ mod tests {
         let absent = Selector::parse("v4l2:/dev/video4242").unwrap();
         let error = Node::find(&absent).unwrap_err();
         assert_eq!(error.kind(), Kind::NotFound);
-        assert!(error.to_string().contains("plugged in?; there "), "{error}");
+        assert!(error.to_string().ends_with("plugged in?"), "{error}");
+        assert!(beside(error).to_string().contains("plugged in?; there "));
         let error = Node::find(&Selector::Card("nobody's camera".into())).unwrap_err();
         assert_eq!(error.kind(), Kind::NotFound);
         assert!(error.to_string().contains("\"nobody's camera\""), "{error}");

@@ -307,35 +307,15 @@ impl Stream {
             .buffers
             .get(taken.buffer.index as usize)
             .ok_or_else(|| damaged("it is in a buffer that is not ours"))?;
-        let filled = |plane: usize| match self.kind {
-            BufferKind::Single => {
-                Filled { offset: 0, used: taken.buffer.bytes_used as usize, mapped: mapped[plane].length }
+        let mut filled = [Filled { offset: 0, used: taken.buffer.bytes_used as usize, mapped: 0 }; 2];
+        for (plane, (filled, memory)) in filled.iter_mut().zip(mapped).enumerate() {
+            if self.kind == BufferKind::Multi {
+                let said = &taken.planes[plane];
+                (filled.offset, filled.used) = (said.data_offset as usize, said.bytes_used as usize);
             }
-            BufferKind::Multi => Filled {
-                offset: taken.planes[plane].data_offset as usize,
-                used: taken.planes[plane].bytes_used as usize,
-                mapped: mapped[plane].length,
-            },
-        };
-        out.clear();
-        let needed = self.agreed.plane_bytes();
-        let (offset, length) = filled(0).part(needed[0])?;
-        mapped[0].copy(offset, length, out)?;
-        if self.agreed.planes == 2 {
-            let (offset, length) = filled(1).part(needed[1])?;
-            let [luma, chroma] = self.agreed.strides;
-            if luma == chroma {
-                mapped[1].copy(offset, length, out)?;
-            } else {
-                // A frame has one stride: the lines of colour get that of the brightness.
-                for line in 0..length / chroma {
-                    let end = out.len() + luma;
-                    mapped[1].copy(offset + line * chroma, luma.min(chroma), out)?;
-                    out.resize(end, 0);
-                }
-            }
+            filled.mapped = memory.length;
         }
-        Ok(())
+        join(&self.agreed, &filled, mapped, out)
     }
 
     /// A frame out of a filled buffer; `None` if it is one more than was asked for.
@@ -416,6 +396,27 @@ impl Drop for Stream {
     }
 }
 
+/// Copies the planes of a picture, one behind the other, into `out`. `Input` if the kernel's numbers cannot be.
+fn join(agreed: &Agreed, filled: &[Filled; 2], mapped: &[Mapping], out: &mut Vec<u8>) -> Result<()> {
+    out.clear();
+    let needed = agreed.plane_bytes();
+    for (plane, memory) in mapped.iter().enumerate().take(agreed.planes) {
+        let (offset, length) = filled[plane].part(needed[plane])?;
+        let [stride, own] = [agreed.strides[0], agreed.strides[plane]];
+        if stride == own {
+            memory.copy(offset, length, out)?;
+            continue;
+        }
+        // A frame has one stride: the lines of colour get that of the brightness.
+        for line in 0..length / own {
+            let end = out.len() + stride;
+            memory.copy(offset + line * own, stride.min(own), out)?;
+            out.resize(end, 0);
+        }
+    }
+    Ok(())
+}
+
 fn at(path: &Path, error: &Error) -> Error {
     Error::new(error.kind(), format!("the camera {}: {}", path.display(), error.message()))
 }
@@ -480,6 +481,50 @@ fn set_rate(node: &Node, kind: BufferKind, rate: Interval) -> Result<Option<Inte
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Memory of these bytes, as if the kernel had shared it.
+    fn mapping(bytes: &[u8]) -> Mapping {
+        let file = tempfile::tempfile().unwrap();
+        rustix::io::write(&file, bytes).unwrap();
+        Mapping::new(file.as_fd(), 0, bytes.len()).unwrap()
+    }
+
+    #[test]
+    fn planes_are_joined_with_one_stride() {
+        // 4 x 2 pixels: two lines of brightness, one of colour. `_` is padding, `x` is before the picture.
+        let table: [(&str, &[u8], &[u8], [usize; 2], [usize; 2], &[u8]); 4] = [
+            ("the same", b"abcdefgh", b"UVuv", [4, 4], [0, 0], b"abcdefghUVuv"),
+            ("padded alike", b"abcd_efgh_", b"UVuv_", [5, 5], [0, 0], b"abcd_efgh_UVuv_"),
+            ("colour is longer, behind a head", b"xxabcdefgh", b"xUVuv__", [4, 6], [2, 1], b"abcdefghUVuv"),
+            ("colour is shorter", b"abcd__efgh__", b"UVuv_", [6, 5], [0, 0], b"abcd__efgh__UVuv_\0"),
+        ];
+        for (name, luma, chroma, strides, offsets, joined) in table {
+            let agreed = Agreed {
+                pixels: PixelFormat::Nv12,
+                fourcc: super::super::FourCc(0),
+                width: 4,
+                height: 2,
+                strides,
+                planes: 2,
+            };
+            let mapped = [mapping(luma), mapping(chroma)];
+            let filled = [luma, chroma].map(<[u8]>::len);
+            let filled = [0, 1].map(|plane| Filled {
+                offset: offsets[plane],
+                used: filled[plane],
+                mapped: filled[plane],
+            });
+            // What a buffer was used for before does not matter.
+            let mut out = vec![9; 100];
+            join(&agreed, &filled, &mapped, &mut out).unwrap();
+            assert_eq!(out, joined, "{name}");
+            let now = (Instant::now(), jiff::Timestamp::UNIX_EPOCH);
+            Frame::raw(out.clone(), PixelFormat::Nv12, 4, 2, strides[0], now.0, now.1, 1, 0).unwrap();
+            let short = [filled[0], Filled { used: filled[1].used - 1 - offsets[1], ..filled[1] }];
+            let error = join(&agreed, &short, &mapped, &mut out).unwrap_err();
+            assert_eq!(error.kind(), Kind::Input, "{name}");
+        }
+    }
 
     #[test]
     fn mapped_memory_is_copied_within_its_bounds() {

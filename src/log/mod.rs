@@ -1,5 +1,7 @@
 //! The log: to standard error, where systemd or a person reads it, with a level that can change while it runs.
 
+pub mod recent;
+
 use std::sync::Arc;
 
 use tracing::Subscriber;
@@ -11,6 +13,8 @@ use tracing_subscriber::{EnvFilter, Layer, reload};
 
 use crate::config;
 use crate::error::{Error, Kind, Result};
+
+pub use recent::shown;
 
 /// What is logged at `log_level` 0, 1 and 2 of QYZN `system_reboot`. Warnings stay: they are what a technician
 /// is called for.
@@ -60,7 +64,7 @@ where
     let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     let level = LogLevel { log: Some(Arc::new((log.filter.clone(), handle))) };
-    Ok((registry.with(lines(log.json, ansi, writer)), level))
+    Ok((registry.with(lines(log.json, ansi, writer)).with(recent::Keep), level))
 }
 
 /// The form of the lines.

@@ -1,0 +1,299 @@
+#!/usr/bin/env python3
+"""The gate's root filesystem, as far as it can be tried without booting it: who a gate is, users, units, partitions.
+
+The scripts of the image run here as they are, under another top and with the machine's own sh.
+"""
+
+import configparser
+import re
+import shutil
+import subprocess
+import tempfile
+import unittest
+import uuid
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent
+ROOTFS = TOP / "rootfs"
+TREE = ROOTFS / "tree"
+UNITS = TREE / "usr/lib/systemd/system"
+HASH = "$6$salt$IxDD3jeSOb5eB1CX5LBsqZFVkJdido3OUILO5Ifz5iwMuTS4XMS130MTSuDDl3aCI6WouIL9AjRbLCelDCy.g."
+
+
+def words(name):
+    """The lines of a list in rootfs/, without comments."""
+    lines = (re.sub(r"(^|\s)#.*", "", line).split() for line in (ROOTFS / name).read_text().splitlines())
+    return [line for line in lines if line]
+
+
+def table(name):
+    return [line.split(":") for line in (TREE / "etc" / name).read_text().splitlines()]
+
+
+def unit(name):
+    parser = configparser.RawConfigParser(strict=False, interpolation=None, dict_type=Many)
+    parser.optionxform = str
+    parser.read(UNITS / name)
+    return {section: dict(parser[section]) for section in parser.sections()}
+
+
+class Many(dict):
+    """A unit may say a key several times; all values count."""
+
+    def __setitem__(self, key, value):
+        if isinstance(value, list) and key in self and isinstance(self[key], list):
+            self[key].extend(value)
+        else:
+            super().__setitem__(key, value)
+
+
+class Identity(unittest.TestCase):
+    def setUp(self):
+        self.top = Path(tempfile.mkdtemp(prefix="menshen-identity-"))
+        self.addCleanup(shutil.rmtree, self.top)
+        for folder in ("data", "etc", "usr/share/menshen", "proc/sys/kernel/random", "sys/firmware/devicetree/base", "sys/class/dmi/id"):
+            (self.top / folder).mkdir(parents=True)
+        shutil.copy(TREE / "etc/shadow", self.top / "etc/shadow")
+        shutil.copy(ROOTFS / "menshen.toml", self.top / "usr/share/menshen/menshen.toml")
+        (self.top / "proc/sys/kernel/random/uuid").write_text("6fd0dcd6-8c1c-4bd8-a4ec-0f3a5b1c2d3e\n")
+
+    def run_it(self):
+        done = subprocess.run([TREE / "usr/lib/menshen/identity"], env={"MENSHEN_TOP": str(self.top), "PATH": "/usr/bin:/bin"},
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(list(self.top.glob("data/**/*.new")), [])
+
+    def text(self, path):
+        return (self.top / path).read_text()
+
+    def serial(self):
+        return self.text("data/system/serial").strip()
+
+    def configured(self):
+        return re.search(r'^serial = "(.*)"$', self.text("data/etc/menshen/menshen.toml"), re.M)[1]
+
+    def technician(self):
+        return next(line.split(":")[1] for line in self.text("etc/shadow").splitlines() if line.startswith("technician:"))
+
+    def test_random_without_a_number_of_the_board_and_kept(self):
+        self.run_it()
+        self.assertEqual(self.serial(), "6FD0DCD68C1C4BD8")
+        self.assertEqual(self.configured(), "6FD0DCD68C1C4BD8")
+        self.assertEqual(self.text("etc/hostname"), "gate-8c1c4bd8\n")
+        # Another boot, another random number: it is still the same gate.
+        (self.top / "proc/sys/kernel/random/uuid").write_text("00000000-1111-4222-8333-444444444444\n")
+        self.run_it()
+        self.assertEqual(self.serial(), "6FD0DCD68C1C4BD8")
+
+    def test_number_of_the_board(self):
+        (self.top / "sys/class/dmi/id/product_serial").write_text("Not Specified\n")
+        (self.top / "sys/firmware/devicetree/base/serial-number").write_bytes(b"10000000abcd1234\0")
+        self.run_it()
+        self.assertEqual(self.serial(), "10000000abcd1234")
+
+    def test_number_of_the_firmware_and_none_that_is_filler(self):
+        (self.top / "sys/firmware/devicetree/base/serial-number").write_bytes(b"0000000000000000\0")
+        (self.top / "sys/class/dmi/id/product_serial").write_text("GATE-0007\n")
+        self.run_it()
+        self.assertEqual(self.serial(), "GATE0007")
+
+    def test_longer_than_a_platform_takes(self):
+        (self.top / "sys/class/dmi/id/product_serial").write_text("A" * 40)
+        self.run_it()
+        self.assertEqual(self.serial(), "A" * 32)
+
+    def test_configuration_of_the_technician_stays(self):
+        self.run_it()
+        (self.top / "data/etc/menshen/menshen.toml").write_text("# mine\n")
+        self.run_it()
+        self.assertEqual(self.text("data/etc/menshen/menshen.toml"), "# mine\n")
+
+    def test_cut_off_in_the_middle(self):
+        # What a power cut leaves: a part of a file beside its place, and an empty one in it.
+        (self.top / "data/system").mkdir()
+        (self.top / "data/etc/menshen").mkdir(parents=True)
+        (self.top / "data/system/serial.new").write_text("6F")
+        (self.top / "data/system/serial").write_text("")
+        (self.top / "data/etc/menshen/menshen.toml").write_text("")
+        self.run_it()
+        self.assertEqual(self.serial(), "6FD0DCD68C1C4BD8")
+        self.assertEqual(self.configured(), "6FD0DCD68C1C4BD8")
+
+    def test_modes(self):
+        (self.top / "usr/share/menshen/technician.hash").write_text(HASH + "\n")
+        self.run_it()
+        self.assertEqual((self.top / "data/etc/menshen/menshen.toml").stat().st_mode & 0o777, 0o640)
+        self.assertEqual((self.top / "etc/shadow").stat().st_mode & 0o777, 0o640)
+
+    def test_shut_without_a_password(self):
+        self.run_it()
+        self.assertEqual(self.technician(), "!")
+
+    def test_password_of_the_image(self):
+        (self.top / "usr/share/menshen/technician.hash").write_text(HASH + "\n")
+        self.run_it()
+        self.assertEqual(self.technician(), HASH)
+
+    def test_password_set_on_the_gate_wins(self):
+        (self.top / "usr/share/menshen/technician.hash").write_text(HASH + "\n")
+        (self.top / "data/system").mkdir()
+        (self.top / "data/system/technician.hash").write_text("$y$j9T$own/hash.$kept\n")
+        before = self.text("etc/shadow").splitlines()
+        self.run_it()
+        self.assertEqual(self.technician(), "$y$j9T$own/hash.$kept")
+        after = self.text("etc/shadow").splitlines()
+        self.assertEqual([a for a, b in zip(after, before) if a != b], [line for line in after if line.startswith("technician:")])
+
+    def test_a_hash_adds_no_user(self):
+        (self.top / "data/system").mkdir()
+        (self.top / "data/system/technician.hash").write_text("x:0:0\nroot::19700::::::\n")
+        self.run_it()
+        self.assertEqual(self.technician(), "x00")
+        self.assertEqual([line for line in self.text("etc/shadow").splitlines() if line.startswith("root:")], ["root:!*:19700::::::"])
+
+
+class Users(unittest.TestCase):
+    def test_nobody_has_a_password_and_two_have_a_use(self):
+        for name, password, *_ in table("shadow"):
+            self.assertTrue(password.startswith("!"), f"{name} could log in with any image")
+        self.assertEqual({r[0] for r in table("passwd")}, {r[0] for r in table("shadow")})
+        shells = {r[0]: r[6] for r in table("passwd") if not r[6].endswith("/nologin")}
+        self.assertEqual(shells, {"technician": "/usr/lib/menshen/technician-shell"})
+        self.assertTrue((TREE / "usr/lib/menshen/technician-shell").exists())
+
+    def test_numbers_are_one_each(self):
+        for name in ("passwd", "group"):
+            numbers = [r[2] for r in table(name)]
+            self.assertEqual(len(numbers), len(set(numbers)), name)
+        groups = {r[2]: r[0] for r in table("group")}
+        for r in table("passwd"):
+            self.assertIn(r[3], groups, r[0])
+
+    def test_groups_of_the_agent(self):
+        mine = {r[0] for r in table("group") if "menshen" in r[3].split(",")}
+        self.assertEqual(mine, {"video", "dialout", "gpio", "audio", "plugdev", "systemd-journal"})
+
+    def test_modes_name_users_that_exist(self):
+        users, groups = {r[0] for r in table("passwd")}, {r[0] for r in table("group")}
+        for path, mode, user, group in words("modes"):
+            self.assertRegex(mode, "^[0-7]{4}$")
+            self.assertIn(user, users, path)
+            self.assertIn(group, groups, path)
+            if path == "/usr/sbin/unix_chkpwd":
+                continue
+            self.assertEqual(int(mode, 8) & 0o6000, 0, f"{path} would raise its rights")
+
+
+class Units(unittest.TestCase):
+    def test_units_exist(self):
+        for what, name, *rest in words("units"):
+            if what == "on" and name.startswith("menshen"):
+                self.assertTrue((UNITS / name).exists(), name)
+            self.assertEqual(len(rest), 0 if what == "off" else 1, name)
+        on = {w[1] for w in words("units") if w[0] == "on"}
+        for path in UNITS.glob("menshen*.service"):
+            if "[Install]" in path.read_text():
+                self.assertIn(path.name, on)
+
+    def test_the_agent_is_confined(self):
+        service = unit("menshen.service")["Service"]
+        wanted = {"User": "menshen", "NoNewPrivileges": "yes", "ProtectSystem": "strict", "DevicePolicy": "closed", "CapabilityBoundingSet": "",
+                  "ProtectHome": "yes", "PrivateTmp": "yes", "ProtectKernelTunables": "yes", "ProtectKernelModules": "yes",
+                  "ProtectControlGroups": "yes", "RestrictNamespaces": "yes", "LockPersonality": "yes", "LimitCORE": "0",
+                  "MemoryDenyWriteExecute": "yes", "SystemCallArchitectures": "native"}
+        for key, value in wanted.items():
+            self.assertEqual(service.get(key), value, key)
+        for key in ("MemoryMax", "SystemCallFilter", "DeviceAllow", "RestrictAddressFamilies", "TasksMax"):
+            self.assertIn(key, service)
+
+    def test_the_agent_comes_back(self):
+        sections = unit("menshen.service")
+        self.assertEqual(sections["Unit"]["StartLimitIntervalSec"], "0")
+        self.assertEqual(sections["Service"]["Restart"], "always")
+        self.assertLessEqual(int(sections["Service"]["RestartSec"]), 2)
+        self.assertIn("door safe", sections["Service"]["ExecStopPost"])
+
+    def test_programs_of_units_exist(self):
+        for path in UNITS.glob("menshen*.service"):
+            for program in re.findall(r"^Exec\w+=[-+!@]*(/usr/lib/menshen/\S+)", path.read_text(), re.M):
+                self.assertTrue((TREE / program.lstrip("/")).exists(), f"{path.name}: {program}")
+
+    def test_scripts_are_sh(self):
+        for path in [ROOTFS / "initramfs/init", *(TREE / "usr/lib/menshen").iterdir()]:
+            self.assertTrue(path.stat().st_mode & 0o100, f"{path.name} cannot be run")
+            done = subprocess.run(["sh", "-n", path], capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, f"{path.name}: {done.stderr}")
+
+    def test_tmpfiles_make_what_the_agent_writes(self):
+        made = {w[1] for w in (line.split() for line in (TREE / "usr/lib/tmpfiles.d/gate.conf").read_text().splitlines()) if w and w[0] == "d"}
+        for path in unit("menshen.service")["Service"]["ReadWritePaths"].split():
+            self.assertIn(path.lstrip("-"), made)
+
+
+class Disk(unittest.TestCase):
+    def test_partitions(self):
+        rows = words("partitions")
+        self.assertEqual([r[0] for r in rows], ["boot", "root-a", "root-b", "data"])
+        self.assertEqual(rows[1][1], rows[2][1], "an update of one slot must fit the other")
+        self.assertEqual(len({uuid.UUID(r[3]) for r in rows}), 4)
+        # systemd-repart grows the only partition of its type.
+        self.assertEqual([r[2] for r in rows].count(rows[3][2]), 1)
+        self.assertEqual(rows[3][2].lower(), "0fc63daf-8483-4772-8e79-3d69d8477de4")
+        self.assertIn("Type=linux-generic", (TREE / "usr/lib/repart.d/40-data.conf").read_text())
+
+    def test_boot_script_and_ram_disk_go_by_the_same_names(self):
+        init, boot = (ROOTFS / "initramfs/init").read_text(), (ROOTFS / "boot/boot.cmd").read_text()
+        for word in ("menshen.slot=", "root-"):
+            self.assertIn(word, init)
+        self.assertIn("menshen.slot=${slot}", boot)
+        self.assertIn("rauc.slot=${slot}", boot)
+        for slot in ("A", "B"):
+            number = [r[0] for r in words("partitions")].index(f"root-{slot.lower()}") + 1
+            self.assertRegex(boot, rf"setenv part {number}\b")
+        for file in ("/boot/Image", "/boot/initrd"):
+            self.assertIn(file, boot)
+            self.assertIn(file, (TOP / "scripts/image.sh").read_text())
+
+    def test_rauc_knows_the_slots(self):
+        system = (ROOTFS / "rauc/system.conf").read_text()
+        for device in re.findall(r"^device=(.*)$", system, re.M):
+            self.assertIn(device.removeprefix("/dev/gate/"), {r[0] for r in words("partitions")})
+
+    def test_no_package_is_wanted_and_dropped(self):
+        self.assertEqual({w[0] for w in words("packages")} & {w[0] for w in words("packages.drop")}, set())
+
+
+class Builder(unittest.TestCase):
+    def image(self, *arguments, **variables):
+        return subprocess.run([TOP / "scripts/image.sh", *arguments], capture_output=True, text=True,
+                              env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": tempfile.gettempdir(), **variables})
+
+    def test_a_password_is_no_hash(self):
+        if not all(shutil.which(t, path="/usr/bin:/bin:/usr/sbin:/sbin") for t in ("mkimage", "sfdisk", "mcopy", "zstd", "cpio")):
+            self.skipTest("the tools of scripts/setup.sh image are not here")
+        for password in ("secret123", "$6$salt$with:colon"):
+            done = self.image(MENSHEN_TECHNICIAN_HASH=password)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("MENSHEN_TECHNICIAN_HASH", done.stderr)
+            self.assertNotIn(password, done.stderr)
+
+    def test_compare_finds_a_difference(self):
+        with tempfile.TemporaryDirectory() as top:
+            for name in ("a", "b"):
+                Path(top, name).mkdir()
+                for file in ("gate.packages", "gate.kernel", "gate-root.tar.zst", "root.ext4", "gate.img"):
+                    Path(top, name, file).write_bytes(b"same")
+            self.assertEqual(self.image("compare", f"{top}/a", f"{top}/b").returncode, 0)
+            Path(top, "b/root.ext4").write_bytes(b"Same")
+            done = self.image("compare", f"{top}/a", f"{top}/b")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("DIFFERENT: root.ext4", done.stdout)
+
+    def test_wrong_usage(self):
+        done = self.image("nonsense")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("usage:", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
