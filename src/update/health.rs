@@ -48,8 +48,11 @@ impl Check {
     /// What is wrong. `cameras` are those that must give pictures.
     pub(super) async fn look(&self, gate: &Gate, cameras: &[usize]) -> Health {
         let mut reasons = of_events(gate.events(), cameras, gate.clock().now());
-        if tokio::time::timeout(ANSWER_WITHIN, gate.answers()).await != Ok(true) {
-            reasons.push("the sessions do not answer: nobody can pass".into());
+        match tokio::time::timeout(ANSWER_WITHIN, gate.answers()).await {
+            Ok(true) => {}
+            // They end with the last camera's thread: a gate without cameras has none, before and after.
+            Ok(false) if watching(gate.events()).is_empty() => {}
+            Ok(false) | Err(_) => reasons.push("the sessions do not answer: nobody can pass".into()),
         }
         reasons.extend(self.store(gate));
         Health { healthy: reasons.is_empty(), reasons }
