@@ -82,6 +82,8 @@ if [ "$what" = image ] || [ "$what" = gate ]; then
     have cpio || missing+=(cpio)
     have zstd || missing+=(zstd)
     [ "$(id -u)" = 0 ] || have fakeroot || missing+=(fakeroot)
+    # QEMU's network card has a ROM of its own.
+    any '/usr/*/*/*/efi-virtio.rom' || any '/usr/share/qemu/efi-virtio.rom' || missing+=(ipxe-qemu)
 fi
 
 # The first of these that is Python 3.11 or newer and can make environments.
