@@ -184,6 +184,22 @@ def its_devices_are_found(site):
     return f"menshen doctor: {sum(line.startswith('ok') for line in text.splitlines())} things in order"
 
 
+# A door that is opened soon after an opening is not forced, so this comes first.
+@check(needs=["it logs in to its platform"])
+def a_forced_door_and_an_opened_case_are_told(site):
+    gate = site.gate
+    line, page = gate.trace.here(), gate.page.mark()
+    gate.rig(f"pull {gate.line('door-contact')} 1000")
+    gate.page.wait("door", page, state="forced")
+    gate.page.wait("door", page, state="closed")
+    gate.rig(f"pull {gate.line('tamper')} 1000")
+    gate.page.wait("input", page, input="tamper", state="open")
+    gate.page.wait("input", page, input="tamper", state="closed")
+    changes = gate.trace.changes("relay-lock", line, 0)
+    expect(not changes, f"the relay moved: {changes}")
+    return "events of both, and the relay did not move"
+
+
 # ---- people and passages -------------------------------------------------------------------------
 
 
@@ -280,9 +296,11 @@ def a_stranger_stays_outside(site):
     gate = site.gate
     line, platform = gate.trace.here(), site.platform.mark()
     gate.scene("stranger")
-    record = site.platform.entries.wait(
-        "the stranger's record", lambda e: e.get("event") == "snapshot_face", platform, PATIENCE)
-    leave(site)
+    try:
+        record = site.platform.entries.wait(
+            "the stranger's record", lambda e: e.get("event") == "snapshot_face", platform, 2 * PATIENCE)
+    finally:
+        leave(site)
     expect(record["result"] != 1, f"the record says result {record['result']}")
     expect(record["personId"] == "", f"the record names {record['personId']}")
     expect(record["snapPic_bytes"] > 2000, "the record has no picture")
@@ -295,7 +313,7 @@ def a_stranger_stays_outside(site):
 def a_card_opens_through_wiegand_in(site):
     gate = site.gate
     line, platform, serial = gate.trace.here(), site.platform.mark(), gate.rs485.mark()
-    sent = send_card(gate, 3000002)
+    sent = present_card(site, 3000002)
     began, length = opened(site, line)
     expect(PULSE_S - 0.005 <= length <= PULSE_S + 0.15, f"the relay was up for {length:.3f} s")
     record = site.platform.wait("snapshot_face", platform, personId="100002")
@@ -303,11 +321,26 @@ def a_card_opens_through_wiegand_in(site):
     gate.rs485.wait(rb"100002", serial)
     # A card of nobody's, sent after it: what the gate answers to it comes after any late opening.
     line, platform, page = gate.trace.here(), site.platform.mark(), gate.page.mark()
-    send_card(gate, 3999999)
+    present_card(site, 3999999)
     gate.page.wait("verdict", page, verdict="refuse")
     changes = gate.trace.changes("relay-lock", line, 0)
     expect(not changes, f"the relay moved for a card of nobody's: {changes}")
     return f"relay {length * 1000:.1f} ms; reader: {sent}; a card of nobody's opens nothing"
+
+
+def present_card(site, number):
+    """Holds a card before the reader, again where the gate says that edges were missed: a host that is busy for some
+    milliseconds is no disturbed line, and whoever stands there would do the same."""
+    page = site.gate.page
+    for attempt in range(1, 8):
+        mark = page.mark()
+        sent = send_card(site.gate, number)
+        answer = page.events.wait(
+            "the gate's word on a card",
+            lambda e: e.get("kind") == "verdict" or (e.get("kind") == "reader" and e.get("state") == "damaged"), mark)
+        if answer["kind"] == "verdict":
+            return f"{sent}, {attempt} tries"
+    raise Failed(f"seven frames of a card were damaged: {answer}")
 
 
 def send_card(gate, number, width=34):
@@ -323,21 +356,6 @@ def the_exit_button_opens(site):
     _, length = opened(site, line)
     expect(PULSE_S - 0.005 <= length <= PULSE_S + 0.15, f"the relay was up for {length:.3f} s")
     return f"relay {length * 1000:.1f} ms"
-
-
-@check(needs=["it logs in to its platform"])
-def a_forced_door_and_an_opened_case_are_told(site):
-    gate = site.gate
-    line, page = gate.trace.here(), gate.page.mark()
-    gate.rig(f"pull {gate.line('door-contact')} 1000")
-    gate.page.wait("door", page, state="forced")
-    gate.page.wait("door", page, state="closed")
-    gate.rig(f"pull {gate.line('tamper')} 1000")
-    gate.page.wait("input", page, input="tamper", state="open")
-    gate.page.wait("input", page, input="tamper", state="closed")
-    changes = gate.trace.changes("relay-lock", line, 0)
-    expect(not changes, f"the relay moved: {changes}")
-    return "events of both, and the relay did not move"
 
 
 @check(needs=["it logs in to its platform"])
@@ -362,11 +380,11 @@ def the_camera_comes_back(site):
     gate.shell.run("i=0; until rmmod v4l2loopback 2>/run/gate-rig/rmmod; do i=$((i+1)); [ $i -lt 100 ] || { cat /run/gate-rig/rmmod; exit 1; }; sleep 0.1; done; ! [ -e /dev/video10 ]", 60)
     time.sleep(1)
     page = gate.page.mark()
+    began = time.monotonic()
     gate.shell.run(
         "insmod /usr/lib/gate-rig/modules/v4l2loopback.ko devices=1 video_nr=10 card_label=gate-camera exclusive_caps=1 max_buffers=4; "
         "systemctl start gate-rig-camera"
     )
-    began = time.monotonic()
     gate.page.wait("camera", page, 60, state="watching")
     seconds = time.monotonic() - began
     expect(seconds <= 2 * SLOWER, f"back {seconds:.1f} s after it was plugged in; 2 s on a real gate, {2 * SLOWER} s here")
