@@ -380,7 +380,8 @@ async fn what_became_of_a_version_is_told_by_the_system_that_runs_then() {
 
 /// An agent as a process, on a machine whose `rauc` is in its PATH.
 struct Agent {
-    process: Process,
+    /// Stopped with the test.
+    _process: Process,
     page: std::net::SocketAddr,
     config: PathBuf,
 }
@@ -400,7 +401,7 @@ impl Agent {
         let mut command = menshen();
         command.arg("run").arg("--config").arg(&config).env("PATH", Self::programs(machine));
         let process = Process::start(command);
-        let agent = Self { process, page, config };
+        let agent = Self { _process: process, page, config };
         let until = std::time::Instant::now() + support::process::PATIENCE;
         while std::net::TcpStream::connect(page).is_err() {
             assert!(std::time::Instant::now() < until, "the agent is not there");
