@@ -380,6 +380,7 @@ async fn what_became_of_a_version_is_told_by_the_system_that_runs_then() {
 
 /// An agent as a process, on a machine whose `rauc` is in its PATH.
 struct Agent {
+    /// Stopped with the test.
     _process: Process,
     page: std::net::SocketAddr,
     config: PathBuf,
