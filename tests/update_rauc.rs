@@ -551,6 +551,38 @@ fn a_system_that_is_not_healthy_stays_only_if_it_was_good_before() {
     assert_eq!(judge().0, 0);
 }
 
+#[test]
+fn a_healthy_system_that_cannot_be_marked_as_good_is_left_only_if_it_is_on_trial() {
+    let machine = Machine::new();
+    let agent = Agent::start(&machine);
+    machine.does(
+        "status",
+        &format!(
+            "[ \"$2\" = --detailed ] && {{ echo '{STATUS}'; exit 0; }}; echo 'Failed marking slot' >&2; exit 1"
+        ),
+    );
+    let (boot, line) = (machine.path("boot"), machine.path("cmdline"));
+    let judge = || {
+        let (boot, line) = (boot.to_str().unwrap(), line.to_str().unwrap());
+        agent.run(
+            &machine,
+            &["healthy", "--confirm", "--within", "60", "--boot", boot, "--command-line", line],
+        )
+    };
+    let notes = Notes::new(machine.path("data/update"));
+    // Exit 1 restarts the machine: with nothing on trial, that would be for ever.
+    let (code, output, errors) = judge();
+    assert_eq!((code, output.as_str()), (0, "healthy: it was good before and stays\n"), "{errors}");
+    assert!(errors.contains("its slot cannot be marked as good: rauc: Failed marking slot"), "{errors}");
+    assert_eq!(notes.trouble(), None);
+    Copies::new(&boot).change(|choice| choice.set_primary(Slot::A, Some(Slot::B))).unwrap();
+    let (code, _, errors) = judge();
+    assert_eq!(code, 1, "{errors}");
+    let trouble = notes.trouble().unwrap();
+    assert_eq!(trouble.slot, Some(Slot::A));
+    assert!(trouble.why.contains("cannot be marked as good: rauc: Failed marking slot"), "{trouble:?}");
+}
+
 /// RAUC's own service on a bus of the test's own, with files for slots and this program as its way to the boot
 /// loader.
 struct Real {
