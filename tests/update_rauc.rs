@@ -265,6 +265,60 @@ fn attempt(state: State, boot: &str) -> Attempt {
         boot: boot.into(),
         cameras: Vec::new(),
         ordered: false,
+        rolled_back: Vec::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stick_with_versions_that_were_rolled_back_does_not_bring_them_again() {
+    let (machine, data) = (Machine::new(), tempfile::tempdir().unwrap());
+    let notes = Notes::new(data.path().join("update"));
+    let installed = || machine.calls().iter().filter(|call| call.contains("<install>")).count();
+    // Two on the stick, and neither of them comes up: the machine starts again in the slot of before each time.
+    for (version, why) in [("0.4.0", "camera 0 gives no pictures"), ("0.3.0", "no models")] {
+        let (mut running, updates) = gate(&machine, data.path());
+        machine.bundle(version);
+        offer(&updates, b"signed", Age::Newer).await.unwrap();
+        assert_eq!(update(&mut running, "installed").await.fields["version"], version);
+        running.stop().await;
+        assert_eq!(installed(), 1);
+        let mut tried = notes.attempt().unwrap().unwrap();
+        tried.boot = "another start".into();
+        notes.keep(&tried).unwrap();
+        notes.keep_trouble(&Trouble { slot: Some(Slot::B), why: why.into() }).unwrap();
+    }
+    // Not even where the stick is faster than the look at what became of the last one.
+    let config = config::Update { installer: "rauc".into(), ..config::Update::default() };
+    let events = menshen::event::Events::new(menshen::clock::ManualClock::new(jiff::Timestamp::now()));
+    let options = Options { reserve: 0, ..Options::new(&config) };
+    let updates = Updates::with(Arc::new(machine.rauc()), options, &config, data.path(), &events);
+    let refused = offer(&updates, b"signed", Age::Newer).await.unwrap_err();
+    assert!(
+        refused.contains("version 0.3.0 was tried before and rolled back (no models); to try it once more: menshen update install"),
+        "{refused}"
+    );
+    assert_eq!(notes.attempt().unwrap().unwrap().state, State::RolledBack);
+    machine.bundle("v0.4");
+    let refused = offer(&updates, b"signed", Age::Newer).await.unwrap_err();
+    assert!(refused.contains("version v0.4 was tried before and rolled back;"), "{refused}");
+    assert_eq!(installed(), 0);
+    // A newer one may come, and a technician may have each of them.
+    machine.bundle("0.4.1");
+    machine.does("install", "exit 1");
+    offer(&updates, b"signed", Age::Newer).await.unwrap();
+    until(|| notes.attempt().unwrap().unwrap().state == State::Failed);
+    machine.bundle("0.4.0");
+    until_free(&updates).await;
+    assert!(offer(&updates, b"signed", Age::Newer).await.unwrap_err().contains("rolled back"));
+    machine.does("install", INSTALL);
+    offer(&updates, b"signed", Age::NotOlder).await.unwrap();
+    until(|| notes.attempt().unwrap().unwrap().state == State::Installed);
+}
+
+/// Waits until nothing is being installed.
+async fn until_free(updates: &Updates) {
+    while updates.standing().await.busy {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
