@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use menshen::config;
 use menshen::event::Event;
+use menshen::service::admin::Server;
 use menshen::update::attempt::{Attempt, Notes, State, Trouble};
 use menshen::update::choice::{Copies, Slot};
 use menshen::update::rauc::Rauc;
@@ -429,6 +430,57 @@ async fn what_became_of_a_version_is_told_by_the_system_that_runs_then() {
     assert_eq!(update(&mut running, "good").await.fields["version"], "0.2.0");
     assert_eq!(notes.attempt().unwrap().unwrap().state, State::Good);
     assert!(machine.calls().iter().any(|call| call == "rauc <status> <mark-good> <booted>"));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gate_without_its_data_partition_is_not_healthy_and_says_so() {
+    let (machine, data) = (Machine::new(), tempfile::tempdir().unwrap());
+    let config = config::Update { installer: "rauc".into(), ..config::Update::default() };
+    let mut made = None;
+    let running = Running::start_linked(data.path(), &config::Device::default(), |gate, stopped| {
+        let options = Options { data_lost: machine.path("data-lost"), ..Options::new(&config) };
+        let updates = Updates::with(Arc::new(machine.rauc()), options, &config, data.path(), gate.events());
+        made = Some(updates.clone());
+        async move { updates.run(gate, stopped).await }
+    });
+    let updates = made.unwrap();
+    let gate = running.gate.clone();
+    gate.events().send("task", json!({ "task": "agent", "state": "ready", "ready_ms": 1 }));
+    let reasons = async || updates.health(&gate).await.reasons;
+    tokio::time::timeout(Duration::from_secs(60), async {
+        while !reasons().await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("it is healthy");
+
+    let admin = config::Admin {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        token_file: None,
+        allowed_origins: Vec::new(),
+    };
+    let server = Server::bind(gate.clone(), &config::Config::default(), admin).await.unwrap();
+    let server = server.with_updates(updates.clone());
+    let page = server.address();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let served = tokio::spawn(async move { server.run(stopped).await });
+    let notices = async || {
+        let (_, body) =
+            tokio::task::spawn_blocking(move || http(page, "GET", "/api/v1/status")).await.unwrap();
+        let status: Value = serde_json::from_slice(&body).unwrap();
+        status["notices"].clone()
+    };
+    assert_eq!(notices().await, json!([]));
+    std::fs::write(machine.path("data-lost"), "it cannot be repaired\n").unwrap();
+    let why =
+        "the data partition could not be mounted, and what is on it is not there: it cannot be repaired";
+    assert_eq!(reasons().await, [why]);
+    let told = notices().await;
+    assert_eq!((&told[0]["kind"], &told[0]["text"]), (&json!("data_lost"), &json!(why)));
+    stop.send_replace(true);
+    served.await.unwrap().unwrap();
     running.stop().await;
 }
 

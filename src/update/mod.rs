@@ -282,9 +282,11 @@ impl Failure {
     }
 }
 
-/// Times and bounds of downloads.
+/// Times and bounds of downloads, and where the machine tells of itself.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// The file that says why the data partition could not be mounted: [`health::DATA_LOST`].
+    pub data_lost: PathBuf,
     /// Largest package, in bytes.
     pub max_bytes: u64,
     /// What a download leaves free on the disk for the store, in bytes.
@@ -303,6 +305,7 @@ impl Options {
     /// As configured.
     pub fn new(config: &config::Update) -> Self {
         Self {
+            data_lost: health::DATA_LOST.into(),
             max_bytes: config.max_mib.saturating_mul(1 << 20),
             reserve: 64 << 20,
             resume_pause: Duration::from_secs(1),
@@ -375,6 +378,7 @@ impl Updates {
             notes: Notes::new(&folder),
             folder,
             trust: Trust::of(&config.pinned_certificate),
+            check: health::Check::new(options.data_lost.clone()),
             options,
             installer,
             events: events.clone(),
@@ -383,7 +387,6 @@ impl Updates {
             restart_at: config.restart_at(),
             busy: Arc::default(),
             restart: Notify::new(),
-            check: health::Check::default(),
             settled: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -513,6 +516,11 @@ impl Updates {
             None => Vec::new(),
         };
         self.inner.check.look(gate, &cameras).await
+    }
+
+    /// Why the data partition of this gate could not be mounted, if it was not.
+    pub fn data_lost(&self) -> Option<String> {
+        self.inner.check.data_lost()
     }
 
     /// The attempt whose system runs and is on trial.
