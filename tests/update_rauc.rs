@@ -689,6 +689,27 @@ fn a_healthy_system_that_cannot_be_marked_as_good_is_left_only_if_it_is_on_trial
     assert!(trouble.why.contains("cannot be marked as good: rauc: Failed marking slot"), "{trouble:?}");
 }
 
+#[test]
+fn a_gate_that_could_never_keep_an_update_is_refused_by_config_check() {
+    let machine = Machine::new();
+    let check = |text: &str| {
+        let config = machine.path("menshen.toml");
+        std::fs::write(&config, text).unwrap();
+        let output = menshen().args(["config", "check", "--config"]).arg(&config).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (usable, errors) = check("[update]\ninstaller = \"rauc\"\n");
+    assert!(!usable);
+    assert!(
+        errors.contains("update.installer = \"rauc\" needs service.admin")
+            && errors.contains("no new version would ever be kept"),
+        "{errors}"
+    );
+    let with = "[update]\ninstaller = \"rauc\"\n[service]\nadmin = { listen = \"127.0.0.1:0\" }\n";
+    let (usable, errors) = check(with);
+    assert!(usable, "{errors}");
+}
+
 /// RAUC's own service on a bus of the test's own, with files for slots and this program as its way to the boot
 /// loader.
 struct Real {
