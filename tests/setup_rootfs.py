@@ -152,6 +152,96 @@ class Identity(unittest.TestCase):
         self.assertEqual([line for line in self.text("etc/shadow").splitlines() if line.startswith("root:")], ["root:!*:19700::::::"])
 
 
+class DataPartition(unittest.TestCase):
+    """How the initial RAM disk makes the data partition, on a file in its place; each step is that of rootfs/initramfs/init."""
+
+    MIB = 1 << 20
+    SIZE = 64 * MIB
+
+    def setUp(self):
+        if not shutil.which("mke2fs", path="/usr/sbin:/sbin:/usr/bin"):
+            self.skipTest("there is no mke2fs: run scripts/setup.sh test")
+        folder = tempfile.mkdtemp(prefix="menshen-data-")
+        self.addCleanup(shutil.rmtree, folder)
+        self.disk = Path(folder, "data")
+        with self.disk.open("wb") as file:
+            file.truncate(self.SIZE)
+        text = (ROOTFS / "initramfs/init").read_text()
+        self.functions = re.search(r'^mark=.*?^make_data\(\) \{.*?^\}$', text, re.M | re.S)[0]
+        # The file stands for the partition, this machine's program for the gate's.
+        self.functions = re.sub(r"^sectors\(\).*$", 'sectors() { echo $(($(stat -c %s "$1") / 512)); }', self.functions, flags=re.M)
+        self.mke2fs = "mke2fs"
+
+    def sh(self, command):
+        script = self.functions + f'\nchroot() {{ shift 2; {self.mke2fs} "$@"; }}\nsync() {{ :; }}\n{command} "$1"\n'
+        return subprocess.run(["sh", "-c", script, "sh", self.disk], env={"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}).returncode
+
+    def write(self, at, data):
+        with self.disk.open("r+b") as file:
+            file.seek(at)
+            file.write(data)
+
+    def read(self, at, size):
+        with self.disk.open("rb") as file:
+            file.seek(at)
+            return file.read(size)
+
+    def fsck(self):
+        done = subprocess.run(["e2fsck", "-f", "-n", self.disk], env={"PATH": "/usr/sbin:/sbin"}, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout)
+
+    def test_zeros_are_new_and_what_was_made_is_not(self):
+        self.assertEqual(self.sh("is_new"), 0)
+        self.assertEqual(self.sh("make_data"), 0)
+        self.fsck()
+        self.assertEqual(self.read(1024 + 56, 2), b"\x53\xef")
+        self.assertEqual(self.read(self.SIZE - self.MIB, self.MIB), bytes(self.MIB), "no mark is left")
+        self.assertNotEqual(self.sh("is_new"), 0)
+
+    def test_rubbish_is_not_new(self):
+        self.write(self.MIB // 32, b"x")
+        self.assertNotEqual(self.sh("is_new"), 0)
+
+    def test_a_file_system_whose_first_block_is_lost_is_not_new(self):
+        self.assertEqual(self.sh("make_data"), 0)
+        self.write(0, bytes(4096))
+        self.assertNotEqual(self.sh("is_new"), 0)
+
+    def test_mke2fs_cut_off_at_any_moment_is_done_again(self):
+        self.assertEqual(self.sh("make_data"), 0)
+        whole = self.read(0, self.SIZE)
+        # What a cut leaves of it: any part, in any order. The program that was cut off, and the next boot's.
+        for at, keep in ((0, 4096), (1024, 1024), (4096, 61440), (65536, 1 << 20), (0, 0), (0, self.SIZE - self.MIB)):
+            with self.disk.open("wb") as file:
+                file.truncate(self.SIZE)
+            part = Path(str(self.disk) + ".part")
+            part.write_bytes(whole[at : at + keep])
+            self.mke2fs = f"dd if={part} of={self.disk} bs=1024 seek={at // 1024} conv=notrunc status=none; false"
+            self.assertNotEqual(self.sh("make_data"), 0)
+            self.assertEqual(self.read(at, keep), whole[at : at + keep])
+            self.assertEqual(self.sh("marked"), 0, (at, keep))
+            self.assertEqual(self.sh("is_new"), 0, (at, keep))
+            self.mke2fs = "mke2fs"
+            self.assertEqual(self.sh("make_data"), 0)
+            self.fsck()
+            self.assertNotEqual(self.sh("is_new"), 0)
+
+    def test_the_mark_is_outside_of_the_file_system(self):
+        self.assertEqual(self.sh('put_mark "$1" "$mark"; marked'), 0)
+        self.write(0, b"\xff" * (self.SIZE - self.MIB))
+        self.mke2fs = 'mke2fs "$@" && false'
+        self.assertNotEqual(self.sh("make_data"), 0)
+        self.fsck()
+        self.assertEqual(self.sh("marked"), 0, "mke2fs leaves it alone")
+
+    def test_only_what_was_made_now_is_a_first_boot(self):
+        text = (ROOTFS / "initramfs/init").read_text()
+        self.assertEqual(re.findall(r".*first-boot.*", text), ['        if make_data "$data"; then : >/run/menshen/first-boot; fi'])
+        conditions = (UNITS / "menshen-password@.service").read_text()
+        for condition in ("/run/menshen/first-boot", "!/run/menshen/data-lost", "!/data/system/technician.hash"):
+            self.assertIn(f"ConditionPathExists={condition}\n", conditions)
+
+
 class Users(unittest.TestCase):
     def test_nobody_has_a_password_and_two_have_a_use(self):
         for name, password, *_ in table("shadow"):
