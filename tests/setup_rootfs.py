@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import tomllib
 import unittest
 import uuid
 from pathlib import Path
@@ -143,6 +144,83 @@ class Identity(unittest.TestCase):
         self.assertEqual(self.technician(), "$y$j9T$own/hash.$kept")
         after = self.text("etc/shadow").splitlines()
         self.assertEqual([a for a, b in zip(after, before) if a != b], [line for line in after if line.startswith("technician:")])
+
+    def lose_the_data(self):
+        (self.top / "run/menshen").mkdir(parents=True)
+        (self.top / "run/menshen/data-lost").write_text("e2fsck could not repair it\n")
+
+    def configure(self, text):
+        with (self.top / "usr/share/menshen/menshen.toml").open("a") as file:
+            file.write(text)
+
+    def lost_configuration(self):
+        return tomllib.loads(self.text("data/etc/menshen/menshen.toml"))
+
+    CALLS = """
+[platform.qyzn] # ours
+server = "10.0.0.5:5005"
+
+[ platform . "terminal_ws" ]
+url = "ws://10.0.0.6/devs/"
+[platform]
+http_push = { pinned_certificate = "" }
+[settings.push]
+urls = [
+    ["a", "b"],
+]
+[settings.push.tls]
+on = true
+[intercom]
+media = "sim"
+[settings.relay]
+pulse_ms = 1500
+[[camera]]
+role = "visible"
+"""
+
+    def test_lost_data_make_no_other_gate(self):
+        self.lose_the_data()
+        self.configure(self.CALLS)
+        self.run_it()
+        self.assertFalse((self.top / "data/system/serial").exists())
+        found = self.lost_configuration()
+        self.assertEqual(found["terminal"]["serial"], "0000")
+        self.assertEqual(set(found), {"terminal", "vision", "device", "service", "update", "settings", "camera"})
+        # The exit button and the relay go on as they were.
+        self.assertEqual(found["settings"], {"relay": {"pulse_ms": 1500}})
+        self.assertEqual(found["camera"], [{"role": "visible"}])
+        self.assertEqual(self.text("etc/hostname"), "gate-0000\n")
+
+    def test_lost_data_and_the_number_of_the_board(self):
+        self.lose_the_data()
+        self.configure('[platform.qyzn]\nserver = "10.0.0.5:5005"\n')
+        (self.top / "sys/class/dmi/id/product_serial").write_text("GATE-0007\n")
+        self.run_it()
+        found = self.lost_configuration()
+        self.assertEqual(found["terminal"]["serial"], "GATE0007")
+        self.assertNotIn("platform", found)
+
+    def test_lost_data_and_platforms_in_another_spelling(self):
+        for text in ('[settings]\npush = { mode = "every" }\n', '[settings]\npush.mode = "every"\n', ):
+            with self.subTest(text):
+                if not (self.top / "run").exists():
+                    self.lose_the_data()
+                shutil.copy(ROOTFS / "menshen.toml", self.top / "usr/share/menshen/menshen.toml")
+                self.configure(text)
+                self.run_it()
+                self.assertEqual(set(self.lost_configuration()), {"terminal", "vision", "device", "service"})
+        (self.top / "usr/share/menshen/menshen.toml").write_text(
+            'platform.qyzn.server = "10.0.0.5:5005"\n' + (ROOTFS / "menshen.toml").read_text())
+        self.run_it()
+        self.assertEqual(set(self.lost_configuration()), {"terminal", "vision", "device", "service"})
+
+    def test_found_again(self):
+        # The next boot finds the partition: who the gate was is on it, and the memory has gone.
+        self.run_it()
+        self.configure(self.CALLS)
+        before = self.text("data/etc/menshen/menshen.toml")
+        self.run_it()
+        self.assertEqual(self.text("data/etc/menshen/menshen.toml"), before)
 
     def test_a_hash_adds_no_user(self):
         (self.top / "data/system").mkdir()
