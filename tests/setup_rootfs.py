@@ -381,6 +381,22 @@ class Units(unittest.TestCase):
         self.assertLessEqual(int(sections["Service"]["RestartSec"]), 2)
         self.assertIn("door safe", sections["Service"]["ExecStopPost"])
 
+    def test_one_owner_of_the_watchdog(self):
+        manager = configparser.ConfigParser()
+        manager.optionxform = str
+        manager.read(TREE / "etc/systemd/system.conf.d/50-gate.conf")
+        self.assertEqual(manager["Manager"]["RuntimeWatchdogSec"], "30s")
+        self.assertEqual(manager["Manager"]["RebootWatchdogSec"], "2min")
+        # The agent is not configured to feed it, and could not.
+        for configuration in (ROOTFS / "menshen.toml", TOP / "scripts/gate/overlay/usr/share/menshen/menshen.toml"):
+            self.assertNotIn("watchdog", tomllib.loads(configuration.read_text())["device"])
+        self.assertNotIn("DeviceAllow=/dev/watchdog", (UNITS / "menshen.service").read_text())
+        self.assertNotIn("DeviceAllow=char-watchdog", (UNITS / "menshen.service").read_text())
+        self.assertEqual(unit("menshen.service")["Service"]["WatchdogSec"], "60")
+        # Its drivers are there before the first process is.
+        drivers = {w[1]: w[0] for w in words("modules")}
+        self.assertEqual({drivers[name] for name in ("dw_wdt", "bcm2835_wdt", "i6300esb")}, {"boot"})
+
     def test_programs_of_units_exist(self):
         for path in UNITS.glob("menshen*.service"):
             for program in re.findall(r"^Exec\w+=[-+!@]*(/usr/lib/menshen/\S+)", path.read_text(), re.M):
