@@ -230,6 +230,80 @@ role = "visible"
         self.assertEqual([line for line in self.text("etc/shadow").splitlines() if line.startswith("root:")], ["root:!*:19700::::::"])
 
 
+class Forget(unittest.TestCase):
+    """What root forgets in a factory reset."""
+
+    def setUp(self):
+        self.top = Path(tempfile.mkdtemp(prefix="menshen-forget-"))
+        self.addCleanup(shutil.rmtree, self.top)
+        self.journal = self.top / "data/var/log/journal/0123"
+        for folder in (self.journal, self.top / "data/system", self.top / "data/menshen", self.top / "data/var/lib/technician/more",
+                       self.top / "data/var/tmp/systemd-private-1", self.top / "bin", self.top / "run"):
+            folder.mkdir(parents=True)
+        for name in ("system.journal", "system@1-2-3.journal", "user-1000@1-2-3.journal", "system@1-2.journal~"):
+            (self.journal / name).write_text("p-7 may pass")
+        for name in ("lib/technician/bundle.tar", "lib/technician/more/.notes", "tmp/bundle.tar"):
+            (self.top / "data/var" / name).write_text("p-7")
+        (self.top / "data/system/technician.hash").write_text(HASH)
+        (self.top / "data/system/serial").write_text("A1")
+        self.rotates(True)
+
+    def rotates(self, well):
+        """A journalctl in the place of the gate's: what is written becomes an archive, and a new one begins."""
+        program = self.top / "bin/journalctl"
+        program.write_text(f'#!/bin/sh\n[ "$*" = --rotate ] || exit 2\n{"" if well else "exit 1"}\n'
+                           f'mv {self.journal}/system.journal {self.journal}/system@9-9-9.journal && echo new >{self.journal}/system.journal\n')
+        program.chmod(0o755)
+
+    def run_it(self):
+        return subprocess.run([TREE / "usr/lib/menshen/forget"], capture_output=True, text=True,
+                              env={"MENSHEN_TOP": str(self.top), "PATH": f"{self.top}/bin:/usr/bin:/bin"})
+
+    def left(self):
+        return {str(p.relative_to(self.top / "data")): p.read_text() for p in (self.top / "data").rglob("*") if p.is_file()}
+
+    KEPT = {"var/log/journal/0123/system.journal": "new\n", "system/technician.hash": HASH, "system/serial": "A1"}
+
+    def test_nobody_is_named_and_the_password_is_kept(self):
+        done = self.run_it()
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(self.left(), self.KEPT)
+        self.assertTrue((self.top / "data/var/lib/technician").is_dir())
+        self.assertTrue((self.top / "data/var/tmp/systemd-private-1").is_dir(), "a running program's folder")
+
+    def test_a_journal_that_is_not_rotated_is_tried_again(self):
+        self.rotates(False)
+        self.assertNotEqual(self.run_it().returncode, 0)
+        self.assertTrue((self.top / "data/system/forgetting").exists())
+        self.rotates(True)
+        self.assertEqual(self.run_it().returncode, 0)
+        self.assertEqual(self.left(), self.KEPT)
+
+    def test_once_for_each_order(self):
+        mark = self.top / "data/menshen/factory-reset"
+        mark.touch()
+        self.assertEqual(self.run_it().returncode, 0)
+        # The agent cannot start, and said why.
+        (self.journal / "system@why.journal").write_text("the key cannot be read")
+        self.assertEqual(self.run_it().returncode, 0)
+        self.assertTrue((self.journal / "system@why.journal").exists())
+        mark.unlink()
+        (self.top / "data/menshen/other").touch()
+        mark.touch()
+        self.assertEqual(self.run_it().returncode, 0)
+        self.assertFalse((self.journal / "system@why.journal").exists())
+
+    def test_before_the_agent_takes_its_mark_away(self):
+        conditions = (UNITS / "menshen-forget.service").read_text()
+        mark = re.search(r'^const MARK: &str = "(.*)";', (TOP / "src/store/erase.rs").read_text(), re.M)[1]
+        self.assertIn(f"ConditionPathExists=|/data/menshen/{mark}\n", conditions)
+        self.assertIn("ConditionPathExists=|/data/system/forgetting\n", conditions)
+        self.assertNotIn("RemainAfterExit=yes", conditions)
+        agent = unit("menshen.service")["Unit"]
+        for key in ("After", "Wants"):
+            self.assertIn("menshen-forget.service", agent[key].split())
+
+
 class DataPartition(unittest.TestCase):
     """How the initial RAM disk makes the data partition, on a file in its place; each step is that of rootfs/initramfs/init."""
 
