@@ -535,6 +535,20 @@ class Builder(unittest.TestCase):
             self.assertIn("MENSHEN_TECHNICIAN_HASH", done.stderr)
             self.assertNotIn(password, done.stderr)
 
+    def test_what_a_script_asks_for_is_set_up(self):
+        """Tools that the builders look for and that a Debian 12 of "debootstrap --variant=minbase" has not."""
+        package = {"mkimage": "u-boot-tools", "mkenvimage": "u-boot-tools", "mke2fs": "e2fsprogs", "debugfs": "e2fsprogs", "mkfs.vfat": "dosfstools",
+                   "mcopy": "mtools", "sfdisk": "fdisk", "cpio": "cpio", "zstd": "zstd", "modprobe": "kmod", "depmod": "kmod", "openssl": "openssl",
+                   "rauc": "rauc", "mksquashfs": "squashfs-tools", "pkg-config": "pkg-config", "make": "make", "xz": "xz-utils", "dpkg-deb": None,
+                   "qemu-system-aarch64": "qemu-system-arm", "python3": "python3"}
+        setup = (TOP / "scripts/setup.sh").read_text()
+        for name in ("image.sh", "bundle.sh", "cross.sh", "test_boot.sh", "gate/modules.sh"):
+            for tools in re.findall(r"^ *for tool in (.*); do$", (TOP / "scripts" / name).read_text(), re.M):
+                for tool in tools.split():
+                    wanted = "gcc-aarch64-linux-gnu" if tool.startswith("aarch64-linux-gnu-") else package[tool]
+                    if wanted:
+                        self.assertRegex(setup, rf"missing\+=\((?:[\w.-]+ )*{re.escape(wanted)}[ )]", f"scripts/{name} asks for {tool}")
+
     def test_compare_finds_a_difference(self):
         with tempfile.TemporaryDirectory() as top:
             for name in ("a", "b"):
