@@ -153,7 +153,7 @@ class Identity(unittest.TestCase):
         with (self.top / "usr/share/menshen/menshen.toml").open("a") as file:
             file.write(text)
 
-    def lost_configuration(self):
+    def configuration(self):
         return tomllib.loads(self.text("data/etc/menshen/menshen.toml"))
 
     CALLS = """
@@ -183,7 +183,7 @@ role = "visible"
         self.configure(self.CALLS)
         self.run_it()
         self.assertFalse((self.top / "data/system/serial").exists())
-        found = self.lost_configuration()
+        found = self.configuration()
         self.assertEqual(found["terminal"]["serial"], "0000")
         self.assertEqual(set(found), {"terminal", "vision", "device", "service", "update", "settings", "camera"})
         # The exit button and the relay go on as they were.
@@ -196,7 +196,7 @@ role = "visible"
         self.configure('[platform.qyzn]\nserver = "10.0.0.5:5005"\n')
         (self.top / "sys/class/dmi/id/product_serial").write_text("GATE-0007\n")
         self.run_it()
-        found = self.lost_configuration()
+        found = self.configuration()
         self.assertEqual(found["terminal"]["serial"], "GATE0007")
         self.assertNotIn("platform", found)
 
@@ -208,19 +208,52 @@ role = "visible"
                 shutil.copy(ROOTFS / "menshen.toml", self.top / "usr/share/menshen/menshen.toml")
                 self.configure(text)
                 self.run_it()
-                self.assertEqual(set(self.lost_configuration()), {"terminal", "vision", "device", "service"})
+                self.assertEqual(set(self.configuration()), {"terminal", "vision", "device", "service"})
         (self.top / "usr/share/menshen/menshen.toml").write_text(
             'platform.qyzn.server = "10.0.0.5:5005"\n' + (ROOTFS / "menshen.toml").read_text())
         self.run_it()
-        self.assertEqual(set(self.lost_configuration()), {"terminal", "vision", "device", "service"})
+        self.assertEqual(set(self.configuration()), {"terminal", "vision", "device", "service"})
 
-    def test_found_again(self):
-        # The next boot finds the partition: who the gate was is on it, and the memory has gone.
+    def image_with(self, text):
+        shutil.copy(ROOTFS / "menshen.toml", self.top / "usr/share/menshen/menshen.toml")
+        self.configure(text)
+
+    def test_configuration_follows_the_image_and_back(self):
         self.run_it()
-        self.configure(self.CALLS)
-        before = self.text("data/etc/menshen/menshen.toml")
+        factory = self.text("data/etc/menshen/menshen.toml")
+        self.image_with("[settings.relay]\npulse_ms = 1500\n")
         self.run_it()
-        self.assertEqual(self.text("data/etc/menshen/menshen.toml"), before)
+        self.assertEqual(self.configuration()["settings"]["relay"], {"pulse_ms": 1500})
+        self.assertEqual(self.configured(), "6FD0DCD68C1C4BD8")
+        # The update is left again: the slot of before brings its own.
+        self.image_with("")
+        self.run_it()
+        self.assertEqual(self.text("data/etc/menshen/menshen.toml"), factory)
+
+    def test_configuration_that_was_changed_here_does_not_follow(self):
+        self.run_it()
+        path = self.top / "data/etc/menshen/menshen.toml"
+        path.write_text(path.read_text() + "[settings.relay]\npulse_ms = 700\n")
+        mine = path.read_text()
+        for text in ("[settings.relay]\npulse_ms = 1500\n", ""):
+            self.image_with(text)
+            self.run_it()
+            self.assertEqual(path.read_text(), mine)
+
+    def test_configuration_cut_off_between_the_two_files(self):
+        path = self.top / "data/etc/menshen/menshen.toml"
+        self.run_it()
+        old = path.read_text()
+        self.image_with("[settings.relay]\npulse_ms = 1500\n")
+        self.run_it()
+        new = path.read_text()
+        # The sums were written, the configuration was not.
+        path.write_text(old)
+        self.run_it()
+        self.assertEqual(path.read_text(), new)
+        self.image_with("")
+        self.run_it()
+        self.assertEqual(path.read_text(), old)
 
     def test_a_hash_adds_no_user(self):
         (self.top / "data/system").mkdir()
