@@ -675,11 +675,12 @@ impl OutputTask {
         if let Some(Pulse(whose)) = &mut self.on {
             whose.retain(|(other, _)| *other != by);
         }
+        // One that stands for nobody has no end.
+        self.on.take_if(|pulse| pulse.0.is_empty());
     }
 
     /// Shuts the door, unless somebody holds it open.
     async fn shut_if_nobodys(&mut self) {
-        self.on.take_if(|pulse| pulse.0.is_empty());
         if self.on.is_none() && !self.is_held() && self.lines.relay_on.load(Ordering::Relaxed) {
             self.shut(Some(CONTROLLER)).await;
         }
@@ -1205,6 +1206,26 @@ mod tests {
         door.outputs.stop().await;
         assert_eq!(door.relay().await, ("off".into(), 2500));
         assert!(!door.relay.level());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hold_that_the_relay_refuses_leaves_no_pulse_without_an_end() {
+        let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let relay = Moody::default();
+        let (outputs, task) = Outputs::new(lines(relay.clone()), Events::new(clock));
+        tokio::spawn(task.run(RelaySettings::default()));
+        let orders = outputs.relay_orders();
+        let second = Duration::from_secs(1);
+        orders.drive(Drive::Timed { on: true, length: second }).unwrap();
+        // Any answer of the task says that it has done what came before.
+        outputs.rest(RelaySettings::default()).await.unwrap();
+        assert!(relay.relay.level());
+        relay.refuses.store(true, std::sync::atomic::Ordering::SeqCst);
+        orders.drive(Drive::Permanent { on: true, abort: true }).unwrap();
+        assert!(outputs.rest(RelaySettings::default()).await.is_err());
+        relay.refuses.store(false, std::sync::atomic::Ordering::SeqCst);
+        tokio::time::sleep(2 * second).await;
+        assert!(!relay.relay.level(), "nothing holds the door");
     }
 
     #[tokio::test(start_paused = true)]
