@@ -722,7 +722,9 @@ impl OutputTask {
             Some(OpenedBy::Order(by)) => json!({ "state": state, "level": u8::from(high), "by": by }),
             Some(OpenedBy::Unrecorded) | None => json!({ "state": state, "level": u8::from(high) }),
         };
-        let outcome = relay.ask(move |relay| relay.set_level(high)).await;
+        // An order to rest is as good late as in time; one that opens, or rests where others open, is not.
+        let expires = on || active_low != self.active_low;
+        let outcome = relay.ask(expires, move |relay| relay.set_level(high)).await;
         self.unanswered =
             outcome.as_ref().is_err_and(|error| matches!(error.kind(), Kind::Timeout | Kind::Busy));
         match outcome {
