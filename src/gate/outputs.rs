@@ -457,7 +457,8 @@ impl OutputTask {
             // The line may have been left anywhere by whoever ran before.
             (self.on, self.held, self.again) = (None, None, None);
             let served = AssertUnwindSafe(async {
-                self.go_to_rest(None).await;
+                // Nor does what was noted of a pulse that a panic has cut off hold any longer.
+                self.shut(None).await;
                 self.serve().await;
             });
             if served.catch_unwind().await.is_ok() {
@@ -568,10 +569,7 @@ impl OutputTask {
         let now = Instant::now();
         let by = openings.first().map(|opening| opening.by);
         if !self.switch(true, by).await {
-            // It may have taken it all the same, and nothing else would end it.
-            if self.on.is_none() && !self.is_held() {
-                self.again = Some((Instant::now() + OFF_AGAIN, by));
-            }
+            self.did_not_open(by);
             return Err(not_taken());
         }
         self.again = None;
@@ -650,8 +648,8 @@ impl OutputTask {
                     whose.retain(|(other, until)| *other != CONTROLLER && *until > now);
                     whose.push((CONTROLLER, now + length));
                     self.on = Some(Pulse(whose));
-                } else if self.on.is_none() && !self.is_held() {
-                    self.again = Some((Instant::now() + OFF_AGAIN, Some(CONTROLLER)));
+                } else {
+                    self.did_not_open(Some(CONTROLLER));
                 }
             }
             Drive::Timed { on: false, length } => {
@@ -674,9 +672,22 @@ impl OutputTask {
         }
         // The order failed, and is not given again behind the controller's back.
         self.held = None;
-        if self.on.is_none() {
-            self.openings.send_modify(|noted| noted.end(now));
-            self.again = Some((Instant::now() + OFF_AGAIN, Some(CONTROLLER)));
+        self.did_not_open(Some(CONTROLLER));
+    }
+
+    /// The relay refused to open: the door is free only for those who hold it already. Where nobody does, the relay is
+    /// ordered to rest: it may have opened all the same, and nothing else would end that.
+    fn did_not_open(&mut self, by: Option<OpenedBy>) {
+        let now = Instant::now();
+        if self.is_held() {
+            return;
+        }
+        match self.on.as_ref().and_then(Pulse::last) {
+            Some((_, until)) => self.openings.send_modify(|noted| noted.end(until.max(now))),
+            None => {
+                self.openings.send_modify(|noted| noted.end(now));
+                self.again = Some((now + OFF_AGAIN, by));
+            }
         }
     }
 
@@ -1348,6 +1359,43 @@ mod tests {
         relay.refuses.store(false, std::sync::atomic::Ordering::SeqCst);
         tokio::time::sleep(2 * OFF_AGAIN_LATER).await;
         assert_eq!(bus.standing()[0].fields["state"], "off");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_door_that_did_not_open_is_not_free() {
+        let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let relay = Moody::default();
+        let (outputs, task) = Outputs::new(lines(relay.clone()), Events::new(clock));
+        tokio::spawn(task.run(RelaySettings::default()));
+        let (orders, openings) = (outputs.relay_orders(), outputs.openings());
+        let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
+        let free_in = |ahead| openings.borrow().cover(Instant::now() + ahead, Duration::ZERO);
+        relay.refuses.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(outputs.open(opening(1, 60_000, 0)).await.is_err());
+        assert!(!free_in(second));
+        orders.drive(Drive::Timed { on: true, length: hour }).unwrap();
+        // Any answer of the task says that it has done what came before.
+        assert!(outputs.rest(RelaySettings::default()).await.is_err());
+        assert!(!free_in(second));
+        // One that fails while the door is open for another takes nothing from that one, and adds nothing.
+        relay.refuses.store(false, std::sync::atomic::Ordering::SeqCst);
+        outputs.open(opening(2, 60_000, 0)).await.unwrap();
+        relay.refuses.store(true, std::sync::atomic::Ordering::SeqCst);
+        orders.drive(Drive::Timed { on: true, length: hour }).unwrap();
+        assert!(outputs.rest(RelaySettings::default()).await.is_err());
+        assert!(free_in(second) && !free_in(hour / 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pulse_that_a_panic_cut_off_is_not_free() {
+        let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let (outputs, task) = Outputs::new(lines(Faulty::default()), Events::new(clock));
+        tokio::spawn(task.run(RelaySettings::default()));
+        let openings = outputs.openings();
+        assert!(outputs.open(opening(1, 60_000, 0)).await.is_err());
+        // Served after the task has begun anew.
+        outputs.rest(RelaySettings::default()).await.unwrap();
+        assert!(!openings.borrow().cover(Instant::now() + Duration::from_secs(1), Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]
