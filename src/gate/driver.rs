@@ -59,17 +59,18 @@ where
         Ok(Self::Thread(Worker::start(Kept(driver), events.clone())?))
     }
 
-    /// Has a job done. `Timeout` if the driver takes too long: a job that has not begun by then is not begun any more,
-    /// one that has may still do what it was to do.
+    /// Has a job done. `Timeout` if the driver takes too long: a job that has not begun by then is not begun any more
+    /// if it `expires`; any other, and one that has begun, may still do what it was to do.
     pub(super) async fn ask(
         &mut self,
+        expires: bool,
         job: impl FnOnce(&mut D) -> Result<()> + Send + 'static,
     ) -> Result<()> {
         match self {
             Driver::AtOnce(driver) => job(driver),
             Driver::Thread(worker) => {
                 let ordered = Instant::now();
-                let late = move || ordered.elapsed() >= WITHIN;
+                let late = move || expires && ordered.elapsed() >= WITHIN;
                 let answer = worker.ask(WITHIN, move |kept| match late() {
                     true => Err(Error::new(Kind::Timeout, "the order came too late to mean anything")),
                     false => job(&mut kept.0),
@@ -77,5 +78,52 @@ where
                 answer.await
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::clock::{ManualClock, SharedClock};
+
+    /// A relay that hangs at its first order until it is let go, and notes what it was ordered.
+    struct Hanging {
+        hangs: Option<Receiver<()>>,
+        levels: Arc<Mutex<Vec<bool>>>,
+    }
+
+    impl Relay for Hanging {
+        fn set_level(&mut self, high: bool) -> Result<()> {
+            if let Some(go) = self.hangs.take() {
+                // Let go for good when the test is over.
+                let _ = go.recv();
+            }
+            self.levels.lock().unwrap().push(high);
+            Ok(())
+        }
+    }
+
+    fn hanging() -> (Driver<dyn Relay>, Sender<()>, Arc<Mutex<Vec<bool>>>) {
+        let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let (let_go, go) = channel();
+        let levels = Arc::<Mutex<Vec<bool>>>::default();
+        let relay = Hanging { hangs: Some(go), levels: Arc::clone(&levels) };
+        (Driver::relay(Box::new(relay), &Events::new(clock)).unwrap(), let_go, levels)
+    }
+
+    #[tokio::test]
+    async fn an_order_to_rest_is_carried_out_however_late_and_one_to_open_is_not() {
+        let (mut relay, let_go, levels) = hanging();
+        for (expires, high) in [(true, true), (false, false), (true, true)] {
+            let error = relay.ask(expires, move |relay| relay.set_level(high)).await.unwrap_err();
+            assert_eq!(error.kind(), Kind::Timeout);
+        }
+        drop(let_go);
+        // Its turn comes after all of them.
+        relay.ask(true, |_| Ok(())).await.unwrap();
+        assert_eq!(*levels.lock().unwrap(), [true, false], "it hung in the first, and rests");
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot, watch as latest};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot, watch as latest};
 use tokio::time::{Instant, sleep_until};
 
 use super::controller::Controller;
@@ -42,7 +42,8 @@ const OFF_AGAIN_LATER: Duration = Duration::from_secs(5);
 /// Refusals in a row until then.
 const REFUSALS: u32 = 25;
 
-/// Orders that wait; more than these would be openings nobody stands for any more.
+/// Openings and settings that wait to be served; more than these would be openings nobody stands for any more. What
+/// takes back an opening or comes from the access controller always finds a place: what it shuts would stay open.
 const WAITING_ORDERS: usize = 16;
 
 /// Openings that wait for their delay, and openings that one pulse stands for.
@@ -54,11 +55,11 @@ const WAITING_FRAMES: usize = 16;
 /// What the task is told.
 enum Order {
     /// Open once.
-    Open(Box<Opening>, oneshot::Sender<Result<()>>),
+    Open(Box<Opening>, oneshot::Sender<Result<()>>, OwnedSemaphorePermit),
     /// End the pulse that `record` began, if it is still on.
     Close(RecordId),
     /// The relay opens and rests at these levels from now on.
-    Rest(RelaySettings, oneshot::Sender<Result<()>>),
+    Rest(RelaySettings, oneshot::Sender<Result<()>>, OwnedSemaphorePermit),
     /// What the access controller wants of the relay.
     Drive(Drive),
     /// End.
@@ -182,20 +183,23 @@ pub(super) struct Lines {
 
 /// What an access controller holds of the relay. It does not keep the task alive, which itself tells the controller of
 /// cards.
-pub(super) struct RelayOrders(mpsc::WeakSender<Order>);
+pub(super) struct RelayOrders(mpsc::WeakUnboundedSender<Order>);
 
 impl RelayOrders {
-    /// Gives the controller's order at once. `Busy` when too many wait.
+    /// Gives the controller's order at once, after those that wait. It is not lost, however many do: a door that the
+    /// controller held open would have nobody left to shut it.
     pub(super) fn drive(&self, drive: Drive) -> Result<()> {
         let orders = self.0.upgrade().ok_or_else(stopped)?;
-        orders.try_send(Order::Drive(drive)).map_err(|error| not_ordered(&error))
+        orders.send(Order::Drive(drive)).map_err(|_| stopped())
     }
 }
 
 /// The handle of the task. Cheap to clone.
 #[derive(Clone)]
 pub struct Outputs {
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::UnboundedSender<Order>,
+    /// Places for orders that may be refused.
+    places: Arc<Semaphore>,
     wiegand: Option<Queue<Frames>>,
     serial: Option<Queue<SerialOut>>,
     /// The RS485 line speaks OSDP.
@@ -207,7 +211,8 @@ impl Outputs {
     /// The handle, and the task that must be run for it to do anything. Starts those of the platform's frames on
     /// the current runtime.
     pub(super) fn new(lines: Lines, events: Events) -> (Self, OutputTask) {
-        let (orders, receiver) = mpsc::channel(WAITING_ORDERS);
+        let (orders, receiver) = mpsc::unbounded_channel();
+        let places = Arc::new(Semaphore::new(WAITING_ORDERS));
         let wiegand = lines.wiegand.clone().map(Queue::start);
         let serial = lines.serial.clone().map(Queue::start);
         let osdp = lines.controller.is_some();
@@ -226,7 +231,7 @@ impl Outputs {
             unanswered: false,
             refused: 0,
         };
-        (Self { orders, wiegand, serial, osdp, openings }, task)
+        (Self { orders, places, wiegand, serial, osdp, openings }, task)
     }
 
     /// When the door was free to be opened; noted before the relay is switched.
@@ -236,13 +241,13 @@ impl Outputs {
 
     /// Orders an opening. Ok when the relay has been switched on, or will be after its delay.
     pub async fn open(&self, opening: Opening) -> Result<()> {
-        self.order(move |sender| Order::Open(Box::new(opening), sender)).await
+        self.order(move |sender, place| Order::Open(Box::new(opening), sender, place)).await
     }
 
     /// The relay opens and rests from now on where `relay` wants it. A pulse that is on goes on at the new level.
     /// On an error the levels are what they were.
     pub async fn rest(&self, relay: RelaySettings) -> Result<()> {
-        self.order(move |sender| Order::Rest(relay, sender)).await
+        self.order(move |sender, place| Order::Rest(relay, sender, place)).await
     }
 
     /// The end that the access controller's thread holds.
@@ -287,10 +292,13 @@ impl Outputs {
     /// Gives an order at once; its outcome follows.
     fn order(
         &self,
-        order: impl FnOnce(oneshot::Sender<Result<()>>) -> Order,
+        order: impl FnOnce(oneshot::Sender<Result<()>>, OwnedSemaphorePermit) -> Order,
     ) -> impl Future<Output = Result<()>> + Send + 'static {
         let (sender, receiver) = oneshot::channel();
-        let ordered = self.orders.try_send(order(sender)).map_err(|error| not_ordered(&error));
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let ordered = place
+            .map_err(|error| no_place(&error))
+            .and_then(|place| self.orders.send(order(sender, place)).map_err(|_| stopped()));
         async move {
             ordered?;
             receiver.await.unwrap_or_else(|_| Err(stopped()))
@@ -300,7 +308,7 @@ impl Outputs {
     /// Puts the relay to rest and ends the task, after the orders that wait; then waits for the frames that do.
     pub async fn stop(&self) {
         // Gone already: the relay is at rest.
-        let _ = self.orders.send(Order::Stop).await;
+        let _ = self.orders.send(Order::Stop);
         if let Some(queue) = &self.wiegand {
             queue.drain().await;
         }
@@ -311,17 +319,17 @@ impl Outputs {
 
     /// Ends the pulse that `record` began, if it is still on and nobody else's, or takes back its opening.
     pub fn close(&self, record: RecordId) {
-        // Full of openings: the pulse will end by itself.
-        let _ = self.orders.try_send(Order::Close(record));
+        // Gone already: the relay is at rest.
+        let _ = self.orders.send(Order::Close(record));
     }
 }
 
-fn not_ordered(error: &mpsc::error::TrySendError<Order>) -> Error {
+fn no_place(error: &TryAcquireError) -> Error {
     match error {
-        mpsc::error::TrySendError::Full(_) => {
+        TryAcquireError::NoPermits => {
             Error::new(Kind::Busy, "the door has more openings waiting than it can serve")
         }
-        mpsc::error::TrySendError::Closed(_) => stopped(),
+        TryAcquireError::Closed => stopped(),
     }
 }
 
@@ -417,7 +425,7 @@ const CONTROLLER: OpenedBy = OpenedBy::Order(OrderedBy::Controller);
 pub struct OutputTask {
     lines: Lines,
     events: Events,
-    orders: mpsc::Receiver<Order>,
+    orders: mpsc::UnboundedReceiver<Order>,
     openings: latest::Sender<Openings>,
     /// The low level opens. In force for every pulse, whatever was set when it was ordered.
     active_low: bool,
@@ -449,7 +457,8 @@ impl OutputTask {
             // The line may have been left anywhere by whoever ran before.
             (self.on, self.held, self.again) = (None, None, None);
             let served = AssertUnwindSafe(async {
-                self.go_to_rest(None).await;
+                // Nor does what was noted of a pulse that a panic has cut off hold any longer.
+                self.shut(None).await;
                 self.serve().await;
             });
             if served.catch_unwind().await.is_ok() {
@@ -490,12 +499,14 @@ impl OutputTask {
                     }
                 }
                 order = self.orders.recv() => match order {
-                    Some(Order::Open(opening, answer)) => {
+                    Some(Order::Open(opening, answer, place)) => {
+                        drop(place);
                         let outcome = self.order(*opening).await;
                         let _ = answer.send(outcome);
                     }
                     Some(Order::Close(record)) => self.close(OpenedBy::Record(record)).await,
-                    Some(Order::Rest(relay, answer)) => {
+                    Some(Order::Rest(relay, answer, place)) => {
+                        drop(place);
                         let outcome = self.rest(relay).await;
                         let _ = answer.send(outcome);
                     }
@@ -558,10 +569,7 @@ impl OutputTask {
         let now = Instant::now();
         let by = openings.first().map(|opening| opening.by);
         if !self.switch(true, by).await {
-            // It may have taken it all the same, and nothing else would end it.
-            if self.on.is_none() && !self.is_held() {
-                self.again = Some((Instant::now() + OFF_AGAIN, by));
-            }
+            self.did_not_open(by);
             return Err(not_taken());
         }
         self.again = None;
@@ -640,8 +648,8 @@ impl OutputTask {
                     whose.retain(|(other, until)| *other != CONTROLLER && *until > now);
                     whose.push((CONTROLLER, now + length));
                     self.on = Some(Pulse(whose));
-                } else if self.on.is_none() && !self.is_held() {
-                    self.again = Some((Instant::now() + OFF_AGAIN, Some(CONTROLLER)));
+                } else {
+                    self.did_not_open(Some(CONTROLLER));
                 }
             }
             Drive::Timed { on: false, length } => {
@@ -664,9 +672,22 @@ impl OutputTask {
         }
         // The order failed, and is not given again behind the controller's back.
         self.held = None;
-        if self.on.is_none() {
-            self.openings.send_modify(|noted| noted.end(now));
-            self.again = Some((Instant::now() + OFF_AGAIN, Some(CONTROLLER)));
+        self.did_not_open(Some(CONTROLLER));
+    }
+
+    /// The relay refused to open: the door is free only for those who hold it already. Where nobody does, the relay is
+    /// ordered to rest: it may have opened all the same, and nothing else would end that.
+    fn did_not_open(&mut self, by: Option<OpenedBy>) {
+        let now = Instant::now();
+        if self.is_held() {
+            return;
+        }
+        match self.on.as_ref().and_then(Pulse::last) {
+            Some((_, until)) => self.openings.send_modify(|noted| noted.end(until.max(now))),
+            None => {
+                self.openings.send_modify(|noted| noted.end(now));
+                self.again = Some((now + OFF_AGAIN, by));
+            }
         }
     }
 
@@ -675,11 +696,12 @@ impl OutputTask {
         if let Some(Pulse(whose)) = &mut self.on {
             whose.retain(|(other, _)| *other != by);
         }
+        // One that stands for nobody has no end.
+        self.on.take_if(|pulse| pulse.0.is_empty());
     }
 
     /// Shuts the door, unless somebody holds it open.
     async fn shut_if_nobodys(&mut self) {
-        self.on.take_if(|pulse| pulse.0.is_empty());
         if self.on.is_none() && !self.is_held() && self.lines.relay_on.load(Ordering::Relaxed) {
             self.shut(Some(CONTROLLER)).await;
         }
@@ -721,7 +743,9 @@ impl OutputTask {
             Some(OpenedBy::Order(by)) => json!({ "state": state, "level": u8::from(high), "by": by }),
             Some(OpenedBy::Unrecorded) | None => json!({ "state": state, "level": u8::from(high) }),
         };
-        let outcome = relay.ask(move |relay| relay.set_level(high)).await;
+        // An order to rest is as good late as in time; one that opens, or rests where others open, is not.
+        let expires = on || active_low != self.active_low;
+        let outcome = relay.ask(expires, move |relay| relay.set_level(high)).await;
         self.unanswered =
             outcome.as_ref().is_err_and(|error| matches!(error.kind(), Kind::Timeout | Kind::Busy));
         match outcome {
@@ -1208,6 +1232,56 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_hold_that_the_relay_refuses_leaves_no_pulse_without_an_end() {
+        let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let relay = Moody::default();
+        let (outputs, task) = Outputs::new(lines(relay.clone()), Events::new(clock));
+        tokio::spawn(task.run(RelaySettings::default()));
+        let orders = outputs.relay_orders();
+        let second = Duration::from_secs(1);
+        orders.drive(Drive::Timed { on: true, length: second }).unwrap();
+        // Any answer of the task says that it has done what came before.
+        outputs.rest(RelaySettings::default()).await.unwrap();
+        assert!(relay.relay.level());
+        relay.refuses.store(true, std::sync::atomic::Ordering::SeqCst);
+        orders.drive(Drive::Permanent { on: true, abort: true }).unwrap();
+        assert!(outputs.rest(RelaySettings::default()).await.is_err());
+        relay.refuses.store(false, std::sync::atomic::Ordering::SeqCst);
+        tokio::time::sleep(2 * second).await;
+        assert!(!relay.relay.level(), "nothing holds the door");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_shuts_the_door_finds_a_place_however_many_wait() {
+        let mut door = door();
+        door.relay().await;
+        let orders = door.outputs.relay_orders();
+        orders.drive(Drive::Permanent { on: true, abort: true }).unwrap();
+        assert_eq!(door.relay().await, ("on".into(), 0));
+        let order = |opening: Opening| {
+            door.outputs.order(move |sender, place| Order::Open(Box::new(opening), sender, place))
+        };
+        // The task does not run until this test waits.
+        let waiting: Vec<_> =
+            (0..WAITING_ORDERS).map(|record| order(opening(record as i64, 1000, 300))).collect();
+        assert_eq!(order(opening(99, 1000, 0)).await.unwrap_err().kind(), Kind::Busy);
+        for record in 0..WAITING_ORDERS {
+            door.outputs.close(RecordId(record as i64));
+        }
+        orders.drive(Drive::Permanent { on: false, abort: true }).unwrap();
+        for outcome in waiting {
+            outcome.await.unwrap();
+        }
+        assert_eq!(door.relay().await, ("off".into(), 0));
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(!door.relay.level());
+        assert!(door.events.try_recv().is_err(), "none of those that were taken back has opened");
+        // There is room again.
+        door.outputs.open(opening(100, 1000, 0)).await.unwrap();
+        assert!(door.relay.level());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_has_no_line_is_refused() {
         let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
         let nothing = Lines { relay: None, ..lines(SimulatedRelay::default()) };
@@ -1285,6 +1359,43 @@ mod tests {
         relay.refuses.store(false, std::sync::atomic::Ordering::SeqCst);
         tokio::time::sleep(2 * OFF_AGAIN_LATER).await;
         assert_eq!(bus.standing()[0].fields["state"], "off");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_door_that_did_not_open_is_not_free() {
+        let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let relay = Moody::default();
+        let (outputs, task) = Outputs::new(lines(relay.clone()), Events::new(clock));
+        tokio::spawn(task.run(RelaySettings::default()));
+        let (orders, openings) = (outputs.relay_orders(), outputs.openings());
+        let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
+        let free_in = |ahead| openings.borrow().cover(Instant::now() + ahead, Duration::ZERO);
+        relay.refuses.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(outputs.open(opening(1, 60_000, 0)).await.is_err());
+        assert!(!free_in(second));
+        orders.drive(Drive::Timed { on: true, length: hour }).unwrap();
+        // Any answer of the task says that it has done what came before.
+        assert!(outputs.rest(RelaySettings::default()).await.is_err());
+        assert!(!free_in(second));
+        // One that fails while the door is open for another takes nothing from that one, and adds nothing.
+        relay.refuses.store(false, std::sync::atomic::Ordering::SeqCst);
+        outputs.open(opening(2, 60_000, 0)).await.unwrap();
+        relay.refuses.store(true, std::sync::atomic::Ordering::SeqCst);
+        orders.drive(Drive::Timed { on: true, length: hour }).unwrap();
+        assert!(outputs.rest(RelaySettings::default()).await.is_err());
+        assert!(free_in(second) && !free_in(hour / 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pulse_that_a_panic_cut_off_is_not_free() {
+        let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
+        let (outputs, task) = Outputs::new(lines(Faulty::default()), Events::new(clock));
+        tokio::spawn(task.run(RelaySettings::default()));
+        let openings = outputs.openings();
+        assert!(outputs.open(opening(1, 60_000, 0)).await.is_err());
+        // Served after the task has begun anew.
+        outputs.rest(RelaySettings::default()).await.unwrap();
+        assert!(!openings.borrow().cover(Instant::now() + Duration::from_secs(1), Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]

@@ -272,7 +272,7 @@ impl PanelTask {
             return Ok(());
         }
         let Some(lamp) = &mut self.lamp else { return Ok(()) };
-        let outcome = lamp.ask(move |lamp| lamp.switch(on)).await;
+        let outcome = lamp.ask(on, move |lamp| lamp.switch(on)).await;
         self.note("lamp", &outcome, json!({ "state": word(on) }));
         self.lamp_on = outcome.is_ok().then_some(on);
         outcome
