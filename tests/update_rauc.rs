@@ -484,6 +484,83 @@ async fn a_gate_without_its_data_partition_is_not_healthy_and_says_so() {
     running.stop().await;
 }
 
+/// A status whose slot B holds `version`.
+fn holds(machine: &Machine, version: &str) {
+    let status = STATUS.replace(r#""version":"0.0.9""#, &format!(r#""version":"{version}""#));
+    machine.does("status", &format!("[ \"$2\" = --detailed ] && echo '{status}'; exit 0"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_installation_that_ended_without_a_note_is_seen_in_the_boot_loaders_choice() {
+    let here = menshen::update::attempt::boot_id();
+    let prepare = |state, boot: &str, slot: &str| {
+        let (machine, data) = (Machine::new(), tempfile::tempdir().unwrap());
+        holds(&machine, "0.2.0");
+        std::fs::write(machine.path("cmdline"), format!("rauc.slot={slot}")).unwrap();
+        let choice = Copies::new(machine.path("boot"));
+        choice.change(|choice| choice.set_primary(Slot::B, Some(Slot::A))).unwrap();
+        let notes = Notes::new(data.path().join("update"));
+        notes.keep(&Attempt { cameras: vec![0], ..attempt(state, boot) }).unwrap();
+        (machine, data, choice, notes)
+    };
+    // The power went, or the agent had given up while RAUC went on; the new version runs.
+    for state in [State::Installing, State::Failed] {
+        let (machine, data, _, notes) = prepare(state, "another start", "B");
+        let (mut running, updates) = gate(&machine, data.path());
+        assert_eq!(update(&mut running, "trial").await.fields["version"], "0.2.0");
+        let health = updates.health(&running.gate).await;
+        assert!(
+            health.reasons.iter().any(|reason| reason.starts_with("camera 0 gives no pictures")),
+            "it is measured by the cameras of before: {health:?}"
+        );
+        updates.confirm().await.unwrap();
+        assert_eq!(notes.attempt().unwrap().unwrap().state, State::Good);
+        running.stop().await;
+    }
+    // The agent alone ended: the gate still has to restart. The same where the note is of a start before.
+    for boot in [here.as_str(), "another start"] {
+        let (machine, data, _, notes) = prepare(State::Installing, boot, "A");
+        let (mut running, _) = gate(&machine, data.path());
+        let restart =
+            running.event(|event| event.kind == "system" && event.fields["order"] == "restart").await;
+        assert_eq!(restart.fields["by"], "update");
+        assert_eq!(notes.attempt().unwrap().unwrap().state, State::Installed);
+        running.stop().await;
+    }
+    // It was started as often as it may be. What it held is an earlier version than the one that was to follow.
+    let (machine, data, choice, notes) = prepare(State::Installing, "another start", "A");
+    holds(&machine, "0.1.9");
+    choice.change(|choice| choice.left[Slot::B as usize] = 0).unwrap();
+    let (mut running, _) = gate(&machine, data.path());
+    let told = update(&mut running, "failed").await;
+    let text = told.fields["error"].as_str().unwrap();
+    assert!(text.starts_with("the update to 0.1.9 failed and 0.1.0 runs again: "), "{text}");
+    assert_eq!(notes.attempt().unwrap().unwrap().state, State::RolledBack);
+    assert!(machine.calls().iter().any(|call| call == "rauc <status> <mark-bad> <other>"));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_installation_that_takes_too_long_is_judged_by_what_became_of_it() {
+    for (held, wanted) in [("0.2.0", State::Installed), ("0.0.9", State::Failed)] {
+        let (machine, data) = (Machine::new(), tempfile::tempdir().unwrap());
+        holds(&machine, held);
+        machine.does("install", "sleep 1000");
+        let copies = Copies::new(machine.path("boot"));
+        copies.change(|choice| choice.set_primary(Slot::B, Some(Slot::A))).unwrap();
+        let config = config::Update { installer: "rauc".into(), ..config::Update::default() };
+        let events = menshen::event::Events::new(menshen::clock::ManualClock::new(jiff::Timestamp::now()));
+        events.send("camera", json!({ "camera": 1, "state": "watching" }));
+        let options = Options { reserve: 0, ..Options::new(&config) };
+        let rauc = machine.rauc_within([WITHIN[0], WITHIN[1], Duration::from_millis(200)]);
+        let updates = Updates::with(Arc::new(rauc), options, &config, data.path(), &events);
+        offer(&updates, b"signed", Age::Any).await.unwrap();
+        until_free(&updates).await;
+        let noted = Notes::new(data.path().join("update")).attempt().unwrap().unwrap();
+        assert_eq!((noted.state, noted.cameras), (wanted, vec![1]), "{held}");
+    }
+}
+
 /// An agent as a process, on a machine whose `rauc` is in its PATH.
 struct Agent {
     _process: Process,
