@@ -635,6 +635,14 @@ fn the_commands_install_and_tell_and_judge() {
     let json: Value = serde_json::from_str(&output).unwrap();
     assert_eq!((code, &json["booted"], &json["attempt"]["version"]), (0, &json!("A"), &json!("0.2.0")));
 
+    // The note of the last one is no word on this one, which cannot even be noted.
+    let in_the_way = machine.path("data/update/attempt.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let (code, output, errors) = agent.run(&machine, &["update", "install", package]);
+    assert_eq!(code, 1, "{output}");
+    assert!(errors.contains("attempt.json cannot be written") && !output.contains("installed"), "{errors}");
+    std::fs::remove_dir(&in_the_way).unwrap();
+
     // Refused with the reason; told to, all the same.
     machine.bundle("0.0.1");
     let (code, _, errors) = agent.run(&machine, &["update", "install", package]);

@@ -424,12 +424,13 @@ impl Updates {
             if let Err(error) = std::fs::remove_file(&package) {
                 tracing::warn!(%error, "a package that is done with cannot be removed");
             }
-            drop(busy);
             match outcome {
                 Ok(Installed::Done) => {}
                 Ok(Installed::Restart) => inner.restart.notify_one(),
                 Err(error) => inner.failed(&version, &error.to_string()),
             }
+            // The last: whoever sees that nothing is under way any more finds what became of it.
+            drop(busy);
         });
     }
 
