@@ -403,8 +403,8 @@ impl Updates {
         let inner = Arc::clone(&self.inner);
         let Ok(busy) = Arc::clone(&inner.busy).try_lock_owned() else { return Err(Failure::Busy) };
         let version = order.version.clone();
-        match inner.fetch_and_accept(order).await {
-            Ok((package, accepted)) => {
+        match inner.fetch_and_accept(order, busy).await {
+            Ok((package, accepted, busy)) => {
                 self.install(package, version, accepted, busy);
                 Ok(())
             }
@@ -561,7 +561,11 @@ fn in_hour_of(at: jiff::civil::Time, now: jiff::civil::Time) -> bool {
 }
 
 impl Inner {
-    async fn fetch_and_accept(self: &Arc<Self>, order: Order) -> Result<(PathBuf, Accepted), Failure> {
+    async fn fetch_and_accept(
+        self: &Arc<Self>,
+        order: Order,
+        busy: OwnedMutexGuard<()>,
+    ) -> Result<(PathBuf, Accepted, OwnedMutexGuard<()>), Failure> {
         self.can_install().await?;
         let version = order.version.clone();
         let package = download::Download::new(
@@ -573,7 +577,7 @@ impl Inner {
         )
         .run()
         .await?;
-        self.accept(package, version, self.ordered_age).await
+        self.accept(package, version, self.ordered_age, busy).await
     }
 
     async fn can_install(self: &Arc<Self>) -> Result<(), Failure> {
@@ -581,13 +585,15 @@ impl Inner {
         blocking(move || inner.installer.check()).await.map_err(Failure::NoInstaller)
     }
 
-    /// Has the installer look at a package; one that is refused is removed.
+    /// Has the installer look at a package; one that is refused is removed. Nobody else begins before that has
+    /// ended, also where nobody waits for it any more: the next package may have the same name.
     async fn accept(
         self: &Arc<Self>,
         package: PathBuf,
         version: String,
         age: Age,
-    ) -> Result<(PathBuf, Accepted), Failure> {
+        busy: OwnedMutexGuard<()>,
+    ) -> Result<(PathBuf, Accepted, OwnedMutexGuard<()>), Failure> {
         let inner = Arc::clone(self);
         tokio::task::spawn_blocking(move || match inner.judge(&package, age) {
             Ok(accepted) => {
@@ -595,7 +601,7 @@ impl Inner {
                     "update",
                     json!({ "state": "verified", "version": version, "package": accepted.version }),
                 );
-                Ok((package, accepted))
+                Ok((package, accepted, busy))
             }
             Err(error) => {
                 let removed =

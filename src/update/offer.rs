@@ -85,8 +85,8 @@ impl Offer {
         flushed.await.map_err(written)?;
         let Some(busy) = self.busy.take() else { return Err(Failure::Busy) };
         let inner = Arc::clone(&self.updates.inner);
-        match inner.accept(self.path.clone(), String::new(), age).await {
-            Ok((package, accepted)) => {
+        match inner.accept(self.path.clone(), String::new(), age, busy).await {
+            Ok((package, accepted, busy)) => {
                 self.updates.install(package, accepted.version.clone(), accepted.clone(), busy);
                 Ok(accepted)
             }
