@@ -585,15 +585,15 @@ impl Inner {
         blocking(move || inner.installer.check()).await.map_err(Failure::NoInstaller)
     }
 
-    /// Has the installer look at a package; one that is refused is removed. Nobody else begins before that has
-    /// ended, also where nobody waits for it any more: the next package may have the same name.
-    async fn accept(
+    /// Has the installer look at a package; one that is refused is removed. `held` is what keeps everybody else
+    /// from beginning: it is held until that has ended, also where nobody waits for it any more.
+    async fn accept<Held: Send + 'static>(
         self: &Arc<Self>,
         package: PathBuf,
         version: String,
         age: Age,
-        busy: OwnedMutexGuard<()>,
-    ) -> Result<(PathBuf, Accepted, OwnedMutexGuard<()>), Failure> {
+        held: Held,
+    ) -> Result<(PathBuf, Accepted, Held), Failure> {
         let inner = Arc::clone(self);
         tokio::task::spawn_blocking(move || match inner.judge(&package, age) {
             Ok(accepted) => {
@@ -601,7 +601,7 @@ impl Inner {
                     "update",
                     json!({ "state": "verified", "version": version, "package": accepted.version }),
                 );
-                Ok((package, accepted, busy))
+                Ok((package, accepted, held))
             }
             Err(error) => {
                 let removed =
