@@ -316,6 +316,42 @@ async fn a_stick_with_versions_that_were_rolled_back_does_not_bring_them_again()
     until(|| notes.attempt().unwrap().unwrap().state == State::Installed);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_package_that_is_being_verified_keeps_its_name_though_nobody_waits_any_more() {
+    let (machine, data) = (Machine::new(), tempfile::tempdir().unwrap());
+    let config = config::Update { installer: "rauc".into(), ..config::Update::default() };
+    let events = menshen::event::Events::new(menshen::clock::ManualClock::new(jiff::Timestamp::now()));
+    let options = Options { reserve: 0, ..Options::new(&config) };
+    let updates = Updates::with(Arc::new(machine.rauc()), options, &config, data.path(), &events);
+    machine.bundle("0.2.0");
+    let good = std::fs::read_to_string(machine.path("does-info")).unwrap();
+    // Refused at last, or accepted with nobody there to hear it.
+    for ends in ["exit 1", &good] {
+        let folder = machine.folder.path().display();
+        machine.does(
+            "info",
+            &format!("touch '{folder}/verifying'; while ! [ -e '{folder}/go' ]; do sleep 0.02; done; {ends}"),
+        );
+        let offered = updates.clone();
+        let client = tokio::spawn(async move { offer(&offered, b"the first package", Age::Any).await });
+        until(|| machine.path("verifying").exists());
+        client.abort();
+        assert!(client.await.unwrap_err().is_cancelled());
+        let second = updates.offer(None).await.map(drop).map_err(|failure| failure.text());
+        assert_eq!(second.unwrap_err(), "another upgrade is under way");
+        assert_eq!(std::fs::read(data.path().join("update/offered")).unwrap(), b"the first package");
+        std::fs::write(machine.path("go"), b"").unwrap();
+        until_free(&updates).await;
+        assert!(!data.path().join("update/offered").exists(), "nobody wants it: {ends}");
+        assert!(!machine.calls().iter().any(|call| call.contains("<install>")));
+        for name in ["go", "verifying"] {
+            std::fs::remove_file(machine.path(name)).unwrap();
+        }
+    }
+    machine.bundle("0.2.0");
+    offer(&updates, b"the second package", Age::Any).await.unwrap();
+}
+
 /// Waits until nothing is being installed.
 async fn until_free(updates: &Updates) {
     while updates.standing().await.busy {
@@ -484,6 +520,83 @@ async fn a_gate_without_its_data_partition_is_not_healthy_and_says_so() {
     running.stop().await;
 }
 
+/// A status whose slot B holds `version`.
+fn holds(machine: &Machine, version: &str) {
+    let status = STATUS.replace(r#""version":"0.0.9""#, &format!(r#""version":"{version}""#));
+    machine.does("status", &format!("[ \"$2\" = --detailed ] && echo '{status}'; exit 0"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_installation_that_ended_without_a_note_is_seen_in_the_boot_loaders_choice() {
+    let here = menshen::update::attempt::boot_id();
+    let prepare = |state, boot: &str, slot: &str| {
+        let (machine, data) = (Machine::new(), tempfile::tempdir().unwrap());
+        holds(&machine, "0.2.0");
+        std::fs::write(machine.path("cmdline"), format!("rauc.slot={slot}")).unwrap();
+        let choice = Copies::new(machine.path("boot"));
+        choice.change(|choice| choice.set_primary(Slot::B, Some(Slot::A))).unwrap();
+        let notes = Notes::new(data.path().join("update"));
+        notes.keep(&Attempt { cameras: vec![0], ..attempt(state, boot) }).unwrap();
+        (machine, data, choice, notes)
+    };
+    // The power went, or the agent had given up while RAUC went on; the new version runs.
+    for state in [State::Installing, State::Failed] {
+        let (machine, data, _, notes) = prepare(state, "another start", "B");
+        let (mut running, updates) = gate(&machine, data.path());
+        assert_eq!(update(&mut running, "trial").await.fields["version"], "0.2.0");
+        let health = updates.health(&running.gate).await;
+        assert!(
+            health.reasons.iter().any(|reason| reason.starts_with("camera 0 gives no pictures")),
+            "it is measured by the cameras of before: {health:?}"
+        );
+        updates.confirm().await.unwrap();
+        assert_eq!(notes.attempt().unwrap().unwrap().state, State::Good);
+        running.stop().await;
+    }
+    // The agent alone ended: the gate still has to restart. The same where the note is of a start before.
+    for boot in [here.as_str(), "another start"] {
+        let (machine, data, _, notes) = prepare(State::Installing, boot, "A");
+        let (mut running, _) = gate(&machine, data.path());
+        let restart =
+            running.event(|event| event.kind == "system" && event.fields["order"] == "restart").await;
+        assert_eq!(restart.fields["by"], "update");
+        assert_eq!(notes.attempt().unwrap().unwrap().state, State::Installed);
+        running.stop().await;
+    }
+    // It was started as often as it may be. What it held is an earlier version than the one that was to follow.
+    let (machine, data, choice, notes) = prepare(State::Installing, "another start", "A");
+    holds(&machine, "0.1.9");
+    choice.change(|choice| choice.left[Slot::B as usize] = 0).unwrap();
+    let (mut running, _) = gate(&machine, data.path());
+    let told = update(&mut running, "failed").await;
+    let text = told.fields["error"].as_str().unwrap();
+    assert!(text.starts_with("the update to 0.1.9 failed and 0.1.0 runs again: "), "{text}");
+    assert_eq!(notes.attempt().unwrap().unwrap().state, State::RolledBack);
+    assert!(machine.calls().iter().any(|call| call == "rauc <status> <mark-bad> <other>"));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_installation_that_takes_too_long_is_judged_by_what_became_of_it() {
+    for (held, wanted) in [("0.2.0", State::Installed), ("0.0.9", State::Failed)] {
+        let (machine, data) = (Machine::new(), tempfile::tempdir().unwrap());
+        holds(&machine, held);
+        machine.does("install", "sleep 1000");
+        let copies = Copies::new(machine.path("boot"));
+        copies.change(|choice| choice.set_primary(Slot::B, Some(Slot::A))).unwrap();
+        let config = config::Update { installer: "rauc".into(), ..config::Update::default() };
+        let events = menshen::event::Events::new(menshen::clock::ManualClock::new(jiff::Timestamp::now()));
+        events.send("camera", json!({ "camera": 1, "state": "watching" }));
+        let options = Options { reserve: 0, ..Options::new(&config) };
+        let rauc = machine.rauc_within([WITHIN[0], WITHIN[1], Duration::from_millis(200)]);
+        let updates = Updates::with(Arc::new(rauc), options, &config, data.path(), &events);
+        offer(&updates, b"signed", Age::Any).await.unwrap();
+        until_free(&updates).await;
+        let noted = Notes::new(data.path().join("update")).attempt().unwrap().unwrap();
+        assert_eq!((noted.state, noted.cameras), (wanted, vec![1]), "{held}");
+    }
+}
+
 /// An agent as a process, on a machine whose `rauc` is in its PATH.
 struct Agent {
     /// Stopped with the test.
@@ -558,6 +671,14 @@ fn the_commands_install_and_tell_and_judge() {
     let (code, output, _) = agent.run(&machine, &["update", "status", "--json"]);
     let json: Value = serde_json::from_str(&output).unwrap();
     assert_eq!((code, &json["booted"], &json["attempt"]["version"]), (0, &json!("A"), &json!("0.2.0")));
+
+    // The note of the last one is no word on this one, which cannot even be noted.
+    let in_the_way = machine.path("data/update/attempt.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let (code, output, errors) = agent.run(&machine, &["update", "install", package]);
+    assert_eq!(code, 1, "{output}");
+    assert!(errors.contains("attempt.json cannot be written") && !output.contains("installed"), "{errors}");
+    std::fs::remove_dir(&in_the_way).unwrap();
 
     // Refused with the reason; told to, all the same.
     machine.bundle("0.0.1");

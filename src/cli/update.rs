@@ -87,6 +87,7 @@ fn ask(client: &Client) -> Result<Value> {
 
 /// Brings a file to the agent and says how it goes until it is installed.
 fn install(client: &Client, file: &Path, age: &str) -> Result<ExitCode> {
+    let before = ask(client)?["attempt"].take();
     say(format_args!("verifying {}", file.display()))?;
     let accepted = client.upload(&format!("/api/v1/update/package?age={age}"), file)?;
     let version = plain(accepted["version"].as_str().unwrap_or_default());
@@ -106,7 +107,11 @@ fn install(client: &Client, file: &Path, age: &str) -> Result<ExitCode> {
             std::thread::sleep(LOOK);
             continue;
         }
-        let attempt = &standing["attempt"];
+        // The note of an earlier one says nothing of this one.
+        let nothing = Value::Null;
+        let attempt = Some(&standing["attempt"])
+            .filter(|attempt| attempt["version"] == accepted["version"] && attempt["time"] != before["time"])
+            .unwrap_or(&nothing);
         return match attempt["state"].as_str() {
             Some("installed") => {
                 say("installed; the gate restarts into it when nobody is there")?;
@@ -117,8 +122,9 @@ fn install(client: &Client, file: &Path, age: &str) -> Result<ExitCode> {
                 Ok(ExitCode::SUCCESS)
             }
             _ => {
-                let why =
-                    attempt["why"].as_str().or(last["error"].as_str()).unwrap_or("it was not installed");
+                let failed = Some(last).filter(|last| last["state"] == "failed");
+                let why = attempt["why"].as_str().or_else(|| failed?["error"].as_str());
+                let why = why.unwrap_or("it was not installed; the agent's log says why");
                 Err(Error::new(Kind::Device, plain(why)))
             }
         };

@@ -39,7 +39,7 @@ use crate::gate::{Gate, OrderedBy};
 use crate::http::Url;
 use crate::tls::Trust;
 use attempt::{Attempt, Notes, Outcome, State};
-use choice::Slot;
+use choice::{Choice, Slot};
 use version::Version;
 
 /// How long nobody must have been at the gate before it restarts into a new version: longer than a session lasts.
@@ -150,6 +150,10 @@ pub trait Installer: Send + Sync + 'static {
     }
     /// The slot that runs.
     fn booted(&self) -> Option<Slot> {
+        None
+    }
+    /// What the boot loader goes by; `None` where there are no two systems, or it cannot be read.
+    fn choice(&self) -> Option<Choice> {
         None
     }
     /// Says something of the slots for the boot loader.
@@ -399,8 +403,8 @@ impl Updates {
         let inner = Arc::clone(&self.inner);
         let Ok(busy) = Arc::clone(&inner.busy).try_lock_owned() else { return Err(Failure::Busy) };
         let version = order.version.clone();
-        match inner.fetch_and_accept(order).await {
-            Ok((package, accepted)) => {
+        match inner.fetch_and_accept(order, busy).await {
+            Ok((package, accepted, busy)) => {
                 self.install(package, version, accepted, busy);
                 Ok(())
             }
@@ -420,12 +424,13 @@ impl Updates {
             if let Err(error) = std::fs::remove_file(&package) {
                 tracing::warn!(%error, "a package that is done with cannot be removed");
             }
-            drop(busy);
             match outcome {
                 Ok(Installed::Done) => {}
                 Ok(Installed::Restart) => inner.restart.notify_one(),
                 Err(error) => inner.failed(&version, &error.to_string()),
             }
+            // The last: whoever sees that nothing is under way any more finds what became of it.
+            drop(busy);
         });
     }
 
@@ -556,7 +561,11 @@ fn in_hour_of(at: jiff::civil::Time, now: jiff::civil::Time) -> bool {
 }
 
 impl Inner {
-    async fn fetch_and_accept(self: &Arc<Self>, order: Order) -> Result<(PathBuf, Accepted), Failure> {
+    async fn fetch_and_accept(
+        self: &Arc<Self>,
+        order: Order,
+        busy: OwnedMutexGuard<()>,
+    ) -> Result<(PathBuf, Accepted, OwnedMutexGuard<()>), Failure> {
         self.can_install().await?;
         let version = order.version.clone();
         let package = download::Download::new(
@@ -568,7 +577,7 @@ impl Inner {
         )
         .run()
         .await?;
-        self.accept(package, version, self.ordered_age).await
+        self.accept(package, version, self.ordered_age, busy).await
     }
 
     async fn can_install(self: &Arc<Self>) -> Result<(), Failure> {
@@ -576,13 +585,15 @@ impl Inner {
         blocking(move || inner.installer.check()).await.map_err(Failure::NoInstaller)
     }
 
-    /// Has the installer look at a package; one that is refused is removed.
-    async fn accept(
+    /// Has the installer look at a package; one that is refused is removed. `held` is what keeps everybody else
+    /// from beginning: it is held until that has ended, also where nobody waits for it any more.
+    async fn accept<Held: Send + 'static>(
         self: &Arc<Self>,
         package: PathBuf,
         version: String,
         age: Age,
-    ) -> Result<(PathBuf, Accepted), Failure> {
+        held: Held,
+    ) -> Result<(PathBuf, Accepted, Held), Failure> {
         let inner = Arc::clone(self);
         tokio::task::spawn_blocking(move || match inner.judge(&package, age) {
             Ok(accepted) => {
@@ -590,7 +601,7 @@ impl Inner {
                     "update",
                     json!({ "state": "verified", "version": version, "package": accepted.version }),
                 );
-                Ok((package, accepted))
+                Ok((package, accepted, held))
             }
             Err(error) => {
                 let removed =
@@ -648,7 +659,7 @@ impl Inner {
             why: None,
             time: jiff::Timestamp::now(),
             boot: self.boot.clone(),
-            cameras: Vec::new(),
+            cameras: health::watching(&self.events),
             ordered: false,
         };
         self.notes.keep(&attempt)?;
@@ -661,6 +672,17 @@ impl Inner {
                 );
             }
         });
+        // RAUC's own service may have ended what its client did not wait for.
+        let outcome = match outcome {
+            Err(error)
+                if error.kind() == Kind::Timeout
+                    && self.ended_after_all(&attempt).is_some_and(|ended| ended.version == version) =>
+            {
+                tracing::warn!(%error, "the installation had ended all the same");
+                Ok(Installed::Restart)
+            }
+            outcome => outcome,
+        };
         match outcome {
             Ok(Installed::Restart) => {
                 // Kept before anybody can restart: the next start must know what it is.
@@ -710,8 +732,32 @@ impl Inner {
         self.settled.get_or_init(|| self.look_back()).clone()
     }
 
+    /// An attempt whose installation came to its end without a note of it: the power went, the agent ended or gave
+    /// up while RAUC's service went on. The boot loader's choice knows: an installation first takes the other slot
+    /// out of it, and has it on trial at its end.
+    fn ended_after_all(&self, attempt: &Attempt) -> Option<Attempt> {
+        if !matches!(attempt.state, State::Installing | State::Failed) {
+            return None;
+        }
+        let (choice, to) = (self.installer.choice()?, attempt.from?.other());
+        if choice.trial != Some(to) {
+            return None;
+        }
+        let mut ended = Attempt { state: State::Installed, why: None, ..attempt.clone() };
+        // Not started yet.
+        if self.installer.booted() == attempt.from && choice.primary() == to {
+            ended.boot.clone_from(&self.boot);
+        }
+        // It may be one before the one that is noted, which never got so far.
+        let slots = self.installer.slots().map(|slots| slots.slots).unwrap_or_default();
+        if let Some(version) = slots.into_iter().find(|slot| slot.slot == to).and_then(|slot| slot.version) {
+            ended.version = version;
+        }
+        Some(ended)
+    }
+
     fn look_back(&self) -> Outcome {
-        let attempt = match self.notes.attempt() {
+        let mut attempt = match self.notes.attempt() {
             Ok(Some(attempt)) => attempt,
             Ok(None) => return Outcome::Nothing,
             Err(error) => {
@@ -719,6 +765,13 @@ impl Inner {
                 return Outcome::Nothing;
             }
         };
+        if let Some(ended) = self.ended_after_all(&attempt) {
+            tracing::info!(version = ended.version, "the installation had come to its end");
+            attempt = ended;
+            if let Err(error) = self.notes.keep(&attempt) {
+                tracing::warn!(%error, "the end of an installation cannot be noted");
+            }
+        }
         let outcome = attempt.outcome(self.installer.booted(), &self.boot, self.notes.trouble().as_ref());
         match &outcome {
             Outcome::Nothing | Outcome::Restart => {}

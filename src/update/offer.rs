@@ -14,11 +14,31 @@ use crate::error::{Error, Kind, Result, io_kind};
 /// Bytes after which the free space is looked at again.
 const LOOK_EVERY: u64 = 8 << 20;
 
-/// A package on its way. Dropped before it is whole, it is removed.
+/// The file of a package, which nobody else may have meanwhile. Dropped, the file is removed and then free.
+struct Place {
+    path: PathBuf,
+    busy: Option<OwnedMutexGuard<()>>,
+}
+
+impl Place {
+    /// The package stays, for whoever holds what this gives.
+    fn keep(mut self) -> Option<OwnedMutexGuard<()>> {
+        self.busy.take()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.busy.is_some() {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A package on its way. Dropped before it is installed, it is removed.
 pub struct Offer {
     updates: Updates,
-    busy: Option<OwnedMutexGuard<()>>,
-    path: PathBuf,
+    place: Place,
     file: tokio::io::BufWriter<tokio::fs::File>,
     have: u64,
     looked: u64,
@@ -45,7 +65,8 @@ impl Updates {
         .await
         .map_err(Failure::of_disk)?;
         let file = tokio::io::BufWriter::with_capacity(256 << 10, tokio::fs::File::from_std(file));
-        Ok(Offer { updates: self.clone(), busy: Some(busy), path, file, have: 0, looked: 0 })
+        let place = Place { path, busy: Some(busy) };
+        Ok(Offer { updates: self.clone(), place, file, have: 0, looked: 0 })
     }
 
     fn too_long(&self) -> Failure {
@@ -83,26 +104,18 @@ impl Offer {
             self.file.get_mut().sync_all().await
         };
         flushed.await.map_err(written)?;
-        let Some(busy) = self.busy.take() else { return Err(Failure::Busy) };
-        let inner = Arc::clone(&self.updates.inner);
-        match inner.accept(self.path.clone(), String::new(), age).await {
-            Ok((package, accepted)) => {
-                self.updates.install(package, accepted.version.clone(), accepted.clone(), busy);
+        let Self { updates, place, .. } = self;
+        let inner = Arc::clone(&updates.inner);
+        match inner.accept(place.path.clone(), String::new(), age, place).await {
+            Ok((package, accepted, place)) => {
+                let Some(busy) = place.keep() else { return Err(Failure::Busy) };
+                updates.install(package, accepted.version.clone(), accepted.clone(), busy);
                 Ok(accepted)
             }
             Err(failure) => {
                 inner.failed("", &failure.text());
                 Err(failure)
             }
-        }
-    }
-}
-
-impl Drop for Offer {
-    fn drop(&mut self) {
-        // Whoever took `busy` removes the package, or is using it.
-        if self.busy.is_some() {
-            let _ = std::fs::remove_file(&self.path);
         }
     }
 }

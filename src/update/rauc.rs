@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::choice::{Copies, FOLDER, Slot};
+use super::choice::{Choice, Copies, FOLDER, Slot};
 use super::version::Version;
 use super::{Accepted, Age, Installed, Installer, Mark, SlotStatus, Slots};
 use crate::error::{Context, Error, Kind, Result};
@@ -343,6 +343,10 @@ impl Installer for Rauc {
 
     fn booted(&self) -> Option<Slot> {
         Self::booted(self)
+    }
+
+    fn choice(&self) -> Option<Choice> {
+        self.copies.read().ok()
     }
 
     fn mark(&self, mark: Mark) -> Result<()> {
