@@ -86,6 +86,10 @@ if [ "$what" = image ] || [ "$what" = gate ]; then
     any '/usr/*/*/*/efi-virtio.rom' || any '/usr/share/qemu/efi-virtio.rom' || missing+=(ipxe-qemu)
 fi
 
+if [ "$what" = gate ]; then
+    have xz || missing+=(xz-utils) # the kernel's sources, for the rig's modules
+fi
+
 # The first of these that is Python 3.11 or newer and can make environments.
 find_python() {
     local candidate

@@ -27,4 +27,6 @@ if [ "$(sum ignored)" -gt 0 ]; then
 fi
 echo "  speed against other programs: make bench"
 echo "  the code's form: make lint; licences and known holes of the crates: make deny"
+echo "  the program for a gate, aarch64: make cross says its size and the glibc it needs; an image of a gate: make image"
+echo "  boot, camera, wires, voice, platform, updates and power cuts on an emulated aarch64 gate: make test-gate (long)"
 echo "  real relays, Wiegand and serial lines, and an infrared camera: on a gate, menshen doctor"

@@ -220,7 +220,7 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
 
 /// Waits until no camera loads its models any more: each has them, or its failure has been told. One that takes longer
 /// than `within` is told of, and waited for no longer.
-async fn loaded(mut loading: watch::Receiver<BTreeSet<usize>>, within: Duration, events: &Events) {
+async fn loaded(mut loading: Loading, within: Duration, events: &Events) {
     // An error means that every camera's thread has ended.
     if tokio::time::timeout(within, loading.wait_for(BTreeSet::is_empty)).await.is_ok() {
         return;
@@ -305,13 +305,15 @@ fn pairs(cameras: &[config::Camera]) -> Vec<(usize, usize)> {
     of(CameraRole::Visible).zip(of(CameraRole::Infrared)).collect()
 }
 
-/// One thread for each camera that watches visitors, started again when it fails; and the cameras that still load their
-/// models for the first time.
+/// The cameras, as places in the configuration, that still load their models for the first time.
+type Loading = watch::Receiver<BTreeSet<usize>>;
+
+/// One thread for each camera that watches visitors, started again when it fails.
 fn watch_cameras(
     config: &Config,
     eyes: &Arc<Eyes>,
     events: &Events,
-) -> Result<(Vec<std::thread::JoinHandle<()>>, watch::Receiver<BTreeSet<usize>>)> {
+) -> Result<(Vec<std::thread::JoinHandle<()>>, Loading)> {
     let mut threads = Vec::new();
     let (loads, loading) = watch::channel(BTreeSet::new());
     let loads = Arc::new(loads);

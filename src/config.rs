@@ -705,7 +705,8 @@ impl Config {
         }
         if installer == "rauc" && self.service.admin.is_none() {
             return fail(
-                "update.installer = \"rauc\" needs service.admin: a new version is asked there whether it is healthy"
+                "update.installer = \"rauc\" needs service.admin: a new version is asked there whether it is healthy; \
+                 without it no new version would ever be kept"
                     .into(),
             );
         }

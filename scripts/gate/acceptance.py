@@ -32,7 +32,6 @@ DEMO = ROOT / ".setup/demo"
 SCENES = {"empty": (0, 2, 3), "enrolled": (18, 6, 6), "stranger": (138, 6, 6)}
 # What the overlay's menshen.toml says.
 PULSE_S = 1.5
-CONFIG = Path(__file__).resolve().with_name("overlay") / "etc/menshen/menshen.toml"
 # How much slower than a real gate the emulation may be where a promise has a time.
 SLOWER = 4
 

@@ -48,7 +48,7 @@ if [ "$(cat "$out/stamp" 2>/dev/null)" = "$stamp" ]; then
     exit
 fi
 
-for tool in aarch64-linux-gnu-gcc make dpkg-deb modprobe depmod; do
+for tool in aarch64-linux-gnu-gcc make dpkg-deb modprobe depmod xz; do
     command -v $tool >/dev/null || die "there is no $tool: run scripts/setup.sh gate"
 done
 work=$cache/.$release.$$

@@ -65,9 +65,23 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     match wait(&client, Duration::from_secs(args.within), Duration::from_secs(args.steady)) {
         Ok(()) if args.confirm => {
             let nothing: Option<&()> = None;
-            client.request(hyper::Method::POST, "/api/v1/update/confirm", nothing)?;
-            say("healthy: this system is good")?;
-            Ok(ExitCode::SUCCESS)
+            match client.request(hyper::Method::POST, "/api/v1/update/confirm", nothing) {
+                Ok(_) => {
+                    say("healthy: this system is good")?;
+                    Ok(ExitCode::SUCCESS)
+                }
+                Err(error) if on_trial => {
+                    let why = format!("it is healthy, and cannot be marked as good: {error}");
+                    let trouble = Trouble { slot: booted, why: why.clone() };
+                    decide(on_trial, &why, Some(&client), Some((&notes, trouble)))
+                }
+                // To fail here would restart the machine, for ever.
+                Err(error) => {
+                    eprintln!("menshen: its slot cannot be marked as good: {error}");
+                    say("healthy: it was good before and stays")?;
+                    Ok(ExitCode::SUCCESS)
+                }
+            }
         }
         Ok(()) => {
             say("healthy")?;

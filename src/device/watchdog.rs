@@ -105,8 +105,12 @@ impl Watchdog for Hardware {
         if let Err(errno) = set {
             // Some know one time only.
             // SAFETY: GET_TIMEOUT writes one int, which is what the getter holds.
-            seconds = unsafe { ioctl(&device, Getter::<GET_TIMEOUT, i32>::new()) }
-                .map_err(|_| self.failed("does not say how long it waits", errno))?;
+            let said = unsafe { ioctl(&device, Getter::<GET_TIMEOUT, i32>::new()) };
+            seconds = said.map_err(|_| {
+                // Opened is counting, and nobody would feed it.
+                let _ = rustix::io::write(&device, MAGIC);
+                self.failed("does not say how long it waits", errno)
+            })?;
         }
         self.device = Some(device);
         let seconds = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0);

@@ -9,6 +9,10 @@ use crate::error::{Error, Kind, Result};
 /// Width of a pulse.
 pub const WIDTH: Duration = Duration::from_micros(50);
 
+/// From the last bit of a frame to the first of the next, at least: controllers, and [`wiegand_in`](super::wiegand_in),
+/// take a pause of 20 to 30 ms for the end of a frame.
+const BETWEEN_FRAMES: Duration = Duration::from_millis(50);
+
 /// From the beginning of a pulse to that of the next: within 1 to 2 ms, with as much room on either side.
 pub const INTERVAL: Duration = Duration::from_micros(1500);
 
@@ -78,12 +82,14 @@ pub struct Transmitter<P> {
     pair: P,
     inverted: bool,
     pulses: Vec<Pulse>,
+    /// When the last bit went out, by the monotonic clock.
+    last: Option<Duration>,
 }
 
 impl<P: Pair> Transmitter<P> {
     /// On lines behind drivers that invert (a transistor or an opto-coupler), or not.
     pub fn new(pair: P, inverted: bool) -> Self {
-        Self { pair, inverted, pulses: Vec::with_capacity(34) }
+        Self { pair, inverted, pulses: Vec::with_capacity(34), last: None }
     }
 
     /// Both lines at rest.
@@ -94,6 +100,10 @@ impl<P: Pair> Transmitter<P> {
     /// Sends a frame; the pulses as they were.
     pub fn send(&mut self, bits: &[bool]) -> Result<&[Pulse]> {
         self.pulses.clear();
+        // What follows at once is the same frame to a controller.
+        if let Some(last) = self.last {
+            wait_until(last + BETWEEN_FRAMES);
+        }
         let mut before = None;
         // What an order takes at least: the line moves near its end. The most would be a moment when this thread was
         // not running.
@@ -119,10 +129,7 @@ impl<P: Pair> Transmitter<P> {
             let interval = before.map(|before| down.saturating_sub(before));
             self.pulses.push(Pulse { width, interval });
             before = Some(down);
-        }
-        // The next frame must not follow as if it were one.
-        if let Some(before) = before {
-            wait_until(before + INTERVAL);
+            self.last = before;
         }
         Ok(&self.pulses)
     }
@@ -260,14 +267,37 @@ mod tests {
             assert_eq!(decoded(levels, inverted), bits);
             assert_eq!((levels[0], levels[levels.len() - 1]), ([!inverted; 2], [!inverted; 2]));
             assert_eq!(pulses.len(), 26);
-            // Never too short and never too close, however busy the machine is.
-            assert!(
-                pulses.iter().all(|pulse| pulse.width >= WIDTH - Duration::from_micros(20)),
-                "{pulses:?}"
-            );
+            // Never too short (an order to rest takes effect near its end: at most half is left to it) and never too
+            // close, however busy the machine is.
+            assert!(pulses.iter().all(|pulse| pulse.width >= WIDTH / 2), "{pulses:?}");
             assert!(pulses[0].interval.is_none());
             assert!(pulses[1..].iter().all(|pulse| pulse.interval >= Some(INTERVAL)), "{pulses:?}");
         }
+    }
+
+    #[test]
+    fn frames_in_a_row_are_frames_of_their_own() {
+        /// Lines that remember when one of them last went down, and the longest pause before that.
+        #[derive(Default)]
+        struct Pauses(Option<Duration>, Duration);
+
+        impl Pair for Pauses {
+            fn set(&mut self, levels: [bool; 2]) -> Result<()> {
+                if levels != [true; 2] {
+                    let now = monotonic();
+                    self.1 = self.1.max(self.0.map_or(Duration::ZERO, |before| now - before));
+                    self.0 = Some(now);
+                }
+                Ok(())
+            }
+        }
+
+        let bits = frame(Format::W26, 118 << 16 | 1603);
+        let mut transmitter = Transmitter::new(Pauses::default(), false);
+        transmitter.send(&bits[..1]).unwrap();
+        assert_eq!(transmitter.pair.1, Duration::ZERO);
+        transmitter.send(&bits[..1]).unwrap();
+        assert!(transmitter.pair.1 >= BETWEEN_FRAMES, "{:?}", transmitter.pair.1);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::device::{self, gpio};
 use crate::error::{Error, Kind, Result};
 use crate::platform::terminal_ws::address::Address;
 use crate::store::{Options, Store};
+use crate::update::health::{DATA_LOST, data_lost};
 use crate::vision::Models;
 
 /// How long a server may take to answer.
@@ -59,6 +60,7 @@ pub fn examine(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
         memory(),
         device::system::examine_clock(),
     ];
+    findings.extend(data_partition(Path::new(DATA_LOST)));
     findings.push(models(config));
     if config.camera.is_empty() {
         let none = Finding::about("camera", Words::new("摄像头", "cameras"), "[[camera]]");
@@ -141,6 +143,20 @@ fn store(config: &Config, agent: Agent<'_>) -> Finding {
     let options = Options { data_dir: folder.clone(), config: config.store.clone() };
     let counts = Store::open_read_only(&options).and_then(|store| store.counts());
     finding.of(counts.map(|counts| counted(counts.people, counts.records)), repair())
+}
+
+/// Where this start of the machine could not mount its data partition; `file` says so.
+fn data_partition(file: &Path) -> Option<Finding> {
+    let why = data_lost(file)?;
+    let finding =
+        Finding::about("data", Words::new("数据分区", "data partition"), file.display().to_string());
+    Some(finding.failed(
+        Words::new(format!("未挂载，人员与记录不可用：{why}"), why),
+        Words::new(
+            "数据未被改写：重启；仍如此则检查或更换存储卡",
+            "nothing on it was changed: restart; if it stays, repair the partition or replace the card",
+        ),
+    ))
 }
 
 fn disk(config: &Config) -> Finding {
@@ -624,5 +640,24 @@ fn listens(finding: Finding, listen: SocketAddr) -> Finding {
             Words::same(error.to_string()),
             Words::new("更正 service.admin.listen", "correct service.admin.listen"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::State;
+
+    #[test]
+    fn a_data_partition_that_is_lost_is_a_failure_with_its_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("data-lost");
+        assert_eq!(data_partition(&file), None);
+        std::fs::write(&file, "/dev/vda4 cannot be repaired\n").unwrap();
+        let finding = data_partition(&file).unwrap();
+        assert_eq!((finding.key.as_ref(), finding.state), ("data", State::Failed));
+        for words in [&finding.found.chinese, &finding.found.english] {
+            assert!(words.ends_with("/dev/vda4 cannot be repaired"), "{words}");
+        }
     }
 }

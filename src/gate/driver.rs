@@ -106,7 +106,10 @@ mod tests {
         }
     }
 
-    fn hanging() -> (Driver<dyn Relay>, Sender<()>, Arc<Mutex<Vec<bool>>>) {
+    /// A driver, what lets it go, and the levels that it has set.
+    type Bench = (Driver<dyn Relay>, Sender<()>, Arc<Mutex<Vec<bool>>>);
+
+    fn hanging() -> Bench {
         let clock: SharedClock = ManualClock::new(jiff::Timestamp::UNIX_EPOCH);
         let (let_go, go) = channel();
         let levels = Arc::<Mutex<Vec<bool>>>::default();

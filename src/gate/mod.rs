@@ -678,8 +678,6 @@ async fn ask_store(store: Store, heartbeat: Heartbeat) {
     loop {
         match store.answers().await {
             Err(error) if error.kind() == Kind::Stopped => return,
-            // So much waits that the question found no place.
-            Err(error) if error.kind() == Kind::Busy => {}
             Ok(()) | Err(_) => heartbeat.beat(),
         }
         tokio::time::sleep(TURN).await;

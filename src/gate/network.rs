@@ -28,8 +28,11 @@ const TRY: Duration = Duration::from_secs(3);
 /// How long one attempt may take.
 const REACHED_WITHIN: Duration = Duration::from_secs(5);
 
-/// Asks whether a platform can be reached, by a connection of its own; answers with the gate's end of it.
-pub type Reach = Box<dyn Fn() -> BoxFuture<'static, Option<IpAddr>> + Send + Sync>;
+/// How long one platform may take to answer in it.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(4);
+
+/// Asks which platforms can be reached, by connections of its own; answers with the gate's ends of them.
+pub type Reach = Box<dyn Fn() -> BoxFuture<'static, Vec<IpAddr>> + Send + Sync>;
 
 /// How the cards stand.
 #[derive(Debug, Serialize)]
@@ -97,7 +100,7 @@ impl Trial {
 /// Why a change is kept or put back, as events tell it.
 async fn judged(settings: &NetworkSettings, reach: &Reach) -> (bool, &'static str) {
     let until = Instant::now() + TRIAL;
-    let reached = async || tokio::time::timeout(REACHED_WITHIN, reach()).await.ok().flatten();
+    let reached = async || tokio::time::timeout(REACHED_WITHIN, reach()).await.unwrap_or_default();
     loop {
         let next = Instant::now() + TRY;
         if next >= until {
@@ -105,16 +108,15 @@ async fn judged(settings: &NetworkSettings, reach: &Reach) -> (bool, &'static st
         }
         tokio::time::sleep_until(next).await;
         // From anywhere else it would say nothing about this card.
-        if let Some(from) = reached().await
-            && settings.address().is_some_and(|address| from == IpAddr::V4(address))
-        {
+        let from = reached().await;
+        if settings.address().is_some_and(|address| from.contains(&IpAddr::V4(address))) {
             return (true, "platform");
         }
     }
     tokio::time::sleep_until(until).await;
-    match reached().await {
-        Some(_) => (true, "platform"),
-        None => (false, "no platform was reached, and nobody confirmed"),
+    match reached().await.is_empty() {
+        false => (true, "platform"),
+        true => (false, "no platform was reached, and nobody confirmed"),
     }
 }
 
@@ -232,12 +234,13 @@ pub fn reach_any(servers: Vec<(String, u16)>) -> Reach {
     Box::new(move || {
         let servers = Arc::clone(&servers);
         Box::pin(async move {
-            for (host, port) in servers.iter() {
-                if let Ok(stream) = tokio::net::TcpStream::connect((host.as_str(), *port)).await {
-                    return stream.local_addr().ok().map(|address| address.ip());
-                }
-            }
-            None
+            // All at once: one that keeps silent says nothing about the others.
+            let attempts = servers.iter().map(async |(host, port)| {
+                let connected = tokio::net::TcpStream::connect((host.as_str(), *port));
+                let stream = tokio::time::timeout(CONNECTED_WITHIN, connected).await.ok()?.ok()?;
+                stream.local_addr().ok().map(|address| address.ip())
+            });
+            futures_util::future::join_all(attempts).await.into_iter().flatten().collect()
         })
     })
 }
@@ -257,7 +260,7 @@ mod tests {
         Box::new(move || {
             let now = attempt.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             let from = from[now.min(from.len() - 1)].map(|address| address.parse().unwrap());
-            Box::pin(async move { from })
+            Box::pin(async move { from.into_iter().collect() })
         })
     }
 

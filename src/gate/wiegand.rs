@@ -34,6 +34,8 @@ impl Frames {
             Err(error) => {
                 tracing::error!(%error, "the Wiegand line did not take the frame");
                 self.events.send("wiegand", json!({ "error": error.to_string() }));
+                // It may have failed with a wire down.
+                (self.rests, self.told) = (false, false);
             }
         }
         sent

@@ -11,6 +11,9 @@ use crate::error::Result;
 /// The newest incidents that are kept: a contact that rattles for a year must not fill the disk.
 const KEPT: i64 = 10_000;
 
+/// Incidents between two looks for those that may go.
+const TIDIED_EVERY: i64 = 64;
+
 impl Store {
     /// Stores that something began at `began`; `ended` where it is over already.
     pub fn append_incident(
@@ -25,7 +28,15 @@ impl Store {
                 .prepare_cached("INSERT INTO incidents (kind, began_ms, ended_ms) VALUES (?1, ?2, ?3)")?
                 .execute(params![kind.as_str(), began.as_millisecond(), ended])?;
             let id = desk.db.last_insert_rowid();
-            desk.db.prepare_cached("DELETE FROM incidents WHERE id <= ?1")?.execute([id - KEPT])?;
+            // Of each kind for itself: no number of pressed buttons pushes out a door that was forced. What lasts stays.
+            if id % TIDIED_EVERY == 0 {
+                desk.db
+                    .prepare_cached(
+                        "DELETE FROM incidents WHERE kind = ?1 AND ended_ms IS NOT NULL AND id <=
+                         (SELECT id FROM incidents WHERE kind = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+                    )?
+                    .execute(params![kind.as_str(), KEPT])?;
+            }
             Ok(IncidentId(id))
         })
     }

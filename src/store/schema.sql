@@ -148,7 +148,7 @@ CREATE TABLE asked_again (
 
 -- Since version 3: what happened at the gate's own contacts. In clear: it names nobody.
 CREATE TABLE incidents (
-    -- Counts up; the oldest go first, so that the highest is never given out again.
+    -- Counts up; the oldest of a kind go first, so that the highest is never given out again.
     id INTEGER PRIMARY KEY,
     -- exit_button, door_forced, door_held, tamper.
     kind TEXT NOT NULL,

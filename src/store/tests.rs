@@ -1013,3 +1013,21 @@ fn an_adopted_person_has_new_ids_and_is_otherwise_the_same() {
     store.adopt_person(other, key("9"), vec![(listed.faces[0].0, "x".into())], None).wait().unwrap();
     assert_eq!(store.listed_person(&key("100002")).unwrap().unwrap().faces, listed.faces);
 }
+
+#[test]
+fn buttons_push_out_no_alarm() {
+    let house = house();
+    let store = house.open();
+    let at = "2024-05-01T08:00:00Z".parse().unwrap();
+    store.append_incident(IncidentKind::DoorForced, at, Some(at)).wait().unwrap();
+    let db = rusqlite::Connection::open(house.options.file()).unwrap();
+    db.execute_batch(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10100)
+         INSERT INTO incidents (kind, began_ms, ended_ms) SELECT 'exit_button', i, i FROM n",
+    )
+    .unwrap();
+    while store.append_incident(IncidentKind::ExitButton, at, Some(at)).wait().unwrap().0 % 64 != 0 {}
+    let all = store.list_incidents(None, usize::MAX).unwrap();
+    let count = |kind| all.iter().filter(|incident| incident.kind == kind).count();
+    assert_eq!((count(IncidentKind::DoorForced), count(IncidentKind::ExitButton)), (1, 10_000));
+}

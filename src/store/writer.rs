@@ -183,8 +183,8 @@ impl Queue {
             return receiver;
         }
         let room = &mut waiting.rooms[usize::from(class == Class::Record)];
-        // One order alone is always taken, however large.
-        if room.0 > 0 && (room.0 >= ROOM_ORDERS || room.1 + bytes > ROOM_BYTES) {
+        // One order alone is always taken, however large; and a question, which takes no room, is asked by one only.
+        if bytes > 0 && room.0 > 0 && (room.0 >= ROOM_ORDERS || room.1 + bytes > ROOM_BYTES) {
             let _ = reply.send(Err(Error::new(
                 Kind::Busy,
                 format!("{} orders wait for the store already; try again in a moment", room.0),

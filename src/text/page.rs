@@ -114,6 +114,8 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("notice.tamper", "设备外壳被打开：", "The gate's case is open: "),
     ("notice.input_failed", "输入线路异常：", "An input has a problem: "),
     ("notice.record_refused", "平台拒收了一条记录：", "The platform refuses a record: "),
+    ("notice.update_failed", "升级失败：", "An upgrade failed: "),
+    ("notice.data_lost", "数据分区未挂载，无人可通行：", "Nobody can pass: "),
     ("notice.store_failed", "存储出错：", "The store has a problem: "),
     (
         "notice.records_dropped",

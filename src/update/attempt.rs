@@ -50,6 +50,9 @@ pub struct Attempt {
     /// Whether the restart into it has been ordered: once is enough for a machine that does not go down.
     #[serde(default)]
     pub ordered: bool,
+    /// Versions that were rolled back since one was good: nobody but a person brings them again.
+    #[serde(default)]
+    pub rolled_back: Vec<String>,
 }
 
 /// What the system on trial found wrong with itself before it gave up.
@@ -76,7 +79,23 @@ pub enum Outcome {
     RolledBack(String),
 }
 
+/// Versions that were rolled back are remembered up to this number.
+const REMEMBERED: usize = 32;
+
 impl Attempt {
+    /// The versions that were rolled back since one was good, this one included; the latest last.
+    pub fn all_rolled_back(&self) -> Vec<String> {
+        if self.state == State::Good {
+            return Vec::new();
+        }
+        let mut versions = self.rolled_back.clone();
+        if self.state == State::RolledBack {
+            versions.retain(|version| *version != self.version);
+            versions.push(self.version.clone());
+        }
+        versions.split_off(versions.len().saturating_sub(REMEMBERED))
+    }
+
     /// What has become of it, seen from the start `boot` of the machine in the slot `booted`.
     pub fn outcome(&self, booted: Option<Slot>, boot: &str, trouble: Option<&Trouble>) -> Outcome {
         match self.state {
@@ -193,7 +212,26 @@ mod tests {
             boot: "one".into(),
             cameras: vec![0],
             ordered: false,
+            rolled_back: Vec::new(),
         }
+    }
+
+    #[test]
+    fn what_was_rolled_back_is_remembered_until_a_version_is_good() {
+        let mut one = attempt(State::Failed);
+        assert_eq!(one.all_rolled_back(), [""; 0]);
+        one.state = State::RolledBack;
+        assert_eq!(one.all_rolled_back(), ["1.1.0"]);
+        one.rolled_back = vec!["1.1.0".into(), "1.2.0".into()];
+        assert_eq!(one.all_rolled_back(), ["1.2.0", "1.1.0"], "once each");
+        one.state = State::Failed;
+        assert_eq!(one.all_rolled_back(), ["1.1.0", "1.2.0"]);
+        one.state = State::Good;
+        assert_eq!(one.all_rolled_back(), [""; 0]);
+        one.state = State::RolledBack;
+        one.rolled_back = (0..100).map(|number| format!("2.{number}")).collect();
+        let all = one.all_rolled_back();
+        assert_eq!((all.len(), all[0].as_str(), all[31].as_str()), (32, "2.69", "1.1.0"));
     }
 
     #[test]

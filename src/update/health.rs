@@ -2,8 +2,10 @@
 //!
 //! Healthy is a gate that lets people pass: its parts run, its models are loaded (it is not ready before), its
 //! sessions answer, its store is whole, and its cameras give pictures, at least those that did before the update.
-//! A platform that cannot be reached is not the new version's fault.
+//! A platform that cannot be reached is not the new version's fault. A gate that could not mount its data partition
+//! lets nobody pass, whatever else it does.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +20,25 @@ const FAILED_WITHIN: i64 = 60;
 
 /// How long the sessions may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Where the initial RAM disk (`rootfs/initramfs/init`) says why the data partition could not be mounted; not there
+/// where all is well.
+pub const DATA_LOST: &str = "/run/menshen/data-lost";
+
+/// The longest reason that is taken from there, in characters.
+const REASON: usize = 200;
+
+/// Why the data partition could not be mounted, by the file that says so; `None` where there is no such file.
+pub fn data_lost(file: &Path) -> Option<String> {
+    let why = match std::fs::read(file) {
+        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => format!("{} cannot be read: {error}", file.display()),
+    };
+    let why: String = why.trim().chars().filter(|c| !c.is_control()).take(REASON).collect();
+    let why = if why.is_empty() { "the reason is not known" } else { &why };
+    Some(format!("the data partition could not be mounted, and what is on it is not there: {why}"))
+}
 
 /// What is wrong, in a technician's words; nothing is healthy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,12 +60,22 @@ enum Store {
 }
 
 /// Looks at the health of a gate.
-#[derive(Default)]
 pub(super) struct Check {
     store: std::sync::Arc<Mutex<Store>>,
+    data_lost: PathBuf,
 }
 
 impl Check {
+    /// `data_lost` is the file that says why the data partition could not be mounted.
+    pub(super) fn new(data_lost: PathBuf) -> Self {
+        Self { store: std::sync::Arc::default(), data_lost }
+    }
+
+    /// Why the data partition could not be mounted, if it was not.
+    pub(super) fn data_lost(&self) -> Option<String> {
+        data_lost(&self.data_lost)
+    }
+
     /// What is wrong. `cameras` are those that must give pictures.
     pub(super) async fn look(&self, gate: &Gate, cameras: &[usize]) -> Health {
         let mut reasons = of_events(gate.events(), cameras, gate.clock().now());
@@ -55,6 +86,7 @@ impl Check {
             Ok(false) | Err(_) => reasons.push("the sessions do not answer: nobody can pass".into()),
         }
         reasons.extend(self.store(gate));
+        reasons.extend(self.data_lost());
         Health { healthy: reasons.is_empty(), reasons }
     }
 
@@ -132,6 +164,24 @@ mod tests {
 
     use super::*;
     use crate::clock::{Clock as _, ManualClock};
+
+    #[test]
+    fn why_the_data_partition_is_not_there_is_what_the_initial_ram_disk_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("data-lost");
+        assert_eq!(data_lost(&file), None);
+        let says = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            data_lost(&file).unwrap()
+        };
+        let begin = "the data partition could not be mounted, and what is on it is not there: ";
+        assert_eq!(says("it cannot be repaired\n"), format!("{begin}it cannot be repaired"));
+        assert_eq!(says(""), format!("{begin}the reason is not known"));
+        assert_eq!(says(&"x".repeat(1000)).len(), begin.len() + 200);
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        assert!(data_lost(&file).unwrap().contains("data-lost cannot be read: "));
+    }
 
     #[test]
     fn each_thing_that_is_wrong_is_named() {

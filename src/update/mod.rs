@@ -23,7 +23,7 @@ pub mod rauc;
 pub mod version;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -57,7 +57,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How old a package may be beside what runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Age {
-    /// Newer only: nobody has asked for this very package.
+    /// Newer only, and none that was rolled back: nobody has asked for this very package.
     Newer,
     /// The same version too.
     NotOlder,
@@ -282,9 +282,11 @@ impl Failure {
     }
 }
 
-/// Times and bounds of downloads.
+/// Times and bounds of downloads, and where the machine tells of itself.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// The file that says why the data partition could not be mounted: [`health::DATA_LOST`].
+    pub data_lost: PathBuf,
     /// Largest package, in bytes.
     pub max_bytes: u64,
     /// What a download leaves free on the disk for the store, in bytes.
@@ -303,6 +305,7 @@ impl Options {
     /// As configured.
     pub fn new(config: &config::Update) -> Self {
         Self {
+            data_lost: health::DATA_LOST.into(),
             max_bytes: config.max_mib.saturating_mul(1 << 20),
             reserve: 64 << 20,
             resume_pause: Duration::from_secs(1),
@@ -334,6 +337,8 @@ struct Inner {
     /// Set when something is installed that a restart brings.
     restart: Notify,
     check: health::Check,
+    /// What became of the upgrade before this start of the agent, once that was looked at.
+    settled: OnceLock<Outcome>,
 }
 
 /// How things stand with upgrades.
@@ -373,6 +378,7 @@ impl Updates {
             notes: Notes::new(&folder),
             folder,
             trust: Trust::of(&config.pinned_certificate),
+            check: health::Check::new(options.data_lost.clone()),
             options,
             installer,
             events: events.clone(),
@@ -381,7 +387,7 @@ impl Updates {
             restart_at: config.restart_at(),
             busy: Arc::default(),
             restart: Notify::new(),
-            check: health::Check::default(),
+            settled: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -454,7 +460,7 @@ impl Updates {
     /// gate is quiet. Runs until `stopped`.
     pub async fn run(&self, gate: Gate, mut stopped: watch::Receiver<bool>) -> Result<()> {
         let inner = Arc::clone(&self.inner);
-        let outcome = blocking(move || inner.settle()).await?;
+        let outcome = blocking(move || Ok(inner.settle())).await?;
         if outcome == Outcome::Restart {
             self.inner.restart.notify_one();
         }
@@ -510,6 +516,11 @@ impl Updates {
             None => Vec::new(),
         };
         self.inner.check.look(gate, &cameras).await
+    }
+
+    /// Why the data partition of this gate could not be mounted, if it was not.
+    pub fn data_lost(&self) -> Option<String> {
+        self.inner.check.data_lost()
     }
 
     /// The attempt whose system runs and is on trial.
@@ -573,7 +584,7 @@ impl Inner {
         age: Age,
     ) -> Result<(PathBuf, Accepted), Failure> {
         let inner = Arc::clone(self);
-        tokio::task::spawn_blocking(move || match inner.installer.accept(&package, age) {
+        tokio::task::spawn_blocking(move || match inner.judge(&package, age) {
             Ok(accepted) => {
                 inner.events.send(
                     "update",
@@ -599,9 +610,37 @@ impl Inner {
         })
     }
 
+    /// Whether a package may be installed, by the installer's word and by what became of this version before.
+    fn judge(&self, package: &Path, age: Age) -> Result<Accepted> {
+        // The new note must not take the place of one that nobody has looked at yet.
+        self.settle();
+        let accepted = self.installer.accept(package, age)?;
+        if age == Age::Newer
+            && let Ok(Some(last)) = self.notes.attempt()
+        {
+            let version = Version::parse(&accepted.version);
+            if last.all_rolled_back().iter().any(|before| Version::parse(before) == version) {
+                let why = last
+                    .why
+                    .filter(|_| last.state == State::RolledBack && Version::parse(&last.version) == version);
+                let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+                return Err(Error::new(
+                    Kind::Input,
+                    format!(
+                        "version {} was tried before and rolled back{why}; to try it once more: menshen update install FILE",
+                        accepted.version
+                    ),
+                ));
+            }
+        }
+        Ok(accepted)
+    }
+
     /// Installs, with the note of it kept at each step.
     fn install(&self, package: &Path, version: &str, accepted: &Accepted) -> Result<Installed> {
+        let before = self.notes.attempt().ok().flatten();
         let mut attempt = Attempt {
+            rolled_back: before.map(|before| before.all_rolled_back()).unwrap_or_default(),
             version: if accepted.version.is_empty() { version.to_owned() } else { accepted.version.clone() },
             from_version: accepted.running.clone(),
             from: self.installer.booted(),
@@ -666,14 +705,18 @@ impl Inner {
         true
     }
 
-    /// Looks what became of the last upgrade, tells it, and cleans up after it.
-    fn settle(&self) -> Result<Outcome> {
+    /// Looks what became of the last upgrade, tells it, and cleans up after it: once, before anything new begins.
+    fn settle(&self) -> Outcome {
+        self.settled.get_or_init(|| self.look_back()).clone()
+    }
+
+    fn look_back(&self) -> Outcome {
         let attempt = match self.notes.attempt() {
             Ok(Some(attempt)) => attempt,
-            Ok(None) => return Ok(Outcome::Nothing),
+            Ok(None) => return Outcome::Nothing,
             Err(error) => {
                 tracing::warn!(%error, "what became of the last upgrade is unknown");
-                return Ok(Outcome::Nothing);
+                return Outcome::Nothing;
             }
         };
         let outcome = attempt.outcome(self.installer.booted(), &self.boot, self.notes.trouble().as_ref());
@@ -696,7 +739,7 @@ impl Inner {
                 self.end(attempt, State::RolledBack, Some(why));
             }
         }
-        Ok(outcome)
+        outcome
     }
 
     /// An upgrade has ended: noted and told.

@@ -2,7 +2,7 @@
 //!
 //! `rauc` is called as a technician would call it: `rauc info` verifies a bundle's signature here, and
 //! `rauc install` and `rauc status` ask RAUC's own service, which runs as root and does the work. The service
-//! permits it to this agent's user by `rootfs/rauc/de.menshen.rauc.conf`.
+//! permits it to this agent's user by `rootfs/tree/etc/dbus-1/system.d/menshen-rauc.conf`.
 
 use std::ffi::OsStr;
 use std::fs::File;

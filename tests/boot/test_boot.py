@@ -13,6 +13,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import threading
 import unittest
 import zlib
 from pathlib import Path
@@ -155,11 +156,25 @@ class Disk:
         else:
             command += ["-blockdev", "driver=raw,file=file,node-name=disk"]
         command += ["-device", "virtio-blk-pci,drive=disk"]
-        # A key ends the wait for a key, and the disk is gone to at once.
-        typed = b"" if whole else b"\nrun bootcmd_virtio0\n"
-        done = subprocess.run(command, input=typed, capture_output=True, timeout=60)
-        said = done.stdout.decode("latin-1")
-        assert done.returncode == 0, said + done.stderr.decode()
+        said = b""
+        # A key ends the wait for a key, and the disk is gone to at once. Each is typed when it is asked for: what comes
+        # before U-Boot has its serial line may be lost.
+        typed = [] if whole else [(b"autoboot", b" "), (b"=> ", b"run bootcmd_virtio0\n")]
+        machine = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        timer = threading.Timer(240, machine.kill)
+        timer.start()
+        try:
+            while piece := os.read(machine.stdout.fileno(), 65536):
+                said += piece
+                if typed and typed[0][0] in said:
+                    os.write(machine.stdin.fileno(), typed.pop(0)[1])
+        finally:
+            timer.cancel()
+            code = machine.wait()
+            machine.stdin.close()
+            machine.stdout.close()
+        said = said.decode("latin-1")
+        assert code == 0, f"QEMU ended with {code}: {said}"
         return said
 
     def menshen(self, *arguments, booted="A"):

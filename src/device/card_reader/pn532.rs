@@ -116,6 +116,8 @@ pub struct Pn532 {
     port: SerialPort,
     /// It has been told how to work since it was opened.
     ready: bool,
+    /// A card with a random number was told of.
+    told_random: bool,
     /// What came in and was not understood yet.
     buffer: Vec<u8>,
 }
@@ -123,7 +125,12 @@ pub struct Pn532 {
 impl Pn532 {
     /// The module on the port at `path`, which need not be there yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { port: SerialPort::new(path), ready: false, buffer: Vec::with_capacity(512) }
+        Self {
+            port: SerialPort::new(path),
+            ready: false,
+            told_random: false,
+            buffer: Vec::with_capacity(512),
+        }
     }
 
     fn failed(&self, what: &str) -> Error {
@@ -170,6 +177,9 @@ impl Pn532 {
     fn acknowledged(&mut self) -> Result<()> {
         let until = Instant::now() + ACKNOWLEDGED_WITHIN;
         loop {
+            if Instant::now() >= until {
+                return Err(self.failed("does not answer"));
+            }
             match self.next_frame(until) {
                 Ok(Some(Answer::Ack)) => return Ok(()),
                 Ok(Some(Answer::Error)) => return Err(self.failed("does not know a command")),
@@ -199,7 +209,8 @@ impl Pn532 {
             }
             let mut bytes = [0; 64];
             let read = self.port.receive(&mut bytes, until)?;
-            if read == 0 {
+            // A port that is never silent is no module.
+            if read == 0 || Instant::now() >= until {
                 return Ok(None);
             }
             self.buffer.extend_from_slice(bytes.get(..read).unwrap_or_default());
@@ -231,6 +242,16 @@ impl Pn532 {
         // NbTg, then for the first: Tg, SENS_RES (2), SEL_RES, length of the identifier, identifier.
         match answer.as_slice() {
             [0, ..] => Ok(None),
+            // ISO/IEC 14443-3, 6.5.4: a number of four bytes that begins with 08 is a random one, new each time the field
+            // comes back (phones, cards that protect their holder). It is nobody's card.
+            [1, _, _, _, _, 4, 0x08, ..] => {
+                if !std::mem::replace(&mut self.told_random, true) {
+                    tracing::warn!(
+                        "a card or phone with a random number lies on the reader: it opens for nobody"
+                    );
+                }
+                Ok(None)
+            }
             [1, _, _, _, _, length, uid @ ..] => match uid.get(..usize::from(*length)).and_then(Uid::new) {
                 Some(uid) => Ok(Some(uid)),
                 None => Err(self.failed("tells of a card without its number")),

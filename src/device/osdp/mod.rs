@@ -418,7 +418,8 @@ impl Peripheral {
     /// Whether a controller that may hear of cards is there.
     pub fn is_heard(&self) -> bool {
         match self.link() {
-            Link::Secured => true,
+            // Over the default key anybody may listen.
+            Link::Secured => !lock(&self.shared).locked,
             Link::Online => !self.secure,
             Link::Offline => false,
         }

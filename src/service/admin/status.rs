@@ -147,6 +147,12 @@ pub(super) async fn view(shared: &Shared) -> Result<Value, Failure> {
         .collect();
     platforms.extend(push(shared, &standing).await?);
     let mut notices: Vec<Value> = failures(&standing, shared.gate.clock().now());
+    // First: without it nothing else is as it should be.
+    if let Some(text) = shared.updates.get().and_then(crate::update::Updates::data_lost) {
+        let began = shared.gate.clock().now()
+            - jiff::SignedDuration::try_from(shared.started.elapsed()).unwrap_or_default();
+        notices.insert(0, json!({ "kind": "data_lost", "about": null, "text": text, "last": began }));
+    }
     notices.extend(stored_notices.iter().map(|notice| {
         json!({ "kind": notice.kind, "count": notice.count, "first": notice.first, "last": notice.last })
     }));
