@@ -1,6 +1,6 @@
 //! The composition root: reads the configuration, builds the parts, runs and stops them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::os::unix::process::CommandExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,6 +31,9 @@ const RESTART: (Duration, Duration) = (Duration::from_secs(1), Duration::from_se
 
 /// A part that ran this long was healthy: its next failure counts as the first.
 const HEALTHY: Duration = Duration::from_secs(300);
+
+/// How long the gate waits for the models of its cameras before it says that it is ready all the same.
+const LOADED_WITHIN: Duration = Duration::from_secs(60);
 
 /// How soon a thread that pauses notices that it is to stop.
 const STOP_NOTICED: Duration = Duration::from_millis(100);
@@ -114,7 +117,7 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
     let (stop, stopped) = watch::channel(false);
     let eyes = Arc::new(eyes);
     let stop_eyes = eyes.stopper();
-    let watching = watch_cameras(&config, &eyes, &events)?;
+    let (watching, loading) = watch_cameras(&config, &eyes, &events)?;
     let mut parts = Vec::new();
     let requests = Requests::default();
     let updates = Updates::new(&config.update, &config.terminal.data_dir, &events);
@@ -167,12 +170,16 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
 
     let manager = manager();
     let feeder = feed(&config, &gate, &events)?;
-    let ready_ms = crate::clock::millis_between(started, Instant::now());
-    tracing::info!(ready_ms, serial = config.terminal.serial, "ready");
-    events.send("task", json!({ "task": "agent", "state": "ready", "ready_ms": ready_ms }));
-    tell(manager.as_ref(), "READY=1\nSTATUS=ready");
-
+    let ready = async {
+        loaded(loading, LOADED_WITHIN, &events).await;
+        let ready_ms = crate::clock::millis_between(started, Instant::now());
+        tracing::info!(ready_ms, serial = config.terminal.serial, "ready");
+        events.send("task", json!({ "task": "agent", "state": "ready", "ready_ms": ready_ms }));
+        tell(manager.as_ref(), "READY=1\nSTATUS=ready");
+        std::future::pending().await
+    };
     let ended = tokio::select! {
+        ended = ready => ended,
         _ = terminate.recv() => Ended::Stopped,
         result = tokio::signal::ctrl_c() => {
             result.context(|| "the signal SIGINT cannot be listened to")?;
@@ -209,6 +216,21 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
     // Until here an end that hangs is one more reason to restart the machine.
     feeder.stop();
     Ok(ended)
+}
+
+/// Waits until no camera loads its models any more: each has them, or its failure has been told. One that takes longer
+/// than `within` is told of, and waited for no longer.
+async fn loaded(mut loading: Loading, within: Duration, events: &Events) {
+    // An error means that every camera's thread has ended.
+    if tokio::time::timeout(within, loading.wait_for(BTreeSet::is_empty)).await.is_ok() {
+        return;
+    }
+    for camera in loading.borrow().iter() {
+        let error = format!("its models are not loaded after {} s: it sees nobody yet", within.as_secs());
+        tracing::error!(camera, "{error}");
+        let task = format!("camera {camera}");
+        events.send("task", json!({ "task": task, "state": "failed", "error": error }));
+    }
 }
 
 /// Starts to feed the watchdogs, while the loops of the gate turn.
@@ -283,13 +305,18 @@ fn pairs(cameras: &[config::Camera]) -> Vec<(usize, usize)> {
     of(CameraRole::Visible).zip(of(CameraRole::Infrared)).collect()
 }
 
+/// The cameras, as places in the configuration, that still load their models for the first time.
+type Loading = watch::Receiver<BTreeSet<usize>>;
+
 /// One thread for each camera that watches visitors, started again when it fails.
 fn watch_cameras(
     config: &Config,
     eyes: &Arc<Eyes>,
     events: &Events,
-) -> Result<Vec<std::thread::JoinHandle<()>>> {
+) -> Result<(Vec<std::thread::JoinHandle<()>>, Loading)> {
     let mut threads = Vec::new();
+    let (loads, loading) = watch::channel(BTreeSet::new());
+    let loads = Arc::new(loads);
     let mut partners = HashMap::new();
     for (visible, infrared) in pairs(&config.camera) {
         let partner = Arc::new(Partner::new());
@@ -313,10 +340,16 @@ fn watch_cameras(
             }
         }
         let (eyes, events, camera) = (Arc::clone(eyes), events.clone(), camera.clone());
+        let loads = Arc::clone(&loads);
+        loads.send_modify(|loading| {
+            loading.insert(index);
+        });
         let thread = std::thread::Builder::new()
             .name(format!("watch-{index}"))
             .spawn(move || {
-                let heartbeat = eyes.heartbeat(index);
+                let loaded = || {
+                    loads.send_if_modified(|loading| loading.remove(&index));
+                };
                 let mut pause = RESTART.0;
                 while !eyes.stopped() {
                     let began = Instant::now();
@@ -324,10 +357,12 @@ fn watch_cameras(
                     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                         match (camera.role, &partner) {
                             (CameraRole::Infrared, Some(partner)) => {
+                                // There is no model that reads infrared.
+                                loaded();
                                 eyes.watch_infrared(index, &camera, partner);
                                 Ok(())
                             }
-                            _ => eyes.watch_beside(index, &camera, partner.as_deref()),
+                            _ => eyes.watch_beside(index, &camera, partner.as_deref(), loaded),
                         }
                     }));
                     let failure = match outcome {
@@ -338,9 +373,9 @@ fn watch_cameras(
                     };
                     pause = next_pause(pause, began);
                     report(&events, &format!("camera {index}"), &failure, pause);
+                    loaded();
                     let until = Instant::now() + pause;
                     while !eyes.stopped() && Instant::now() < until {
-                        heartbeat.beat();
                         std::thread::sleep(STOP_NOTICED);
                     }
                 }
@@ -348,7 +383,7 @@ fn watch_cameras(
             .context(|| "a camera's thread cannot be started")?;
         threads.push(thread);
     }
-    Ok(threads)
+    Ok((threads, loading))
 }
 
 /// Runs a part until it ends well, starting it again after a failure or a panic.
@@ -412,6 +447,28 @@ mod tests {
         assert_eq!(pairs(&[Infrared, Document, Visible, Visible, Infrared]), [(2, 0), (3, 4)]);
         assert_eq!(pairs(&[Visible, Visible, Infrared, Infrared, Infrared]), [(0, 2), (1, 3)]);
         assert_eq!(pairs(&[Infrared, Document]), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_models_of_the_cameras_are_waited_for_but_not_for_ever() {
+        let events = Events::new(Arc::new(SystemClock));
+        let (loads, loading) = watch::channel(BTreeSet::from([0, 1]));
+        let (began, second) = (tokio::time::Instant::now(), Duration::from_secs(1));
+        let load = async {
+            for camera in [1, 0] {
+                tokio::time::sleep(second).await;
+                loads.send_modify(|loading| assert!(loading.remove(&camera)));
+            }
+        };
+        tokio::join!(loaded(loading.clone(), 60 * second, &events), load);
+        assert_eq!(began.elapsed(), 2 * second);
+        assert_eq!(events.standing().len(), 0);
+        // One that does not come.
+        loads.send_modify(|loading| assert!(loading.insert(1)));
+        loaded(loading, 60 * second, &events).await;
+        assert_eq!(began.elapsed(), 62 * second);
+        let told = &events.standing()[0].fields;
+        assert_eq!((&told["task"], &told["state"]), (&json!("camera 1"), &json!("failed")));
     }
 
     #[tokio::test(start_paused = true)]

@@ -210,7 +210,8 @@ pub struct Device {
     pub voice_dir: PathBuf,
     /// What restarts the machine when the gate hangs.
     pub watchdog: String,
-    /// Seconds without a turn after which a loop of the gate hangs, 2 to 600.
+    /// Seconds without a turn after which a loop of the gate hangs, 15 to 600: a healthy one waits up to 10 s for a camera
+    /// that stalls.
     pub watchdog_within_s: u64,
     /// Sensor of a visitor's temperature.
     pub thermometer: String,
@@ -649,8 +650,8 @@ impl Config {
         if self.vision.threads == 0 {
             return fail("vision.threads must be at least 1".into());
         }
-        if !(2..=600).contains(&self.device.watchdog_within_s) {
-            return fail("device.watchdog_within_s must be 2 to 600".into());
+        if !(15..=600).contains(&self.device.watchdog_within_s) {
+            return fail("device.watchdog_within_s must be 15 to 600: a camera that stalls holds its loop for up to 10 s".into());
         }
         if !(1..=1000).contains(&self.device.debounce_ms) {
             return fail(format!("device.debounce_ms must be 1 to 1000, not {}", self.device.debounce_ms));
@@ -798,7 +799,7 @@ mod tests {
         assert!(refused("[terminal]\nmac = \"0064871ecb01\"").contains("terminal.mac"));
         assert!(refused("[terminal]\nclock = \"sundial\"").contains("terminal.clock"));
         assert!(refused("[vision]\nsmallest_face = 5").contains("vision.smallest_face"));
-        for seconds in [1, 601] {
+        for seconds in [14, 601] {
             let text = format!("[device]\nwatchdog_within_s = {seconds}");
             assert!(refused(&text).contains("device.watchdog_within_s"));
         }

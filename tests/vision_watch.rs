@@ -5,6 +5,8 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
@@ -214,6 +216,33 @@ fn ten_faces_at_once_each_get_their_turn() {
     }
     assert_eq!(tracks.len(), 10);
     assert_eq!(found, (0..10).collect());
+}
+
+#[test]
+fn each_model_of_a_long_look_is_a_step() {
+    let models = support::models();
+    let mut scene = Scene::new(&models, &[]);
+    let steps = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&steps);
+    scene.watcher = scene.watcher.stepping(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+    });
+    let clip = images(&support::names("clips/p04-a"));
+    let strict = LookParams { live_level: Level::Strict, ..PARAMS };
+    let off = scene.look(&clip[0], &PARAMS);
+    assert_eq!((off.faces.len(), off.faces[0].searched), (1, true));
+    let first = steps.swap(0, Ordering::SeqCst);
+    // A detector loaded and run, and a template made.
+    assert!(first >= 3, "{first}");
+    let look = scene.look(&clip[1], &strict);
+    assert!(look.faces[0].searched && look.faces[0].live.is_some());
+    // A detector run, a template, a liveness.
+    let second = steps.swap(0, Ordering::SeqCst);
+    assert!(second >= 3, "{second}");
+    scene.look(&clip[2], &PARAMS);
+    let without = steps.swap(0, Ordering::SeqCst);
+    scene.look(&clip[3], &strict);
+    assert_eq!(steps.swap(0, Ordering::SeqCst), without + 1, "the liveness of one face");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod support {
     pub mod process;
 }
 
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
@@ -53,14 +54,18 @@ impl Manager {
 
 /// A gate whose camera is not there.
 fn gate(folder: &Path, relay: &str) -> (Agent, Manager) {
+    gate_with_models(folder, relay, &prepared("models"))
+}
+
+fn gate_with_models(folder: &Path, relay: &str, models: &Path) -> (Agent, Manager) {
     let path = folder.join("notify");
     let manager = Manager::at(&path);
     let config = format!(
         "[terminal]\ndata_dir = {data:?}\n[[camera]]\nrole = \"visible\"\nsource = \"files:/nowhere\"\n\
-         [device]\nrelay = \"{relay}\"\nwatchdog = \"sim:2\"\nwatchdog_within_s = 6\n",
+         [device]\nrelay = \"{relay}\"\nwatchdog = \"sim:2\"\nwatchdog_within_s = 15\n",
         data = folder.join("data"),
     );
-    let agent = Agent::start_prepared(folder, &config, &prepared("models"), |command| {
+    let agent = Agent::start_prepared(folder, &config, models, |command| {
         command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "2000000").env_remove("WATCHDOG_PID");
     });
     (agent, manager)
@@ -73,7 +78,7 @@ fn a_gate_that_is_alive_is_fed_until_it_stops_in_order() {
     assert_eq!(manager.news(), "READY=1\nSTATUS=ready");
     agent.event("the camera is lost", |event| event["kind"] == "camera" && event["state"] == "lost");
     // For longer than a loop may be late, twice a second; a camera that is not there is no loop that hangs.
-    for _ in 0..16 {
+    for _ in 0..34 {
         assert_eq!(manager.word(), "WATCHDOG=1");
         agent.event("the watchdog is fed", |event| event["kind"] == "watchdog" && event["state"] == "fed");
     }
@@ -109,4 +114,38 @@ fn a_relay_that_does_not_return_starves_it() {
     let hangs = |notice: &serde_json::Value| notice["kind"] == "gate_hangs" && notice["text"] == "outputs";
     let hangs = status["notices"].as_array().unwrap().iter().any(hangs);
     assert!(hangs, "{status}");
+}
+
+#[test]
+fn a_gate_is_ready_when_its_models_are_loaded_and_is_fed_until_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = folder.path().join("models");
+    std::fs::create_dir(&models).unwrap();
+    for file in std::fs::read_dir(prepared("models")).unwrap() {
+        let file = file.unwrap();
+        symlink(file.path(), models.join(file.file_name())).unwrap();
+    }
+    // The one model that only the camera's thread needs; a medium that is slow to give it.
+    let manifest = std::fs::read_to_string(models.join("models.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let slow = models.join(manifest["liveness"]["file"].as_str().unwrap());
+    let bytes = std::fs::read(&slow).unwrap();
+    std::fs::remove_file(&slow).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &slow, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    // The start reads it once to check it.
+    let checked = std::thread::spawn({
+        let (slow, bytes) = (slow.clone(), bytes.clone());
+        move || std::fs::write(slow, bytes).unwrap()
+    });
+    let (mut agent, manager) = gate_with_models(folder.path(), "sim", &models);
+    checked.join().unwrap();
+    // For longer than a loop may be late, twice a second: fed, and not ready.
+    for _ in 0..34 {
+        assert_eq!(manager.word(), "WATCHDOG=1");
+    }
+    assert!(!agent.heard("task").any(|event| event["state"] == "ready"));
+    std::fs::write(&slow, &bytes).unwrap();
+    assert_eq!(manager.news(), "READY=1\nSTATUS=ready");
+    agent.event("ready", |event| event["task"] == "agent" && event["state"] == "ready");
+    assert_eq!(agent.process.stop(), Some(0));
 }

@@ -624,26 +624,32 @@ impl Eyes {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// The heartbeat of a camera's thread: it beats while [`Eyes::watch`] runs, and whoever calls that beats between
-    /// two runs.
-    pub fn heartbeat(&self, index: usize) -> Heartbeat {
+    /// The heartbeat of a camera's thread.
+    fn heartbeat(&self, index: usize) -> Heartbeat {
         self.gate.loops.heartbeat(format!("camera {index}"))
     }
 
     /// Watches with one camera on this thread until told to stop. May be called again after a failure.
     pub fn watch(&self, index: usize, camera: &config::Camera) -> Result<()> {
-        self.watch_beside(index, camera, None)
+        self.watch_beside(index, camera, None, || {})
     }
 
     /// The same with the frames of the infrared camera beside it, which [`Eyes::watch_infrared`] leaves in `partner`.
+    /// Calls `loaded` when the models are; the camera's threads have their heartbeats from then on, for a slow board
+    /// takes longer over its models than a loop may be late.
     pub fn watch_beside(
         &self,
         index: usize,
         camera: &config::Camera,
         partner: Option<&Partner>,
+        loaded: impl FnOnce(),
     ) -> Result<()> {
         let watcher = Watcher::new(&self.models, self.vision.threads)
             .context(|| format!("camera {index} ({}) cannot be watched", camera.source))?;
+        loaded();
+        let looking = self.heartbeat(index);
+        let beating = looking.clone();
+        let watcher = watcher.stepping(move || beating.beat());
         let eyes = watch::Eyes {
             gate: Arc::clone(&self.gate),
             gallery: Arc::clone(&self.gallery),
@@ -654,7 +660,7 @@ impl Eyes {
             settled: Arc::clone(&self.gate.settled),
             sightings: self.sightings.clone(),
             stop: Arc::clone(&self.stop),
-            looking: self.heartbeat(index),
+            looking,
             capturing: self.gate.loops.heartbeat(format!("capture {index}")),
         };
         watch::watch(&eyes, index, camera, partner, watcher)

@@ -1249,6 +1249,8 @@ mod tests {
         relay.refuses.store(false, std::sync::atomic::Ordering::SeqCst);
         tokio::time::sleep(2 * second).await;
         assert!(!relay.relay.level(), "nothing holds the door");
+        outputs.rest(RelaySettings::default()).await.unwrap();
+        assert!(!relay.relay.level(), "nor does a pulse of nobody");
     }
 
     #[tokio::test(start_paused = true)]

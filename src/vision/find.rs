@@ -1,6 +1,7 @@
 //! Where the faces of a frame are, for little work: a coarse look at every frame, a full one now and then or when the
 //! coarse one shows nobody, and a near one at each face that the coarse one shows too small to be exact.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::detect::Detector;
@@ -29,6 +30,9 @@ const FULL_EVERY_WITHOUT_FACE: Duration = Duration::from_millis(120);
 /// A near look found the same face if the boxes overlap this much.
 const SAME: f32 = 0.3;
 
+/// Told after each step of a look that may take long: a model that was loaded, or has run.
+pub type Step = Arc<dyn Fn() + Send + Sync>;
+
 /// Finds the faces of one camera's frames.
 pub struct Finder {
     models: Models,
@@ -38,6 +42,7 @@ pub struct Finder {
     near: Detector,
     full_at: Option<Instant>,
     faces: Vec<DetectedFace>,
+    step: Option<Step>,
 }
 
 impl Finder {
@@ -51,7 +56,13 @@ impl Finder {
             near: Detector::new(models, (NEAR_SIDE, NEAR_SIDE), threads)?,
             full_at: None,
             faces: Vec::new(),
+            step: None,
         })
+    }
+
+    /// The same, which calls `step` after each model that it loads or runs.
+    pub(super) fn stepping(self, step: Step) -> Self {
+        Self { step: Some(step), ..self }
     }
 
     /// The faces of at least `threshold` (0 to 1) and about `least` pixels of width, the largest first. `expected` is
@@ -66,9 +77,16 @@ impl Finder {
     ) -> Result<&[DetectedFace]> {
         let (full, coarse) = input_sizes(picture.size(), least);
         let on_coarse = coarse.0 as f32 / picture.size().0 as f32;
+        let step = || {
+            if let Some(step) = &self.step {
+                step();
+            }
+        };
         let detector = with_size(&mut self.coarse, &self.models, coarse, self.threads)?;
+        step();
         self.faces.clear();
         self.faces.extend_from_slice(detector.detect(picture, threshold)?);
+        step();
         let mut on_input = on_coarse;
         let mut near_looks = 0;
         if full != coarse {
@@ -85,13 +103,16 @@ impl Finder {
                 self.full_at = Some(at);
                 on_input = full.0 as f32 / picture.size().0 as f32;
                 let detector = with_size(&mut self.full, &self.models, full, self.threads)?;
+                step();
                 self.faces.clear();
                 self.faces.extend_from_slice(detector.detect(picture, threshold)?);
+                step();
             } else {
                 for rect in expected {
                     if missed(&self.faces, rect) {
                         near_looks += 1;
                         self.faces.extend(look_near(&mut self.near, picture, rect, threshold)?);
+                        step();
                     }
                 }
             }
@@ -106,6 +127,7 @@ impl Finder {
                 if let Some(exact) = look_near(&mut self.near, picture, &face.rect, threshold)? {
                     *face = DetectedFace { score: exact.score.max(face.score), ..exact };
                 }
+                step();
             }
         }
         Ok(&self.faces)

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -10,7 +11,7 @@ use super::align::AlignedFace;
 use super::calibration::Calibration;
 use super::embed::Embedder;
 use super::face::{DetectedFace, Rect};
-use super::find::Finder;
+use super::find::{Finder, Step};
 use super::gallery::{Found, Gallery};
 use super::liveness::{Judge, Judgement, Level, Observation, Patch};
 use super::liveness_model::LivenessScorer;
@@ -138,6 +139,7 @@ pub struct Watcher {
     expected: Vec<Rect>,
     faces: Vec<DetectedFace>,
     ids: Vec<TrackId>,
+    step: Option<Step>,
 }
 
 impl Watcher {
@@ -160,7 +162,21 @@ impl Watcher {
             expected: Vec::new(),
             faces: Vec::new(),
             ids: Vec::new(),
+            step: None,
         })
+    }
+
+    /// The same, which calls `step` after each model that it loads or runs in a look: one look at many faces takes
+    /// long on a slow board, and is no hang.
+    pub fn stepping(self, step: impl Fn() + Send + Sync + 'static) -> Self {
+        let step: Step = Arc::new(step);
+        Self { finder: self.finder.stepping(Arc::clone(&step)), step: Some(step), ..self }
+    }
+
+    fn step(&self) {
+        if let Some(step) = &self.step {
+            step();
+        }
     }
 
     /// Mean luminance, 0 to 255, of the frame that was looked at last; of an earlier one if that was idle.
@@ -224,6 +240,7 @@ impl Watcher {
             let seen = &mut seen[index];
             let template = self.embedder.template(&self.aligned[index])?;
             look.timings.embed += clock.lap();
+            self.step();
             let alike = self
                 .visits
                 .get(&seen.track)
@@ -267,6 +284,9 @@ impl Watcher {
                 let rect = seen.face.rect;
                 if let Some(scorer) = &mut self.scorer {
                     seen.live = scorer.live(&self.picture, &rect)?;
+                    if let Some(step) = &self.step {
+                        step();
+                    }
                 }
                 let picture = &self.picture;
                 let patch = Patch::sample(&rect, picture.size(), |x, y| {
