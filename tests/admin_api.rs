@@ -82,7 +82,10 @@ async fn the_status_says_how_things_stand() {
         status["platforms"],
         json!([{ "platform": "qyzn", "server": "127.0.0.1:1", "state": "connecting", "outbox": 0 }])
     );
-    assert_eq!(status["cameras"], json!([{ "camera": 0, "role": "visible", "state": "starting" }]));
+    assert_eq!(
+        status["cameras"],
+        json!([{ "camera": 0, "role": "visible", "state": "starting", "fps": null }])
+    );
 
     let events = bench.gate.events();
     events.send("platform", json!({ "platform": "qyzn", "state": "logged_in" }));
