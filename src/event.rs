@@ -171,6 +171,7 @@ mod tests {
             [("platform", "logged_in"), ("platform", "lost"), ("platform", "time_offset"), ("relay", "on")];
         assert_eq!(standing, wanted.map(|(kind, state)| (kind, state.to_owned())));
         let counts: Vec<_> = events.counts().into_iter().collect();
-        assert_eq!(counts, [("face", 1), ("platform", 4), ("relay", 2 * REMEMBERED as u64)]);
+        let many = 2 * REMEMBERED as u64;
+        assert_eq!(counts, [("face", 1), ("platform", 4), ("relay", many), ("watchdog", many)]);
     }
 }
