@@ -268,14 +268,13 @@ fn without_an_agent_the_rest_still_works() {
 fn a_reset_through_the_running_agent_empties_the_gate_and_keeps_who_it_is() {
     let place = Place::new();
     place.enrol("p-7", "张三");
-    let mut agent = place.agent(&wall(&place));
+    let agent = place.agent(&wall(&place));
     let key = std::fs::read(place.folder.path().join("data/device.key")).unwrap();
     let run = agent.get("/api/v1/status")["run"].clone();
     let mut console = place.console(&["--language", "en"]);
     console.press("f", &["cannot be undone"]);
     console.press("x", &["Type RESET and Enter"]);
     console.press("RESET\r", &["Ordered: the gate restarts and is empty then"]);
-    agent.listen_again();
     let until = std::time::Instant::now() + PATIENCE;
     let status = loop {
         if std::net::TcpStream::connect(agent.page).is_ok()

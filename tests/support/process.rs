@@ -190,9 +190,15 @@ pub fn http(page: SocketAddr, method: &str, path: &str) -> (u16, Vec<u8>) {
 /// Connects to the agent's events as soon as it serves them.
 fn listen(page: SocketAddr, process: &mut Process) -> Receiver<Value> {
     let until = Instant::now() + PATIENCE;
-    let mut stream = loop {
-        match TcpStream::connect(page) {
+    let ask = || -> std::io::Result<TcpStream> {
+        let mut stream = TcpStream::connect(page)?;
+        write!(stream, "GET /api/v1/events HTTP/1.0\r\nHost: {page}\r\nAccept: text/event-stream\r\n\r\n")?;
+        Ok(stream)
+    };
+    let stream = loop {
+        match ask() {
             Ok(stream) => break stream,
+            // Also where an agent that begins anew has let go of the line just now.
             Err(error) => {
                 if let Some(status) = process.child.try_wait().unwrap() {
                     panic!("the agent ended with {status} before it was ready");
@@ -203,8 +209,6 @@ fn listen(page: SocketAddr, process: &mut Process) -> Receiver<Value> {
             }
         }
     };
-    write!(stream, "GET /api/v1/events HTTP/1.0\r\nHost: {page}\r\nAccept: text/event-stream\r\n\r\n")
-        .unwrap();
     let (sender, events) = channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
