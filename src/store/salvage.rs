@@ -17,10 +17,11 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::check::{Done, Finding};
-use super::seal::{KEY_CHECK, Place, Seal, sync_folder_of};
+use super::seal::{KEY_CHECK, Place, Seal};
 use super::sqlite::At;
 use super::types::NoticeKind;
 use super::{retention, upgrade};
+use crate::durable::sync_folder_of;
 use crate::error::{Context, Error, Kind, Result};
 
 /// SQLite's default, and ours since the first version.

@@ -8,7 +8,7 @@
 //! and one for [`Seal::fingerprint`]. HMAC-SHA256 because `sha2` is there already for the models' pins, and
 //! because the construction is short enough to be checked against RFC 4231 here.
 
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use chacha20poly1305::aead::AeadInOut;
@@ -301,32 +301,9 @@ fn create_key(path: &Path) -> Result<[u8; KEY]> {
     getrandom::fill(&mut key)
         .map_err(|error| Error::caused(Kind::Io, "the system has no random numbers", error))?;
     let step = || format!("cannot make the device key {}", path.display());
-    // A name of its own until it is whole: a key cut short by the power would lock the next start out.
-    let unfinished = path.with_extension("new");
-    match std::fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).context(step),
-        _ => {}
-    }
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&unfinished)
-        .context(step)?;
-    std::io::Write::write_all(&mut file, &key).context(step)?;
-    file.sync_all().context(step)?;
-    std::fs::rename(&unfinished, path).context(step)?;
-    sync_folder_of(path).context(step)?;
+    // Whole or not at all: a key cut short by the power would lock the next start out.
+    crate::durable::replace_private(path, &key).context(step)?;
     Ok(key)
-}
-
-/// Makes the names in the folder of `path` durable.
-pub(super) fn sync_folder_of(path: &Path) -> std::io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    std::fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

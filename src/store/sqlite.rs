@@ -25,7 +25,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection> {
             .mode(0o600)
             .open(path)
             .context(step)?;
-        super::seal::sync_folder_of(path).context(step)?;
+        crate::durable::sync_folder_of(path).context(step)?;
     }
     let db = Connection::open_with_flags(
         path,

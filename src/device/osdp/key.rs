@@ -1,7 +1,6 @@
 //! The key of the secure channel (SCBK): 16 bytes, as 32 hexadecimal digits in a file of mode 0600.
 
-use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::error::{Context, Error, Kind, Result};
@@ -58,26 +57,9 @@ pub(super) fn install(path: &Path, key: &[u8]) -> Result<()> {
         return Err(Error::new(Kind::Input, "a key has 16 bytes and is not the default one"));
     }
     let step = || format!("the OSDP key {} cannot be written", path.display());
-    let unfinished = path.with_extension("new");
-    // What a power cut left behind.
-    match std::fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).context(step),
-        _ => {}
-    }
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&unfinished)
-        .context(step)?;
     let mut text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
     text.push('\n');
-    file.write_all(text.as_bytes()).context(step)?;
-    file.sync_all().context(step)?;
-    std::fs::rename(&unfinished, path).context(step)?;
-    // The name is on the disk only with its folder.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).context(step)
+    crate::durable::replace_private(path, text.as_bytes()).context(step)
 }
 
 #[cfg(test)]

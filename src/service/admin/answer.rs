@@ -48,6 +48,15 @@ impl Failure {
     }
 }
 
+/// How many rows a list has: what was `asked` for, else the usual number; from 1 to the most.
+pub(super) fn limit(asked: Option<usize>, (usual, most): (usize, usize)) -> Result<usize, Failure> {
+    let limit = asked.unwrap_or(usual);
+    match (1..=most).contains(&limit) {
+        true => Ok(limit),
+        false => Err(Failure::input(format!("limit must be 1 to {most}"))),
+    }
+}
+
 /// The word of a kind in answers of the API.
 pub(super) fn word(kind: Kind) -> &'static str {
     match kind {

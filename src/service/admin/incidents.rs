@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Shared;
-use super::answer::{Failure, json, json_body};
+use super::answer::{Failure, json, json_body, limit};
 use crate::device::input::Input;
 use crate::store::IncidentId;
 
@@ -30,10 +30,7 @@ pub(super) async fn list(
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, Failure> {
     let Query(asked) = asked.map_err(|error| Failure::input(error.body_text()))?;
-    let limit = asked.limit.unwrap_or(LIMIT.0);
-    if !(1..=LIMIT.1).contains(&limit) {
-        return Err(Failure::input(format!("limit must be 1 to {}", LIMIT.1)));
-    }
+    let limit = limit(asked.limit, LIMIT)?;
     let before = asked.before.map(IncidentId);
     let incidents = shared.read(move |store| store.list_incidents(before, limit)).await?;
     let next = if incidents.len() < limit { None } else { incidents.last().map(|incident| incident.id) };

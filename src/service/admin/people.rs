@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{Failure, json, json_body};
+use super::answer::{Failure, json, json_body, limit};
 use super::{NewPerson, Shared, form};
 use crate::access::{Origin, PersonKey};
 use crate::error::{Error, Kind, Result};
@@ -42,10 +42,7 @@ pub(super) async fn list(
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, Failure> {
     let Query(asked) = asked.map_err(|error| Failure::input(error.body_text()))?;
-    let limit = asked.limit.unwrap_or(LIMIT.0);
-    if !(1..=LIMIT.1).contains(&limit) {
-        return Err(Failure::input(format!("limit must be 1 to {}", LIMIT.1)));
-    }
+    let limit = limit(asked.limit, LIMIT)?;
     let after = asked.after.map(PersonRow);
     let wanted =
         asked.search.as_deref().map(|text| text.trim().to_lowercase()).filter(|text| !text.is_empty());

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{Failure, json};
+use super::answer::{Failure, json, limit};
 use super::{Shared, form};
 use crate::error::Result;
 use crate::store::{PictureKind, RecordId};
@@ -34,10 +34,7 @@ pub(super) async fn list(
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Result<Response, Failure> {
     let Query(asked) = asked.map_err(|error| Failure::input(error.body_text()))?;
-    let limit = asked.limit.unwrap_or(LIMIT.0);
-    if !(1..=LIMIT.1).contains(&limit) {
-        return Err(Failure::input(format!("limit must be 1 to {}", LIMIT.1)));
-    }
+    let limit = limit(asked.limit, LIMIT)?;
     let before = asked.before.map(RecordId);
     let records = shared.read(move |store| store.list_records(before, limit)).await?;
     let next = if records.len() < limit { None } else { records.last().map(|record| record.id) };
