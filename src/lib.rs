@@ -12,6 +12,7 @@ pub mod console;
 pub mod device;
 pub mod diagnosis;
 pub mod doctor;
+pub mod document;
 mod durable;
 pub mod error;
 pub mod eval;

@@ -23,8 +23,8 @@ use menshen::clock::{AdjustedClock, Clock, SystemClock};
 use menshen::config;
 use menshen::device::system::Simulated;
 use menshen::device::wiegand;
+use menshen::document::Document;
 use menshen::event::Event;
-use menshen::gate::Document;
 use menshen::gate::settings::Settings;
 use menshen::intercom::Intercom;
 use menshen::platform::qyzn::{self, requests::Requests};
@@ -773,6 +773,7 @@ fn sample_document() -> Document {
         issuer: "北京市朝阳区公安局".into(),
         valid_from: Some(date(2000, 1, 1)),
         expires: Some(date(2030, 1, 1)),
+        ..Document::default()
     }
 }
 

@@ -63,7 +63,7 @@ use crate::vision::watch::Watcher;
 use enrol::Enrolment;
 use hardware::{Hardware, Present, Templates};
 use outputs::{OpenedBy, Opening, Outputs};
-pub use presented::{Document, Presented, QrQuestion};
+pub use presented::{Presented, QrQuestion};
 use sessions::{Command, Sessions};
 use settings::Settings;
 use sighting::Sighting;

@@ -14,6 +14,7 @@ use super::{Gate, Inner, stopping};
 use crate::access::PrintedFacts;
 use crate::device::reader::Readers;
 use crate::device::wiegand;
+use crate::document::Document;
 use crate::error::{Error, Kind, Result};
 
 /// Longest number of a card or a document, in bytes.
@@ -28,68 +29,36 @@ const QR_BYTES: usize = 4296;
 /// QR codes that wait for the platform.
 const WAITING_QUESTIONS: usize = 8;
 
-/// What a reader has read of an identity document. Texts are as printed, empty where nothing is. Its `Debug` is
-/// fit for a log.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Document {
-    /// Its number, 1 to 64 bytes.
-    pub number: String,
-    /// Name of the holder.
-    pub name: String,
-    /// 男 or 女, as printed.
-    pub gender: String,
-    /// Ethnic group, as printed.
-    pub ethnic: String,
-    /// Day of birth.
-    pub birthday: Option<Date>,
-    /// Address.
-    pub address: String,
-    /// The authority that issued it.
-    pub issuer: String,
-    /// First day on which it is valid.
-    pub valid_from: Option<Date>,
-    /// Last day on which it is valid; `None` where it says "long term" or nothing.
-    pub expires: Option<Date>,
-}
-
-impl fmt::Debug for Document {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Document").field("expires", &self.expires).finish_non_exhaustive()
+/// What is printed on a document, as a record keeps it: dates as `yyyyMMdd`.
+pub(super) fn printed(document: &Document) -> PrintedFacts {
+    let day = |date: Option<Date>| date.map(|date| date.strftime("%Y%m%d").to_string()).unwrap_or_default();
+    PrintedFacts {
+        gender: document.gender.clone(),
+        ethnic: document.ethnic.clone(),
+        birthday: day(document.birthday),
+        address: document.address.clone(),
+        expires: day(document.expires),
     }
 }
 
-impl Document {
-    /// What is printed on it, as a record keeps it: dates as `yyyyMMdd`.
-    pub(super) fn printed(&self) -> PrintedFacts {
-        let day =
-            |date: Option<Date>| date.map(|date| date.strftime("%Y%m%d").to_string()).unwrap_or_default();
-        PrintedFacts {
-            gender: self.gender.clone(),
-            ethnic: self.ethnic.clone(),
-            birthday: day(self.birthday),
-            address: self.address.clone(),
-            expires: day(self.expires),
+/// `Input` for a document whose facts cannot be.
+fn check_document(document: &Document) -> Result<()> {
+    check("the number of the document", &document.number, NUMBER_BYTES)?;
+    for (what, text) in [
+        ("name", &document.name),
+        ("gender", &document.gender),
+        ("ethnic", &document.ethnic),
+        ("address", &document.address),
+        ("issuer", &document.issuer),
+    ] {
+        if text.len() > PRINTED_BYTES {
+            return Err(Error::new(
+                Kind::Input,
+                format!("the {what} of the document has more than {PRINTED_BYTES} bytes"),
+            ));
         }
     }
-
-    fn check(&self) -> Result<()> {
-        check("the number of the document", &self.number, NUMBER_BYTES)?;
-        for (what, text) in [
-            ("name", &self.name),
-            ("gender", &self.gender),
-            ("ethnic", &self.ethnic),
-            ("address", &self.address),
-            ("issuer", &self.issuer),
-        ] {
-            if text.len() > PRINTED_BYTES {
-                return Err(Error::new(
-                    Kind::Input,
-                    format!("the {what} of the document has more than {PRINTED_BYTES} bytes"),
-                ));
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// Something that was read for somebody who asked for it.
@@ -248,7 +217,7 @@ impl Gate {
 
     /// A document was presented at the gate. `Input` if its facts cannot be.
     pub async fn present_document(&self, document: Document) -> Result<()> {
-        document.check()?;
+        check_document(&document)?;
         let presented = Presented::Document(Box::new(document));
         let Err(Presented::Document(document)) = self.inner.reading.give(presented) else {
             self.inner.read("document", "platform");

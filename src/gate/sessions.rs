@@ -26,6 +26,7 @@ use crate::access::{
     Credential, CredentialKind, FaceCredential, FaceMatch, LastPassage, Liveness, Opens, Person, PersonKey,
     Reason, Verdict, known_as, subject, weigh,
 };
+use crate::document::Document;
 use crate::store::{NewRecord, PersonRow, RecordId};
 use crate::text;
 use crate::vision::liveness::Judgement;
@@ -69,7 +70,7 @@ pub(super) enum Command {
     /// A card was presented.
     Card { number: String, at: Instant },
     /// An identity document was presented.
-    Document { document: Box<super::Document>, at: Instant },
+    Document { document: Box<Document>, at: Instant },
     /// A QR code was presented.
     Qr { content: String, at: Instant },
     /// Somebody asks whether the sessions live.

@@ -9,9 +9,11 @@ use super::Sessions;
 use super::announce;
 use crate::access::{Credential, CredentialKind, DocumentCredential, Person, PersonKind, known_as};
 use crate::config::OnStoreFailure;
+use crate::document::Document;
 use crate::error::Result;
+use crate::gate::Inner;
 use crate::gate::passage::{Finished, QrCode, open_for};
-use crate::gate::{Document, Inner};
+use crate::gate::presented::printed;
 use crate::text;
 
 impl Sessions {
@@ -30,7 +32,7 @@ impl Sessions {
         let track = self.asked_for(CredentialKind::Document, person.iter().chain(&also));
         let now = self.gate.clock.now();
         let credential = Credential::Document(DocumentCredential {
-            printed: Some(read.printed()),
+            printed: Some(printed(&read)),
             number: read.number,
             name: read.name,
             expires: read.expires,

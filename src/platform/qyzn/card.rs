@@ -8,8 +8,9 @@ use super::code::{self, Answer};
 use super::json::Fields;
 use super::link::Work;
 use super::snapshot::seconds;
+use crate::document::Document;
 use crate::error::{Error, Kind, Result};
-use crate::gate::{Document, Gate, Presented};
+use crate::gate::{Gate, Presented};
 
 /// Range of `timeOut` in seconds; the document gives none.
 const SECONDS: (i64, i64) = (1, 300);
@@ -95,6 +96,7 @@ mod tests {
             issuer: "北京市朝阳区公安局".into(),
             valid_from: Some(date(2000, 1, 1)),
             expires: Some(date(2030, 1, 1)),
+            ..Document::default()
         };
         let written = |document: &Document| super::written(&Presented::Document(Box::new(document.clone())));
         assert_eq!(

@@ -10,8 +10,8 @@ use super::Shared;
 use super::answer::{Failure, json, json_body};
 use crate::device::reader::Reader;
 use crate::device::wiegand;
+use crate::document::Document;
 use crate::error::{Error, Kind, Result};
-use crate::gate::Document;
 
 /// Largest body, in bytes.
 const BODY_BYTES: usize = 64 << 10;
@@ -121,8 +121,18 @@ pub(super) async fn present(
             valid_until: expires,
         } => {
             simulated(readers.document, "id_reader")?;
-            let document =
-                Document { number, name, gender, ethnic, birthday, address, issuer, valid_from, expires };
+            let document = Document {
+                number,
+                name,
+                gender,
+                ethnic,
+                birthday,
+                address,
+                issuer,
+                valid_from,
+                expires,
+                ..Document::default()
+            };
             gate.present_document(document).await?;
             json!({ "presented": "document" })
         }
