@@ -395,7 +395,7 @@ async fn a_restart_waits_for_a_package_on_its_way_and_does_not_bring_one_that_fa
     let (mut running, updates) = gate(&machine, data.path());
     // Somebody is there.
     running.gate.present_card("3000001".into()).await.unwrap();
-    running.event(|event| event.kind == "verdict").await;
+    running.event(|event| event.kind == "voice").await;
     offer(&updates, b"the first", Age::Any).await.unwrap();
     update(&mut running, "installed").await;
     until_free(&updates).await;
@@ -425,7 +425,7 @@ async fn a_restart_waits_for_a_package_on_its_way_and_does_not_bring_one_that_fa
         .event(|event| restart(event) || event.kind == "update" && event.fields["state"] == "installed")
         .await;
     assert_eq!(next.kind, "update", "it restarts into what failed");
-    running.event(|event| restart(event)).await;
+    running.event(restart).await;
     running.stop().await;
 }
 
