@@ -186,7 +186,10 @@ def its_devices_are_found(site):
     text = site.gate.shell.run("menshen doctor", 120, check=False)
     bad = [line for line in text.splitlines() if line.startswith("FAIL")]
     expect(not bad, f"menshen doctor finds: {bad}")
-    return f"menshen doctor: {sum(line.startswith('ok') for line in text.splitlines())} things in order"
+    names = site.gate.shell.run("ls /dev/gate").split()
+    for kind in ("serial-", "gpio-", "camera-", "rtc"):
+        expect(any(name.startswith(kind) for name in names), f"/dev/gate has no name for {kind}: {names}")
+    return f"menshen doctor: {sum(line.startswith('ok') for line in text.splitlines())} things in order; {len(names)} names in /dev/gate"
 
 
 # A door that is opened soon after an opening is not forced, so this comes first.
