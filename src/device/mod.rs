@@ -3,6 +3,7 @@
 
 pub mod camera;
 pub mod card_reader;
+pub mod chip;
 pub mod direction;
 pub mod gpio;
 pub mod gymcu;
