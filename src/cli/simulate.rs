@@ -19,6 +19,7 @@ use tokio::time::Duration;
 
 use super::say;
 
+mod card;
 mod terminal_ws;
 
 /// What to simulate.
@@ -43,6 +44,8 @@ enum What {
     ///
     /// Exit codes: 0 all requests were as docs/http-push.md lays them down, 1 not.
     HttpPush(super::http_push::Args),
+    /// A chip card in a virtual PC/SC reader (Debian's vsmartcard-vpcd)
+    Card(card::Card),
 }
 
 /// What is the same for every platform.
@@ -118,6 +121,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             What::Qyzn(args) => qyzn(args).await,
             What::TerminalWs(args) => terminal_ws::terminal_ws(args).await,
             What::HttpPush(args) => super::http_push::run(args).await,
+            What::Card(args) => card::card(args).await,
         }
     });
     // The standard input is read on a thread that only a line ends.
