@@ -286,7 +286,7 @@ fn what_is_no_number_date_or_amount_stays_empty() {
             (0x9f77, bytes("00000000079A")),
             (0x9f42, bytes("56")),
             (0x5a, bytes("62000000000000000005")),
-            (0x57, bytes("6200000000000005E4912")),
+            (0x57, bytes("6200000000000005E491")),
             (0x9f36, vec![]),
         ]),
         &Objects::new(),
