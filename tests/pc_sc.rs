@@ -5,6 +5,7 @@
 mod support {
     pub mod admin;
     pub mod pcscd;
+    pub mod plugging;
     pub mod process;
     pub mod vision;
 }
@@ -29,7 +30,8 @@ use menshen::simulate::card::profile::{ACCOUNT, PRINTED, UID};
 use menshen::simulate::card::{Chip, Fault, Happened, Inserted, Profile, insert};
 use serde_json::json;
 use support::admin::Bench;
-use support::pcscd::{Pcscd, alone, plug, unplug};
+use support::pcscd::{Pcscd, alone, plug};
+use support::plugging::Plugging;
 use support::process::{PATIENCE, Process, menshen};
 
 /// Long enough to have noticed what has not happened: the service looks at its readers each 0.4 s.
@@ -187,57 +189,103 @@ fn each_fault_of_a_card_has_its_error() {
 }
 
 #[test]
-fn the_service_and_its_readers_come_and_go() {
-    alone("the_service_and_its_readers_come_and_go", |folder| {
+fn the_service_comes_and_goes() {
+    alone("the_service_comes_and_goes", |folder| {
         let mut reader = Reader::new("gate slot 00 00");
         let error = reader.presence(QUIET).unwrap_err();
         assert_eq!(error.kind(), Kind::Device);
         assert!(error.message().contains("pcscd does not run: systemctl status pcscd.socket"), "{error}");
-        // No reader, then another one, then the right one, while somebody waits for it.
         let service = Pcscd::start(folder);
         let error = reader.presence(QUIET).unwrap_err();
         assert!(error.message().contains("is known to pcscd, nor any other: is it plugged in"), "{error}");
-        plug(folder, "Desk");
-        service.look_again();
-        let mut desk = Reader::new("desk");
-        assert_eq!(desk.presence(PATIENCE).unwrap(), Presence::Empty);
-        let error = reader.presence(QUIET).unwrap_err();
-        assert!(error.message().contains("it has Desk 00 00, Desk 00 01"), "{error}");
-        let waiting = std::thread::spawn(move || {
-            let presence = reader.presence(PATIENCE);
-            (reader, presence)
-        });
+        service.kill();
+        assert!(reader.presence(PATIENCE).unwrap_err().message().contains("pcscd does not run"));
         let slot = plug(folder, "Gate Slot");
-        service.look_again();
+        let service = Pcscd::start(folder);
         let inserted = put_in(slot, Profile::Uid, Fault::None);
-        let (mut reader, presence) = waiting.join().unwrap();
         // It may be seen before the card is, or with it.
-        let presence = match presence.unwrap() {
+        let mut card = |reader: &mut Reader| match reader.presence(PATIENCE).unwrap() {
             Presence::Empty => reader.presence(PATIENCE).unwrap(),
             other => other,
         };
-        assert_eq!(presence, Presence::Card(1));
+        assert_eq!(card(&mut reader), Presence::Card(1));
         // The service crashes, and its socket stays.
         service.kill();
         let error = reader.presence(PATIENCE).unwrap_err();
         assert_eq!(error.kind(), Kind::Device);
         assert!(error.message().contains("pcscd does not run"), "{error}");
-        assert!(reader.connect().is_err());
-        // It comes back without the reader, then with it.
-        unplug(folder, "Gate Slot");
+        assert!(reader.connect().err().unwrap().message().contains("pcscd does not run"));
+        drop(inserted);
+        // It comes back with another reader, then with this one.
+        plug(folder, "Desk");
         let service = Pcscd::start(folder);
         let error = reader.presence(QUIET).unwrap_err();
-        assert!(error.message().contains("it has Desk 00 00"), "{error}");
-        drop(inserted);
+        assert!(error.message().contains("it has Desk 00 00, Desk 00 01"), "{error}");
+        service.kill();
+        assert!(reader.presence(PATIENCE).is_err());
         let slot = plug(folder, "Gate Slot");
-        service.look_again();
+        let _service = Pcscd::start(folder);
         let _inserted = put_in(slot, Profile::Uid, Fault::None);
-        let presence = match reader.presence(PATIENCE).unwrap() {
+        assert_eq!(card(&mut reader), Presence::Card(2));
+        assert_eq!(uid(&mut reader.connect().unwrap()).unwrap().unwrap().bytes(), UID);
+    });
+}
+
+#[test]
+fn readers_are_plugged_in_and_unplugged() {
+    alone("readers_are_plugged_in_and_unplugged", |folder| {
+        let service = Plugging::start(folder);
+        let mut reader = Reader::new("gate");
+        let error = reader.presence(QUIET).unwrap_err();
+        assert!(error.message().contains("nor any other: is it plugged in"), "{error}");
+        // While somebody waits: another one, then the right one.
+        let waiting = std::thread::spawn(move || {
+            let presence = reader.presence(PATIENCE);
+            (reader, presence)
+        });
+        service.plug("Desk 00 00", true);
+        service.plug("Gate 01 00", false);
+        let (mut reader, presence) = waiting.join().unwrap();
+        // Its being there is no news; a card in it is.
+        let presence = match presence {
+            Ok(presence) => presence,
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(presence, Presence::Empty);
+        assert_eq!(reader.name().as_deref(), Some("Gate 01 00"));
+        service.card("Gate 01 00", true);
+        assert_eq!(reader.presence(PATIENCE).unwrap(), Presence::Card(1));
+        // So quickly taken out and put in again that nobody has seen it out: another card.
+        service.card("Gate 01 00", false);
+        service.card("Gate 01 00", true);
+        let again = match reader.presence(PATIENCE).unwrap() {
             Presence::Empty => reader.presence(PATIENCE).unwrap(),
             other => other,
         };
-        assert_eq!(presence, Presence::Card(2));
-        assert_eq!(uid(&mut reader.connect().unwrap()).unwrap().unwrap().bytes(), UID);
+        assert_eq!(again, Presence::Card(2));
+        // Unplugged while somebody waits for another card.
+        let waiting = std::thread::spawn(move || {
+            let presence = reader.presence(PATIENCE);
+            (reader, presence)
+        });
+        service.unplug("Gate 01 00");
+        let (mut reader, presence) = waiting.join().unwrap();
+        let error = presence.unwrap_err();
+        assert_eq!(error.kind(), Kind::Device);
+        assert!(error.message().contains("the card reader Gate 01 00 was unplugged: check its cable"), "{error}");
+        assert_eq!(reader.name(), None);
+        let error = reader.presence(QUIET).unwrap_err();
+        assert!(error.message().contains("it has Desk 00 00"), "{error}");
+        // Plugged in elsewhere, under another name, and pulled out while its card is read.
+        service.plug("Gate 02 00", true);
+        let mut card = reader.wait_card(PATIENCE).unwrap().unwrap();
+        assert_eq!(card.atr(), [0x3b, 0x80, 0x80, 0x01, 0x01]);
+        let error = uid(&mut card).unwrap_err();
+        assert_eq!(error.kind(), Kind::Device);
+        assert!(error.message().contains("the card reader Gate 02 00 was unplugged"), "{error}");
+        drop(card);
+        let error = reader.presence(PATIENCE).unwrap_err();
+        assert!(error.message().contains("the card reader Gate 02 00 was unplugged"), "{error}");
     });
 }
 

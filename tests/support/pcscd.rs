@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use super::process::Process;
@@ -35,7 +35,6 @@ pub fn alone(name: &str, test: impl FnOnce(&Path)) {
 /// The service, until it is dropped.
 pub struct Pcscd {
     process: Process,
-    folder: PathBuf,
 }
 
 impl Pcscd {
@@ -50,23 +49,17 @@ impl Pcscd {
         process.line("\"daemon ready\" (scripts/setup.sh test installs pcscd)", |line| {
             line.contains("daemon ready")
         });
-        Self { process, folder: folder.to_owned() }
+        Self { process }
     }
 
     /// Ends it as a crash would.
     pub fn kill(mut self) {
         self.process.kill();
     }
-
-    /// Has it look for readers that are new.
-    pub fn look_again(&self) {
-        let pid = rustix::process::Pid::from_child(&self.process.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::USR1).unwrap();
-    }
 }
 
-/// Plugs in a reader called `name`: the service has it from its next start, or [look](Pcscd::look_again), on. Answers where
-/// its cards connect.
+/// Plugs in a reader called `name`, the only one (vpcd knows its readers by their slots alone): the service has it from its
+/// next start on, with the slots `NAME 00 00` and `NAME 00 01`. Answers where the cards of the first connect.
 pub fn plug(folder: &Path, name: &str) -> SocketAddr {
     std::fs::create_dir_all(folder.join("readers")).unwrap();
     let port = free_pair();
@@ -74,16 +67,8 @@ pub fn plug(folder: &Path, name: &str) -> SocketAddr {
         "FRIENDLYNAME \"{name}\"\nDEVICENAME /dev/null:{port}\n\
          LIBPATH /usr/lib/pcsc/drivers/serial/libifdvpcd.so\nCHANNELID {port}\n"
     );
-    let file = folder.join("readers").join(name.replace(' ', "-"));
-    // The service reads whatever lies in the folder: it must never see half of it.
-    std::fs::write(folder.join("reader.new"), text).unwrap();
-    std::fs::rename(folder.join("reader.new"), file).unwrap();
+    std::fs::write(folder.join("readers/reader"), text).unwrap();
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
-}
-
-/// Unplugs it: the service does not have it from its next start on.
-pub fn unplug(folder: &Path, name: &str) {
-    std::fs::remove_file(folder.join("readers").join(name.replace(' ', "-"))).unwrap();
 }
 
 /// A port that is free now, as is the one after it: a reader of vpcd has two slots.

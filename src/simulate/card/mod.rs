@@ -40,6 +40,10 @@ pub trait Chip: Send {
     fn answer(&mut self, command: &[u8]) -> Vec<u8>;
 }
 
+/// As many bytes are no ATR, which has 33 at most: the reader's driver gives the card up. It would take an answer of no
+/// bytes at all for a card that was taken out.
+const NO_ATR: usize = 40;
+
 /// What a card does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fault {
@@ -189,7 +193,7 @@ fn serve(
                 continue;
             }
             // The reader also asks so whether the card is still there.
-            [4] if fault == Fault::Mute && powered_just_now => Vec::new(),
+            [4] if fault == Fault::Mute && powered_just_now => vec![0; NO_ATR],
             [4] => chip.atr(),
             [_] => continue,
             ref command => match answer(chip, command, fault) {
