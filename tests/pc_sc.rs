@@ -204,7 +204,7 @@ fn the_service_comes_and_goes() {
         let service = Pcscd::start(folder);
         let inserted = put_in(slot, Profile::Uid, Fault::None);
         // It may be seen before the card is, or with it.
-        let mut card = |reader: &mut Reader| match reader.presence(PATIENCE).unwrap() {
+        let card = |reader: &mut Reader| match reader.presence(PATIENCE).unwrap() {
             Presence::Empty => reader.presence(PATIENCE).unwrap(),
             other => other,
         };

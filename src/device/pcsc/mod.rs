@@ -25,6 +25,9 @@ const GET_UID: [u8; 5] = [0xff, 0xca, 0x00, 0x00, 0x00];
 /// First byte of a UID of four bytes that is another one each time (ISO/IEC 14443-3 chapter 6.5.4): phones, passports.
 const RANDOM: u8 = 0x08;
 
+/// After this the readers are listed again, whether or not the service has told that one was plugged in.
+const LISTED_AGAIN: Duration = Duration::from_secs(1);
+
 /// How long the doctor waits for a reader to say what stands in it.
 const DOCTOR_WAITS: Duration = Duration::from_secs(2);
 
@@ -79,7 +82,8 @@ impl Reader {
         self.state.as_ref().map(|state| shown(state.name()))
     }
 
-    /// What stands in it, as soon as that is something else than this said last, or after `within`.
+    /// What stands in it, as soon as that is something else than this said last (that it was not there counts), or after
+    /// `within`.
     ///
     /// # Errors
     /// `Device`: the service does not run; there is no such reader, which is told after `within`, because one may be
@@ -94,7 +98,8 @@ impl Reader {
 
     fn look(&mut self, until: Instant) -> Result<Presence> {
         let context = self.context()?;
-        if self.state.is_none() {
+        let found = self.state.is_none();
+        if found {
             let name = self.find(&context, until)?;
             tracing::debug!(reader = shown(&name), "a reader of PC/SC is there");
             self.state = Some(ReaderState::new(name, State::UNAWARE));
@@ -125,7 +130,7 @@ impl Reader {
                 self.seen = Presence::Empty;
             }
             self.count = count;
-            if self.seen != before {
+            if found || self.seen != before {
                 return Ok(self.seen);
             }
         }
@@ -196,14 +201,16 @@ impl Reader {
             if let Some(name) = names.iter().find(|name| shown(name).to_lowercase().contains(&self.part)) {
                 return Ok(name.clone());
             }
+            // What is plugged in before the service begins to wait is no news to it: the list is asked for again.
             let mut plugged = [ReaderState::new(PNP_NOTIFICATION(), State::UNAWARE)];
             let left = until.saturating_duration_since(Instant::now());
             let waited = match left.is_zero() {
                 true => Err(Fault::Timeout),
-                false => context.get_status_change(left, &mut plugged),
+                false => context.get_status_change(left.min(LISTED_AGAIN), &mut plugged),
             };
             match waited {
                 Ok(()) => {}
+                Err(Fault::Timeout) if !left.is_zero() => {}
                 Err(Fault::Timeout) => {
                     let names: Vec<String> = names.iter().map(|name| shown(name)).collect();
                     return Err(Error::new(Kind::Device, none_is(&self.part, &names)));
