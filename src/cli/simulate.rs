@@ -20,6 +20,7 @@ use tokio::time::Duration;
 use super::say;
 
 mod card;
+mod sdt;
 mod terminal_ws;
 
 /// What to simulate.
@@ -46,6 +47,10 @@ enum What {
     HttpPush(super::http_push::Args),
     /// A chip card in a virtual PC/SC reader (Debian's vsmartcard-vpcd)
     Card(card::Card),
+    /// A module for identity cards on a pseudo terminal, whose path it prints: for device.id_reader = "sdt:PATH"
+    ///
+    /// Exit codes: 0 it was told to end, 1 it could not be started.
+    Sdt(sdt::Sdt),
 }
 
 /// What is the same for every platform.
@@ -122,6 +127,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             What::TerminalWs(args) => terminal_ws::terminal_ws(args).await,
             What::HttpPush(args) => super::http_push::run(args).await,
             What::Card(args) => card::card(args).await,
+            What::Sdt(args) => sdt::sdt(args).await,
         }
     });
     // The standard input is read on a thread that only a line ends.

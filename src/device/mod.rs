@@ -8,6 +8,7 @@ pub mod chip;
 pub mod direction;
 pub mod gpio;
 pub mod gymcu;
+pub mod id_reader;
 pub mod input;
 pub mod lamp;
 pub mod osdp;
@@ -54,6 +55,8 @@ pub struct Devices {
     pub card_reader: Option<card_reader::Fitted>,
     /// The reader of chip cards, where there is one.
     pub contact_reader: Option<pcsc::ContactReader>,
+    /// The reader of identity documents, where it is a real one.
+    pub id_reader: Option<Box<dyn id_reader::IdReader>>,
     /// The thermometer.
     pub thermometer: Option<Box<dyn thermometer::Thermometer>>,
 }
@@ -73,6 +76,7 @@ impl Devices {
             osdp: None,
             card_reader: card_reader::open(config)?,
             contact_reader: pcsc::open(config)?,
+            id_reader: id_reader::open(config)?,
             voice: voice::open(&config.voice, &config.voice_dir)?,
             thermometer: thermometer::open(&config.thermometer)?,
         })

@@ -38,6 +38,7 @@ impl Readers {
             real if key == "wiegand_in" && real.starts_with("gpio:") => Ok(Reader::Real),
             real if key == "card_reader" && real.starts_with("pn532:") => Ok(Reader::Real),
             real if key == "contact_reader" && pcsc::part(real).is_some() => Ok(Reader::Real),
+            real if key == "id_reader" && super::id_reader::is_known(real) => Ok(Reader::Real),
             other => Err(Error::new(
                 Kind::Config,
                 format!("device.{key} = {other:?} is not supported by this build: use \"sim\" or \"none\""),
