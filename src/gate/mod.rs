@@ -374,7 +374,6 @@ impl Gate {
         load(&parts.store, &parts.models, &gallery)?;
         let mut devices = parts.devices;
         let (wires, wiegand_in) = (std::mem::take(&mut devices.inputs), devices.wiegand_in.take());
-        let card_reader = devices.card_reader.take();
         let contact_reader = devices.contact_reader.take();
         let (card_reader, id_reader) = (devices.card_reader.take(), devices.id_reader.take());
         let (hardware, lines, panel_task) =

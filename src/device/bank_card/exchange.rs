@@ -60,7 +60,10 @@ pub fn ask(card: &mut dyn Card, command: &[u8]) -> Result<Answer> {
             return Ok(Answer { data, status: u16::from_be_bytes([high, low]) });
         }
     }
-    Err(Error::new(Kind::Device, "the card never comes to the end of an answer: it is broken, try another one"))
+    Err(Error::new(
+        Kind::Device,
+        "the card never comes to the end of an answer: it is broken, try another one",
+    ))
 }
 
 /// SELECT by name (ISO/IEC 7816-4 chapter 7.1.1; EMV Book 1 chapter 11.3).

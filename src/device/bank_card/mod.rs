@@ -237,7 +237,11 @@ impl Terminal {
 /// Decimal digits as a card packs them, two a byte.
 fn digits_to_bytes(digits: &str) -> Vec<u8> {
     let digit = |byte: &u8| byte.wrapping_sub(b'0') & 0x0f;
-    digits.as_bytes().chunks(2).map(|pair| pair.iter().fold(0, |byte, next| byte << 4 | digit(next))).collect()
+    digits
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| pair.iter().fold(0, |byte, next| byte << 4 | digit(next)))
+        .collect()
 }
 
 /// Reads a bank card: its first application that opens, UnionPay's before others'. `today` is what the card is told.
@@ -279,7 +283,9 @@ fn read_as(card: &mut dyn Card, terminal: Terminal) -> Result<BankCard> {
     Err(Error::new(
         Kind::NotFound,
         match refused {
-            Some(status) => format!("the bank card's applications do not open (status {status:04X}): try another card"),
+            Some(status) => {
+                format!("the bank card's applications do not open (status {status:04X}): try another card")
+            }
             None => "the card has no application of a bank that is known here".to_owned(),
         },
     ))
@@ -341,7 +347,8 @@ fn get_processing_options(
     said: &Objects,
 ) -> Result<exchange::Answer> {
     let wanted = said.get(&0x9f38).map_or(&[][..], Vec::as_slice);
-    let wanted = tlv::list(wanted).context(|| "the bank card's list of what it wants to know (PDOL) is damaged")?;
+    let wanted =
+        tlv::list(wanted).context(|| "the bank card's list of what it wants to know (PDOL) is damaged")?;
     let length = wanted.iter().map(|(_, length)| length).sum::<usize>();
     // The template 83 and its length are two bytes of the 255.
     let Some(length) = u8::try_from(length).ok().filter(|length| *length < 128) else {
@@ -379,7 +386,8 @@ fn read_records(card: &mut dyn Card, answer: &[u8], said: &mut Objects) -> Resul
         }
         for number in *first..=*last {
             let Some(record) = read_record(card, file, number)?.ok() else { continue };
-            tlv::keep(&record, said).context(|| format!("record {number} of file {file} of the bank card"))?;
+            tlv::keep(&record, said)
+                .context(|| format!("record {number} of file {file} of the bank card"))?;
         }
     }
     match rest {
@@ -425,7 +433,8 @@ fn of(said: &Objects, log: &Objects, locked: bool) -> BankCard {
     let value = |tag: Tag| said.get(&tag).map_or(&[][..], Vec::as_slice);
     let logged = |tag: Tag| log.get(&tag).map_or(&[][..], Vec::as_slice);
     let track2 = track2(value(0x57));
-    let number = account_number(value(0x5a)).or_else(|| track2.split_once('=').map(|(number, _)| number.to_owned()));
+    let number =
+        account_number(value(0x5a)).or_else(|| track2.split_once('=').map(|(number, _)| number.to_owned()));
     let number = number.unwrap_or_default();
     BankCard {
         name: text(value(0x5f20)),
@@ -470,11 +479,12 @@ fn of(said: &Objects, log: &Objects, locked: bool) -> BankCard {
 /// share. `None` where the card does not tell.
 pub fn chip_number(card: &mut dyn Card) -> Result<Option<Uid>> {
     let Some(data) = get_data(card, PRODUCTION)?.ok() else { return Ok(None) };
-    let value = tlv::find(&data, Tag::from(PRODUCTION)).context(|| "the production data of the card's chip")?;
+    let value =
+        tlv::find(&data, Tag::from(PRODUCTION)).context(|| "the production data of the card's chip")?;
     // Fabricator 0..2, type 2..4, system 4..10, fabrication date 10..12, serial number 12..16, batch 16..18, and more.
-    let number = value.filter(|value| value.len() >= 18 && value[12..16] != [0; 4]).and_then(|value| {
-        Uid::new(&[&value[0..4], &value[16..18], &value[12..16]].concat())
-    });
+    let number = value
+        .filter(|value| value.len() >= 18 && value[12..16] != [0; 4])
+        .and_then(|value| Uid::new(&[&value[0..4], &value[16..18], &value[12..16]].concat()));
     Ok(number)
 }
 

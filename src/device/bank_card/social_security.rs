@@ -31,6 +31,7 @@ use jiff::civil::Date;
 use super::exchange::{ask, select};
 use super::{filled_up, hexadecimal, text};
 use crate::device::chip::card::Card;
+use crate::device::id_reader::codes;
 use crate::document::{Document, DocumentKind};
 use crate::error::{Error, Kind, Result};
 
@@ -60,9 +61,9 @@ pub struct SocialSecurityCard {
     pub card_number: String,
     /// Name of the holder.
     pub name: String,
-    /// 男 or 女; else the letter that the card has.
+    /// Sex, by the name that GB/T 2261.1 has for it; else the letter that the card has.
     pub sex: String,
-    /// Ethnic group: two digits of GB/T 3304.
+    /// Ethnic group, by the name that GB/T 3304 has for it; else the two digits that the card has.
     pub nation: String,
     /// Day of birth, `yyyyMMdd`.
     pub birthday: String,
@@ -104,8 +105,7 @@ impl SocialSecurityCard {
         ]
     }
 
-    /// The same as an identity document, whose number is the social security number. The ethnic group stays empty: the
-    /// card has its code alone.
+    /// The same as an identity document, whose number is the social security number.
     pub fn document(&self) -> Document {
         let day = |text: &str| Date::strptime("%Y%m%d", text).ok();
         Document {
@@ -113,6 +113,7 @@ impl SocialSecurityCard {
             number: self.social_security_number.clone(),
             name: self.name.clone(),
             gender: self.sex.clone(),
+            ethnic: self.nation.clone(),
             birthday: day(&self.birthday),
             valid_from: day(&self.valid_start),
             expires: day(&self.valid_end),
@@ -217,18 +218,15 @@ pub fn read(card: &mut dyn Card) -> Result<SocialSecurityCard> {
     }
     let issuer = read_file(card, EF05, &[0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07])?;
     let holder = read_file(card, EF06, &[0x08, 0x09, 0x4e, 0x0a, 0x0b, 0x0c, 0x0d])?;
-    let sized = |value: &[u8], length: usize| if value.len() == length { hexadecimal(value) } else { String::new() };
-    let sex = text(holder.value(0x0a));
+    let sized =
+        |value: &[u8], length: usize| if value.len() == length { hexadecimal(value) } else { String::new() };
+    let (sex, nation) = (text(holder.value(0x0a)), sized(holder.value(0x0b), 1));
     Ok(SocialSecurityCard {
         social_security_number: text(holder.value(0x08)),
         card_number: text(issuer.value(0x07)),
         name: text(&[filled_up(holder.value(0x09)), holder.value(0x4e)].concat()),
-        sex: match sex.as_str() {
-            "1" => "男".to_owned(),
-            "2" => "女".to_owned(),
-            _ => sex,
-        },
-        nation: sized(holder.value(0x0b), 1),
+        sex: codes::sex(&sex).map_or(sex, str::to_owned),
+        nation: codes::ethnic(&nation).map_or(nation, |name| name.to_owned()),
         birthday: day(holder.value(0x0d)),
         birthplace: sized(holder.value(0x0c), 3),
         card_distinguish_code: sized(issuer.value(0x01), 16),

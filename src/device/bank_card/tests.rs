@@ -213,9 +213,13 @@ fn a_card_without_a_directory_is_tried_by_name() {
     let known = without_directory("7012 57106200000000000005D49122201234567F 9000");
     let mut table = Table::new(&known, 0x6a82);
     let card = read_as(&mut table, TERMINAL).unwrap();
-    assert_eq!((card.card_number.as_str(), card.ic_card_aid.as_str()), ("6200000000000005", "A000000333010102"));
+    assert_eq!(
+        (card.card_number.as_str(), card.ic_card_aid.as_str()),
+        ("6200000000000005", "A000000333010102")
+    );
     assert_eq!((card.track1.as_str(), card.atc.as_str(), card.balance.as_str()), ("", "", ""));
-    let selected: Vec<_> = table.asked.iter().filter(|command| command.starts_with("00A4")).cloned().collect();
+    let selected: Vec<_> =
+        table.asked.iter().filter(|command| command.starts_with("00A4")).cloned().collect();
     assert_eq!(selected[2..], ["00A4040008A00000033301010100", "00A4040008A00000033301010200"]);
 }
 
@@ -234,7 +238,8 @@ fn a_card_of_no_bank_says_so() {
 
 #[test]
 fn a_locked_application_is_told() {
-    let known = [(SELECT_DEBIT, "6F0F 8408A000000333010101 A503 870101 6283"), ("80CA9F3600", "9F36020102 9000")];
+    let known =
+        [(SELECT_DEBIT, "6F0F 8408A000000333010101 A503 870101 6283"), ("80CA9F3600", "9F36020102 9000")];
     let card = read_as(&mut Table::new(&known, 0x6985), TERMINAL).unwrap();
     assert_eq!((card.app_lock.as_str(), card.atc.as_str(), card.card_number.as_str()), ("1", "258", ""));
 }
@@ -293,7 +298,11 @@ fn what_is_no_number_date_or_amount_stays_empty() {
         false,
     );
     let empty = BankCard { app_lock: "0".into(), ..BankCard::default() };
-    assert!(card == empty, "{:?}", card.fields().iter().filter(|(_, value)| !value.is_empty()).collect::<Vec<_>>());
+    assert!(
+        card == empty,
+        "{:?}",
+        card.fields().iter().filter(|(_, value)| !value.is_empty()).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -382,7 +391,7 @@ fn a_social_security_card_is_read() {
             ("CardNumber", "T00000001"),
             ("Name", "张三"),
             ("Sex", "女"),
-            ("Nation", "01"),
+            ("Nation", "汉"),
             ("Birthday", "20000101"),
             ("Birthplace", "999900"),
             ("CardDistinguishCode", "999900D15600000500000000FFFFFFFF"),

@@ -213,7 +213,9 @@ mod tests {
             nested.splice(0..0, [0x70, u8::try_from(nested.len()).unwrap()]);
         }
         assert!(find(&nested, 0x88).unwrap_err().message().ends_with("too deep in each other"));
-        assert!(keep(&nested, &mut Objects::new()).unwrap_err().message().ends_with("too deep in each other"));
+        assert!(
+            keep(&nested, &mut Objects::new()).unwrap_err().message().ends_with("too deep in each other")
+        );
     }
 
     #[test]

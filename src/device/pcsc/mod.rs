@@ -9,7 +9,9 @@ mod contact;
 use std::ffi::{CStr, CString};
 use std::time::{Duration, Instant};
 
-use ::pcsc::{Context, Error as Fault, PNP_NOTIFICATION, Protocol, Protocols, ReaderState, Scope, ShareMode, State};
+use ::pcsc::{
+    Context, Error as Fault, PNP_NOTIFICATION, Protocol, Protocols, ReaderState, Scope, ShareMode, State,
+};
 
 use crate::config;
 use crate::device::card_reader::Uid;
@@ -329,7 +331,10 @@ impl Card for PcscCard {
             2.. => Ok(answer.to_vec()),
             length => Err(Error::new(
                 Kind::Device,
-                format!("the card in {} answered {length} bytes, without a status: put it in again", self.reader),
+                format!(
+                    "the card in {} answered {length} bytes, without a status: put it in again",
+                    self.reader
+                ),
             )),
         }
     }
@@ -343,7 +348,9 @@ impl Card for PcscCard {
 /// is to fetch (ISO/IEC 7816-3 chapter 12.1.2, case 4). Some drivers of readers leave that to who sends.
 fn without_le(apdu: &[u8]) -> &[u8] {
     match apdu {
-        [_, _, _, _, length @ 1..=u8::MAX, data @ ..] if data.len() == usize::from(*length) + 1 => &apdu[..apdu.len() - 1],
+        [_, _, _, _, length @ 1..=u8::MAX, data @ ..] if data.len() == usize::from(*length) + 1 => {
+            &apdu[..apdu.len() - 1]
+        }
         _ => apdu,
     }
 }
@@ -436,7 +443,9 @@ mod tests {
             none_is("acr", &["Reader A 00 00".into(), "Reader B 01 00".into()]),
             "no card reader with \"acr\" in its name is known to pcscd; it has Reader A 00 00, Reader B 01 00"
         );
-        assert!(none_is("", &[]).starts_with("no card reader is known to pcscd, nor any other: is it plugged in"));
+        assert!(
+            none_is("", &[]).starts_with("no card reader is known to pcscd, nor any other: is it plugged in")
+        );
     }
 
     /// A reader that answers GET UID so.

@@ -79,7 +79,10 @@ impl FromStr for Fault {
             "endless" => Self::Endless,
             "removed" => Self::Removed,
             _ => {
-                return Err(Error::new(Kind::Input, format!("{name:?} is no fault; these are: {}", Self::NAMES)));
+                return Err(Error::new(
+                    Kind::Input,
+                    format!("{name:?} is no fault; these are: {}", Self::NAMES),
+                ));
             }
         })
     }

@@ -282,7 +282,10 @@ impl Chip for VirtualCard {
         let length = u8::try_from(data.len()).unwrap_or(0);
         match command {
             [_, _, _, _, lc, rest @ ..]
-                if self.uid.is_none() && !data.is_empty() && rest.len() == usize::from(*lc) && !rest.is_empty() =>
+                if self.uid.is_none()
+                    && !data.is_empty()
+                    && rest.len() == usize::from(*lc)
+                    && !rest.is_empty() =>
             {
                 self.pending = data;
                 vec![0x61, length]
@@ -366,7 +369,13 @@ fn bank() -> Application {
         (1, File { records: vec![tlv(&[0x70], &holder.concat())], shut: false }),
         (2, File { records: vec![tlv(&[0x70], &card.concat())], shut: false }),
         // Date, time, amount, currency of the last payment.
-        (11, File { records: vec![[&packed("260101093000000000001250")[..], &[0x01, 0x56]].concat()], shut: false }),
+        (
+            11,
+            File {
+                records: vec![[&packed("260101093000000000001250")[..], &[0x01, 0x56]].concat()],
+                shut: false,
+            },
+        ),
     ]);
     // Interchange profile, then record 1 of file 1 and record 1 of file 2.
     let options = tlv(&[0x80], &[0x7d, 0x00, 0x08, 0x01, 0x01, 0x00, 0x10, 0x01, 0x01, 0x00]);
