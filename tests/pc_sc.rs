@@ -160,7 +160,7 @@ fn bank_and_social_security_cards_are_read() {
 fn each_fault_of_a_card_has_its_error() {
     alone("each_fault_of_a_card_has_its_error", |folder| {
         let slot = plug(folder, "Gate Slot");
-        let _service = Pcscd::start(folder);
+        let mut service = Pcscd::start(folder);
         let mut reader = Reader::new("gate slot 00 00");
         for (fault, kind, words) in [
             (Fault::NotFound, Kind::NotFound, "no application of a bank"),
@@ -182,6 +182,7 @@ fn each_fault_of_a_card_has_its_error() {
             drop(card);
             inserted.remove();
             // The reader is as good as before.
+            service.notices_removal();
             until_empty(&mut reader);
         }
         let mute = put_in(slot, Profile::Bank, Fault::Mute);
@@ -191,6 +192,8 @@ fn each_fault_of_a_card_has_its_error() {
         assert!(error.message().contains("does not answer: turn it round"), "{error}");
         assert!(reader.wait_card(QUIET).unwrap().is_none(), "it is told once");
         mute.remove();
+        service.notices_removal();
+        until_empty(&mut reader);
         let _inserted = put_in(slot, Profile::Bank, Fault::None);
         let mut card = reader.wait_card(PATIENCE).unwrap().unwrap();
         assert_eq!(bank_card::read(&mut card, date(2026, 11, 22)).unwrap().card_number, ACCOUNT);

@@ -52,6 +52,12 @@ impl Pcscd {
         Self { process }
     }
 
+    /// Waits until it has noticed that a card was taken out, once for each. A card of before counts as taken out for its
+    /// clients as soon as it fails; one that is put in before the service has looked again (0.4 s) would go unnoticed.
+    pub fn notices_removal(&mut self) {
+        self.process.line("a card's removal", |line| line.contains("Card Removed From"));
+    }
+
     /// Ends it as a crash would.
     pub fn kill(mut self) {
         self.process.kill();
