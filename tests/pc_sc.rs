@@ -415,7 +415,12 @@ async fn credentials(folder: &Path) {
     let told = next("reader").await;
     assert_eq!((&told["reader"], &told["state"]), (&json!("contact_reader"), &json!("failed")));
     let service = Pcscd::start(folder);
-    assert_eq!(next("reader").await["state"], json!("ok"));
+    // Another reason is told as well.
+    let mut told = next("reader").await;
+    while told["state"] == json!("failed") {
+        told = next("reader").await;
+    }
+    assert_eq!(told["state"], json!("ok"));
     assert_eq!(next("credential").await["for"], json!("session"));
     drop((inserted, service));
     let all: Vec<String> = seen.iter().map(|event| format!("{} {:?}", event.kind, event.fields)).collect();

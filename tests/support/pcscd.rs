@@ -3,10 +3,12 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
-use super::process::Process;
+use super::process::{PATIENCE, Process};
 
 /// Where a test finds its folder when it runs in a process of its own.
 const FOLDER: &str = "MENSHEN_TEST_PCSCD";
@@ -49,6 +51,12 @@ impl Pcscd {
         process.line("\"daemon ready\" (scripts/setup.sh test installs pcscd)", |line| {
             line.contains("daemon ready")
         });
+        // It says so just before it listens.
+        let until = Instant::now() + PATIENCE;
+        while UnixStream::connect(folder.join("ipc/pcscd.comm")).is_err() {
+            assert!(Instant::now() < until, "pcscd does not listen");
+            std::thread::yield_now();
+        }
         Self { process }
     }
 
