@@ -432,7 +432,7 @@ fn records_are_also_found_by_looking_through_the_file() {
 
 #[test]
 fn what_the_card_withholds_is_told_and_no_pin_is_tried() {
-    let known: Vec<_> = SOCIAL[..10].iter().copied().collect();
+    let known: Vec<_> = SOCIAL[..10].to_vec();
     let mut table = Table::new(&known, 0x6982);
     let card = social_security::read(&mut table).unwrap();
     assert!(card.withheld);
