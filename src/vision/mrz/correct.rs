@@ -7,7 +7,7 @@
 use jiff::civil::Date;
 
 use super::check;
-use super::zone::{Checked, Layout, Place, Zone, bytes, characters};
+use super::zone::{Checked, Layout, Place, Zone, bytes};
 use crate::error::{Error, Kind, Result};
 
 /// Characters of OCR-B that a bad picture makes alike, in groups.
@@ -34,13 +34,30 @@ struct Exchange {
     to: u8,
 }
 
-/// Understands lines as they were read. `others` gives further characters that the reader thought possible at a line and
-/// column, beside those that look alike. `Input` if the lines are no zone, or if no single correction is
-/// proved.
+/// A character at a line and column that may have been read for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt {
+    /// From 0.
+    pub line: usize,
+    /// From 0.
+    pub column: usize,
+    /// What was read.
+    pub read: u8,
+    /// What it may be.
+    pub other: u8,
+}
+
+/// Whether two characters look alike in a bad picture: what is possible where nothing more is known of the picture.
+pub fn alike(doubt: Doubt) -> bool {
+    ALIKE.iter().any(|group| group.contains(&doubt.read) && group.contains(&doubt.other))
+}
+
+/// Understands lines as they were read; `possible` says which characters may have been misread, such as [`alike`]. `Input`
+/// if the lines are no zone, or if no single correction is proved.
 pub fn understand(
     lines: &[impl AsRef<str>],
     today: Date,
-    others: impl Fn(usize, usize) -> Option<u8>,
+    possible: impl Fn(Doubt) -> bool,
 ) -> Result<Corrected> {
     let refused = match Zone::parse(lines, today) {
         Ok(zone) => return Ok(Corrected { zone, corrections: 0 }),
@@ -51,7 +68,7 @@ pub fn understand(
     if read.iter().flatten().any(|c| check::value(*c).is_none()) {
         return Err(refused);
     }
-    let exchanges = possible(layout, &read, others);
+    let exchanges = exchanges(layout, &read, possible);
     let mut fits = Vec::new();
     attempt(layout, &mut read, &exchanges, &mut Vec::new(), today, &mut fits)?;
     match fits.len() {
@@ -65,21 +82,17 @@ pub fn understand(
 }
 
 /// The exchanges that the digits can judge, each changing what its character counts.
-fn possible(layout: Layout, read: &[Vec<u8>], others: impl Fn(usize, usize) -> Option<u8>) -> Vec<Exchange> {
+fn exchanges(layout: Layout, read: &[Vec<u8>], possible: impl Fn(Doubt) -> bool) -> Vec<Exchange> {
+    let counts = |c: u8| check::value(c).map(|value| value % 10);
     let mut exchanges = Vec::new();
     for (line, column) in covered(layout, read) {
         let found = read[line][column];
-        let alike = ALIKE.iter().filter(|group| group.contains(&found)).flat_map(|group| group.iter().copied());
-        let mut offered: Vec<u8> = alike.chain(others(line, column)).filter(|to| *to != found).collect();
-        offered.sort_unstable();
-        offered.dedup();
-        let counts = |c: u8| check::value(c).map(|value| value % 10);
-        exchanges.extend(
-            offered
-                .into_iter()
-                .filter(|to| layout.allows(line, column, *to) && counts(*to) != counts(found))
-                .map(|to| Exchange { line, column, to }),
-        );
+        let others = (b'0'..=b'9').chain(b'A'..=b'Z').chain([b'<']).filter(|other| {
+            counts(*other) != counts(found)
+                && layout.allows(line, column, *other)
+                && possible(Doubt { line, column, read: found, other: *other })
+        });
+        exchanges.extend(others.map(|to| Exchange { line, column, to }));
     }
     exchanges
 }
@@ -169,8 +182,104 @@ pub fn undistinguished(one: u8, other: u8) -> bool {
         && check::value(one).map(|value| value % 10) == check::value(other).map(|value| value % 10)
 }
 
-/// The digit over places, for tests of other modules.
 #[cfg(test)]
-pub(super) fn digit_over(lines: &[Vec<u8>], places: &[Place]) -> u8 {
-    check::digit(characters(lines, places))
+mod tests {
+    use super::*;
+    use jiff::civil::date;
+    use proptest::prelude::*;
+
+    const TODAY: Date = date(2026, 11, 22);
+    const UPPER: &str = "P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<";
+    /// ICAO 9303-4, appendix B.
+    const LOWER: &str = "L898902C36UTO7408122F1204159ZE184226B<<<<<10";
+
+    fn read(lower: &str) -> Result<Corrected> {
+        understand(&[UPPER, lower], TODAY, alike)
+    }
+
+    fn exchanged(columns: &[(usize, u8)]) -> String {
+        let mut lower = LOWER.as_bytes().to_vec();
+        for (column, to) in columns {
+            lower[*column] = *to;
+        }
+        String::from_utf8(lower).unwrap()
+    }
+
+    #[test]
+    fn what_is_right_stays() {
+        let read = read(LOWER).unwrap();
+        assert_eq!((read.corrections, &read.zone.lines[1][..]), (0, LOWER));
+    }
+
+    #[test]
+    fn a_letter_where_digits_stand_is_put_right() {
+        // O, Z, I and S for 0, 2, 1 and 5: in the days of birth and expiry, and for the composite digit.
+        for wrong in [(15, b'O'), (18, b'Z'), (21, b'I'), (26, b'S'), (43, b'O')] {
+            let read = read(&exchanged(&[wrong])).unwrap_or_else(|error| panic!("{wrong:?}: {error}"));
+            assert_eq!((read.corrections, &read.zone.lines[1][..]), (1, LOWER), "{wrong:?}");
+        }
+        let two = read(&exchanged(&[(15, b'O'), (26, b'S')])).unwrap();
+        assert_eq!((two.corrections, &two.zone.lines[1][..]), (2, LOWER));
+    }
+
+    #[test]
+    fn where_several_corrections_fit_none_is_made() {
+        // AB2134 with digit 5 (ICAO 9303-3). 8 for B: back to B, 0 to Q (6), D or O elsewhere... the digits cannot tell
+        // L898902C3 with 8 for 0 from a B for one of the other 8s.
+        let mut several = 0;
+        for column in 0..9 {
+            for to in (b'0'..=b'9').chain(b'A'..=b'Z') {
+                let lower = exchanged(&[(column, to)]);
+                match read(&lower) {
+                    Ok(read) => {
+                        let zone = &read.zone.lines[1];
+                        // Either it is right, or what was read fits as it is: 1 and L, 6 and G count the same.
+                        let same = undistinguished(to, LOWER.as_bytes()[column]);
+                        let unlike =
+                            !alike(Doubt { line: 1, column, read: to, other: LOWER.as_bytes()[column] });
+                        assert!(*zone == LOWER || same || unlike, "{column} {}", char::from(to));
+                    }
+                    Err(error) => several += usize::from(error.message().contains("do not say which")),
+                }
+            }
+        }
+        assert!(several > 10, "{several}");
+    }
+
+    #[test]
+    fn nothing_is_corrected_that_no_digit_covers() {
+        // The name with a digit in it, the nationality, the sex.
+        assert!(understand(&["P<UT0ERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<", LOWER], TODAY, alike).is_err());
+        assert!(understand(&["P<UTOERIKSS0N<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<", LOWER], TODAY, alike).is_err());
+        assert!(read(&exchanged(&[(11, b'7')])).is_err());
+        assert!(read(&exchanged(&[(20, b'E')])).is_ok(), "a letter of the sex that is none is let through");
+    }
+
+    #[test]
+    fn three_wrong_fields_are_too_many() {
+        assert!(read(&exchanged(&[(15, b'O'), (26, b'S'), (43, b'O')])).is_err());
+    }
+
+    #[test]
+    fn what_the_picture_does_not_show_is_not_possible() {
+        let wrong = exchanged(&[(15, b'O')]);
+        assert!(understand(&[UPPER, &wrong], TODAY, |_| false).is_err());
+        let shown = Doubt { line: 1, column: 15, read: b'O', other: b'0' };
+        let read = understand(&[UPPER, &wrong], TODAY, |doubt| doubt == shown).unwrap();
+        assert_eq!(read.zone.lines[1], LOWER);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_corrected_has_right_digits(
+            column in 0_usize..44, to in "[0-9A-Z<]", other in 0_usize..44, too in "[0-9A-Z<]"
+        ) {
+            if let Ok(read) = read(&exchanged(&[(column, to.as_bytes()[0]), (other, too.as_bytes()[0])])) {
+                prop_assert!(Zone::parse(&read.zone.lines, TODAY).is_ok());
+                prop_assert!(read.corrections <= MOST);
+                let changed = read.zone.lines[1].bytes().zip(LOWER.bytes()).filter(|(one, two)| one != two).count();
+                prop_assert!(changed <= 2 + MOST);
+            }
+        }
+    }
 }
