@@ -405,17 +405,22 @@ impl Grid {
         }
         let coarse = best.take()?;
         let last = coarse.at(long);
-        for bend in -3_i32..=3 {
-            for start in -4_i32..=4 {
-                for end in -4_i32..=4 {
-                    let (start, end) = (coarse.start + start as f32 * 0.25, last + end as f32 * 0.25);
-                    // `bend` half steps off the straight in the middle.
-                    let growth = -8.0 * (bend as f32 * 0.5) / (long * long);
-                    let distance = (end - start) / long - growth * (long - 1.0) / 2.0;
-                    if start < 0.0 || end > (steps - 1) as f32 {
-                        continue;
+        // Finely, and a place or two to either side: coarsely, half a step weighs more than a place at the end.
+        for shift in -2_i32..=2 {
+            let shift = shift as f32 * coarse.distance;
+            for bend in -3_i32..=3 {
+                for start in -3_i32..=3 {
+                    for end in -3_i32..=3 {
+                        let start = coarse.start + shift + start as f32 * 0.33;
+                        let end = last + shift + end as f32 * 0.33;
+                        if start < 0.0 || end > (steps - 1) as f32 {
+                            continue;
+                        }
+                        // `bend` half steps off the straight in the middle.
+                        let growth = -8.0 * (bend as f32 * 0.5) / (long * long);
+                        let distance = (end - start) / long - growth * (long - 1.0) / 2.0;
+                        consider(Self { start, distance, growth, fit: 0.0 }, &mut best);
                     }
-                    consider(Self { start, distance, growth, fit: 0.0 }, &mut best);
                 }
             }
         }
