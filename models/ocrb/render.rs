@@ -121,12 +121,15 @@ impl Font {
                 }
                 "glyph" => glyph = ALPHABET.iter().position(|&c| rest.as_bytes() == [c]),
                 "contour" => {
-                    let numbers: Vec<f32> =
-                        rest.split(' ').map(|n| n.parse::<f32>().map_err(|e| e.to_string())).collect::<Result<_, _>>()?;
+                    let numbers: Vec<f32> = rest
+                        .split(' ')
+                        .map(|n| n.parse::<f32>().map_err(|e| e.to_string()))
+                        .collect::<Result<_, _>>()?;
                     let glyph = glyph.ok_or("a contour of no glyph")?;
-                    contours.get_mut(glyph).ok_or("a contour of no font")?.push(
-                        numbers.chunks_exact(2).map(|point| (point[0], point[1])).collect(),
-                    );
+                    contours
+                        .get_mut(glyph)
+                        .ok_or("a contour of no font")?
+                        .push(numbers.chunks_exact(2).map(|point| (point[0], point[1])).collect());
                 }
                 _ => return Err(format!("unknown word {word}")),
             }
@@ -408,10 +411,10 @@ impl Degradation {
 
 /// Table K.1 of ITU-T T.81.
 const LUMINANCE: [f32; 64] = [
-    16.0, 11.0, 10.0, 16.0, 24.0, 40.0, 51.0, 61.0, 12.0, 12.0, 14.0, 19.0, 26.0, 58.0, 60.0, 55.0, 14.0, 13.0, 16.0, 24.0,
-    40.0, 57.0, 69.0, 56.0, 14.0, 17.0, 22.0, 29.0, 51.0, 87.0, 80.0, 62.0, 18.0, 22.0, 37.0, 56.0, 68.0, 109.0, 103.0, 77.0,
-    24.0, 35.0, 55.0, 64.0, 81.0, 104.0, 113.0, 92.0, 49.0, 64.0, 78.0, 87.0, 103.0, 121.0, 120.0, 101.0, 72.0, 92.0, 95.0,
-    98.0, 112.0, 100.0, 103.0, 99.0,
+    16.0, 11.0, 10.0, 16.0, 24.0, 40.0, 51.0, 61.0, 12.0, 12.0, 14.0, 19.0, 26.0, 58.0, 60.0, 55.0, 14.0,
+    13.0, 16.0, 24.0, 40.0, 57.0, 69.0, 56.0, 14.0, 17.0, 22.0, 29.0, 51.0, 87.0, 80.0, 62.0, 18.0, 22.0,
+    37.0, 56.0, 68.0, 109.0, 103.0, 77.0, 24.0, 35.0, 55.0, 64.0, 81.0, 104.0, 113.0, 92.0, 49.0, 64.0, 78.0,
+    87.0, 103.0, 121.0, 120.0, 101.0, 72.0, 92.0, 95.0, 98.0, 112.0, 100.0, 103.0, 99.0,
 ];
 
 /// What JPEG loses: the cosine transform of blocks of 8 x 8, rounded.
@@ -454,7 +457,8 @@ fn jpeg(picture: &mut Grey, quality: f32) {
             for y in 0..8.min(picture.height - top) {
                 for x in 0..8.min(picture.width - left) {
                     let value = (0..8).fold(0.0, |sum, v| sum + half[v][x] * wave[v][y]);
-                    picture.data[(top + y) * picture.width + left + x] = (value + 128.0).clamp(0.0, 255.0).round();
+                    picture.data[(top + y) * picture.width + left + x] =
+                        (value + 128.0).clamp(0.0, 255.0).round();
                 }
             }
         }
@@ -514,9 +518,16 @@ impl Page<'_> {
         if self.printed && self.lines.len() == 2 {
             if x > photo.0 && x < photo.2 && y > photo.1 && y < photo.3 {
                 // A head before a background: dark hair, a light oval.
-                let (a, b) = ((x - photo.0) / (photo.2 - photo.0) - 0.5, (y - photo.1) / (photo.3 - photo.1) - 0.5);
+                let (a, b) =
+                    ((x - photo.0) / (photo.2 - photo.0) - 0.5, (y - photo.1) / (photo.3 - photo.1) - 0.5);
                 let head = a * a / 0.09 + b * b / 0.14;
-                return Some(if head < 0.7 { 0.65 } else if head < 1.0 { 0.15 } else { 0.8 });
+                return Some(if head < 0.7 {
+                    0.65
+                } else if head < 1.0 {
+                    0.15
+                } else {
+                    0.8
+                });
             }
             // Printed for the eye: six lines of 1.6 mm type.
             let (left, row) = (width * 0.36, (y - height * 0.15) / (height * 0.075));
@@ -538,7 +549,15 @@ impl Page<'_> {
     /// The page on a plate, seen by a camera above it: `scale` pixels to the millimetre, the page's middle at
     /// `middle` (pixels), turned by `turn` (radians, clockwise), and `tilt` for how much larger the right and the lower
     /// side are (shares of the whole, -0.2 to 0.2). In reflectance.
-    pub fn seen(&self, size: (usize, usize), scale: f32, middle: (f32, f32), turn: f32, tilt: (f32, f32), plate: f32) -> Grey {
+    pub fn seen(
+        &self,
+        size: (usize, usize),
+        scale: f32,
+        middle: (f32, f32),
+        turn: f32,
+        tilt: (f32, f32),
+        plate: f32,
+    ) -> Grey {
         const FINE: usize = 3;
         let (page_width, page_height) = self.size();
         let (c, s) = (cos(turn), sin(turn));
@@ -551,7 +570,8 @@ impl Page<'_> {
                     let py = y as f32 + ((part / FINE) as f32 + 0.5) / FINE as f32 - middle.1;
                     let (u, v) = ((c * px + s * py) / scale, (c * py - s * px) / scale);
                     let depth = 1.0 + tilt.0 * u / page_width + tilt.1 * v / page_height;
-                    sum += self.at(u / depth + page_width / 2.0, v / depth + page_height / 2.0).unwrap_or(plate);
+                    sum +=
+                        self.at(u / depth + page_width / 2.0, v / depth + page_height / 2.0).unwrap_or(plate);
                 }
                 data.push(sum / (FINE * FINE) as f32);
             }

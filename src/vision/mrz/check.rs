@@ -13,7 +13,8 @@ pub fn value(character: u8) -> Option<u32> {
 /// The check digit, `0` to `9`, of characters: weights 7, 3, 1, modulo 10. What no zone may hold counts nothing.
 pub fn digit(characters: impl IntoIterator<Item = u8>) -> u8 {
     let weights = [7, 3, 1].into_iter().cycle();
-    let sum: u32 = characters.into_iter().zip(weights).map(|(c, weight)| value(c).unwrap_or(0) * weight % 10).sum();
+    let sum: u32 =
+        characters.into_iter().zip(weights).map(|(c, weight)| value(c).unwrap_or(0) * weight % 10).sum();
     b'0' + (sum % 10) as u8
 }
 

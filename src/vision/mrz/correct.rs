@@ -11,9 +11,8 @@ use super::zone::{Checked, Layout, Place, Zone, bytes};
 use crate::error::{Error, Kind, Result};
 
 /// Characters of OCR-B that a bad picture makes alike, in groups.
-const ALIKE: [&[u8]; 14] = [
-    b"0ODQ", b"1IL", b"5S", b"8B", b"2Z", b"6GC", b"7TY", b"4A", b"UV", b"MN", b"HN", b"3J", b"9G", b"EF",
-];
+const ALIKE: [&[u8]; 14] =
+    [b"0ODQ", b"1IL", b"5S", b"8B", b"2Z", b"6GC", b"7TY", b"4A", b"UV", b"MN", b"HN", b"3J", b"9G", b"EF"];
 /// Fields that may be corrected in one zone: with more, chance would prove what nothing proves.
 const MOST: usize = 2;
 
@@ -115,7 +114,8 @@ fn covered(layout: Layout, read: &[Vec<u8>]) -> Vec<(usize, usize)> {
 
 /// Whether a place belongs to a digit.
 fn belongs(check: &Checked, line: usize, column: usize) -> bool {
-    check.digit == (line, column) || check.over.iter().any(|(row, columns)| *row == line && columns.contains(&column))
+    check.digit == (line, column)
+        || check.over.iter().any(|(row, columns)| *row == line && columns.contains(&column))
 }
 
 /// Puts the first field right whose digit is wrong, in each way that fits, and goes on with the next.
@@ -134,7 +134,8 @@ fn attempt(
         .find(|&(line, column)| !layout.allows(line, column, read[line][column]));
     let wrong = checks.iter().find(|check| !check.holds(read));
     if misplaced.is_none() && wrong.is_none() {
-        let lines: Vec<String> = read.iter().map(|line| line.iter().copied().map(char::from).collect()).collect();
+        let lines: Vec<String> =
+            read.iter().map(|line| line.iter().copied().map(char::from).collect()).collect();
         if let Ok(zone) = Zone::parse(&lines, today)
             && !fits.iter().any(|fit: &Corrected| fit.zone.lines == lines)
         {
@@ -154,9 +155,10 @@ fn attempt(
         };
         // One correction a field: two in one would nearly always fit in some way.
         let field = |check: &&Checked| check.what != "whole" && belongs(check, place.0, place.1);
-        let taken = checks.iter().filter(field).any(|check| {
-            done.iter().any(|earlier| belongs(check, earlier.line, earlier.column))
-        });
+        let taken = checks
+            .iter()
+            .filter(field)
+            .any(|check| done.iter().any(|earlier| belongs(check, earlier.line, earlier.column)));
         if !touches || taken || done.iter().any(|earlier| (earlier.line, earlier.column) == place) {
             continue;
         }
@@ -164,7 +166,11 @@ fn attempt(
         read[place.0][place.1] = exchange.to;
         // With a field's own digit right again it can go on; an exchange that leaves it wrong proves nothing.
         let repaired = wrong.is_none_or(|wrong| {
-            layout.checks(read).iter().find(|check| check.what == wrong.what).is_some_and(|check| check.holds(read))
+            layout
+                .checks(read)
+                .iter()
+                .find(|check| check.what == wrong.what)
+                .is_some_and(|check| check.holds(read))
         });
         if repaired || misplaced.is_some() {
             done.push(*exchange);
@@ -178,8 +184,7 @@ fn attempt(
 
 /// Whether two characters count the same, so that no digit tells them apart, though a picture may show one for the other.
 pub fn undistinguished(one: u8, other: u8) -> bool {
-    one != other
-        && check::value(one).map(|value| value % 10) == check::value(other).map(|value| value % 10)
+    one != other && check::value(one).map(|value| value % 10) == check::value(other).map(|value| value % 10)
 }
 
 #[cfg(test)]

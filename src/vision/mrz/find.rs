@@ -4,6 +4,12 @@
 //! the moments of a component's dark pixels give the line through it and the height of its type. Nothing is read here: which
 //! of the lines are a machine readable zone is found out by reading them.
 
+use zune_core::colorspace::ColorSpace;
+
+use crate::error::Result;
+use crate::frame::{Frame, JpegHeader, PixelFormat};
+use crate::vision::picture::decode_jpeg;
+
 /// A grey picture, line by line.
 #[derive(Debug, Clone, Default)]
 pub struct Grey {
@@ -20,11 +26,47 @@ impl Grey {
     pub fn fill_from_rgb(&mut self, width: usize, height: usize, rgb: &[u8]) {
         (self.width, self.height) = (width, height);
         self.data.clear();
+        self.extend_from_rgb(rgb);
+        self.data.resize(width * height, 0);
+    }
+
+    fn extend_from_rgb(&mut self, rgb: &[u8]) {
         self.data.extend(rgb.chunks_exact(3).map(|pixel| {
             let [red, green, blue] = [pixel[0], pixel[1], pixel[2]].map(u32::from);
             ((77 * red + 150 * green + 29 * blue) >> 8) as u8
         }));
-        self.data.resize(width * height, 0);
+    }
+
+    /// The brightness of a camera's frame, into the buffer that is there; `scratch` is used for Motion-JPEG. `Input` for a
+    /// damaged frame.
+    pub fn fill_from_frame(&mut self, frame: &Frame, scratch: &mut Vec<u8>) -> Result<()> {
+        let (width, height) = frame.size();
+        let (data, stride) = (frame.data(), frame.stride());
+        let (width, height) = (width as usize, height as usize);
+        match frame.format() {
+            PixelFormat::Rgb => {
+                (self.width, self.height) = (width, height);
+                self.data.clear();
+                for line in data.chunks(stride).take(height) {
+                    self.extend_from_rgb(&line[..3 * width]);
+                }
+            }
+            PixelFormat::Jpeg => {
+                let header = JpegHeader::read(data)?;
+                (self.width, self.height) = (header.width as usize, header.height as usize);
+                self.data.resize(self.width * self.height, 0);
+                decode_jpeg(data, &header, ColorSpace::Luma, scratch, &mut self.data)?;
+            }
+            format => {
+                (self.width, self.height) = (width, height);
+                self.data.clear();
+                let step = if format == PixelFormat::Yuyv { 2 } else { 1 };
+                for line in data.chunks(stride).take(height) {
+                    self.data.extend(line.iter().step_by(step).take(width));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The value at a place between pixels; what lies outside is like the rim. 0 for an empty picture.
@@ -372,7 +414,10 @@ mod tests {
                 let (u, v) = (cos * dx + sin * dy, cos * dy - sin * dx);
                 let dark = lines.iter().any(|(middle, count)| {
                     let along = u + *count as f32 * 5.0;
-                    (v - middle).abs() < 5.0 && along >= 0.0 && along < *count as f32 * 10.0 && along % 10.0 < 5.0
+                    (v - middle).abs() < 5.0
+                        && along >= 0.0
+                        && along < *count as f32 * 10.0
+                        && along % 10.0 < 5.0
                 });
                 grey.data.push(if dark { 60 } else { 200 + (x % 3) as u8 });
             }

@@ -34,6 +34,8 @@ pub enum Plate {
 #[derive(Default)]
 pub struct PlateWatch {
     empty: Option<Glance>,
+    /// What lay there before the plate was ever seen.
+    first: Option<Glance>,
     last: Option<Glance>,
     /// Since when the picture is the same and not the plate's.
     same_since: Option<Instant>,
@@ -52,6 +54,16 @@ impl PlateWatch {
         let moving = self.last.as_ref().is_some_and(|last| changed(last, &glance) >= MOVING);
         self.last = Some(glance);
         let Some(empty) = &mut self.empty else {
+            let Some(first) = &self.first else {
+                self.empty = Some(glance);
+                return Plate::Empty;
+            };
+            if moving {
+                return Plate::Moving;
+            }
+            if changed(first, &glance) < COVERED {
+                return Plate::Covered;
+            }
             self.empty = Some(glance);
             return Plate::Empty;
         };
@@ -78,9 +90,14 @@ impl PlateWatch {
         }
     }
 
-    /// Whether the plate is known.
+    /// There is a document in the first picture already: the plate is what comes when it is gone.
+    pub fn occupied(&mut self, picture: &Grey) {
+        self.first = Some(glance(picture));
+    }
+
+    /// Whether the plate is known, or that it is not to be seen yet.
     pub fn knows_plate(&self) -> bool {
-        self.empty.is_some()
+        self.empty.is_some() || self.first.is_some()
     }
 }
 
@@ -106,12 +123,17 @@ fn glance(picture: &Grey) -> Glance {
 
 /// How many cells differ in more than the light of the whole.
 fn changed(before: &Glance, now: &Glance) -> usize {
-    let mut ratios: Vec<f32> = before.iter().zip(now).map(|(then, now)| (now + 16.0) / (then + 16.0)).collect();
+    let mut ratios: Vec<f32> =
+        before.iter().zip(now).map(|(then, now)| (now + 16.0) / (then + 16.0)).collect();
     // The quarter that changed least upwards and downwards is the light; the median would be a document that fills the view.
     ratios.sort_by(|one, other| (one - 1.0).abs().total_cmp(&(other - 1.0).abs()));
     let quarter = &ratios[..ratios.len() / 4];
     let light = quarter.iter().sum::<f32>() / quarter.len().max(1) as f32;
-    before.iter().zip(now).filter(|(then, now)| (**now - ((**then + 16.0) * light - 16.0)).abs() >= CHANGE).count()
+    before
+        .iter()
+        .zip(now)
+        .filter(|(then, now)| (**now - ((**then + 16.0) * light - 16.0)).abs() >= CHANGE)
+        .count()
 }
 
 #[cfg(test)]
@@ -146,6 +168,18 @@ mod tests {
         assert_eq!(look(1.0, None), Plate::Empty);
         // Somebody switches the light on.
         assert_eq!(look(1.5, None), Plate::Empty);
+    }
+
+    #[test]
+    fn a_document_may_lie_there_from_the_start() {
+        let (mut watch, now) = (PlateWatch::new(), Instant::now());
+        let card = picture(1.0, Some((90, 60)));
+        watch.occupied(&card);
+        assert_eq!(watch.look(&card, now), Plate::Covered);
+        assert_eq!(watch.look(&picture(1.0, None), now), Plate::Moving);
+        assert_eq!(watch.look(&picture(1.0, None), now), Plate::Empty);
+        watch.look(&card, now);
+        assert_eq!(watch.look(&card, now), Plate::Covered);
     }
 
     #[test]

@@ -90,7 +90,10 @@ impl ZoneReader {
     /// description.
     pub fn new(models: &Models, threads: usize) -> Result<Self> {
         let model = models.manifest().mrz.clone().ok_or_else(|| {
-            Error::new(Kind::Model, "the manifest of the models has no [mrz], which reads machine readable zones; run make setup")
+            Error::new(
+                Kind::Model,
+                "the manifest of the models has no [mrz], which reads machine readable zones; run make setup",
+            )
         })?;
         let shape = [1, 1, model.height, model.width];
         let session = models.session(
@@ -190,7 +193,8 @@ impl ZoneReader {
     fn cut(&mut self, picture: &Grey, line: &Line, capital: f32) {
         let scale = capital / self.model.capital as f32;
         let (length, (x, y)) = (line.length().max(1.0), line.middle());
-        let (dx, dy) = ((line.to.0 - line.from.0) / length * scale, (line.to.1 - line.from.1) / length * scale);
+        let (dx, dy) =
+            ((line.to.0 - line.from.0) / length * scale, (line.to.1 - line.from.1) / length * scale);
         let (width, height) = (self.model.width, self.model.height);
         let (_, values) = self.input.extract_tensor_mut();
         // Where the strip has fewer pixels than the picture, each takes the mean of as many as fall on it.
@@ -216,7 +220,8 @@ impl ZoneReader {
     /// Runs the model on the strip; the answer holds shares.
     fn run(&mut self) -> Result<()> {
         let model = &self.model;
-        let outputs = self.session.run([(&self.input).into()]).map_err(|error| run_failed(&model.name, error))?;
+        let outputs =
+            self.session.run([(&self.input).into()]).map_err(|error| run_failed(&model.name, error))?;
         let (_, values) = outputs
             .get(&model.output)
             .ok_or_else(|| Error::new(Kind::Model, format!("{} gave no {}", model.name, model.output)))?
@@ -329,11 +334,15 @@ fn centred(picture: &Grey, line: Line) -> Line {
     let ends = band(0.0, 0.3).zip(band(0.7, 1.0)).map(|((left, _), (right, _))| (left, right));
     let near = |(left, right): &(f32, f32)| (left - right).abs() < 0.6 * line.height;
     // Found 15 % and 85 % along.
-    let (left, right) = ends
-        .filter(near)
-        .map_or((whole, whole), |(left, right)| (left - (right - left) * 0.214, right + (right - left) * 0.214));
+    let (left, right) = ends.filter(near).map_or((whole, whole), |(left, right)| {
+        (left - (right - left) * 0.214, right + (right - left) * 0.214)
+    });
     let moved = |(x, y): (f32, f32), below: f32| (x - below * dy, y + below * dx);
-    Line { from: moved(line.from, left), to: moved(line.to, right), height: height.clamp(0.7 * line.height, 1.4 * line.height) }
+    Line {
+        from: moved(line.from, left),
+        to: moved(line.to, right),
+        height: height.clamp(0.7 * line.height, 1.4 * line.height),
+    }
 }
 
 /// Places at even distances over the steps of an answer, or nearly even where the page is tilted.
@@ -384,7 +393,7 @@ impl Grid {
             (sum + beside / expected) / width as f32
         };
         let mut best: Option<Self> = None;
-        let mut consider = |grid: Self, best: &mut Option<Self>| {
+        let consider = |grid: Self, best: &mut Option<Self>| {
             let fit = fit(&grid);
             if best.as_ref().is_none_or(|best| fit > best.fit) {
                 *best = Some(Self { fit, ..grid });
@@ -506,7 +515,10 @@ fn understand(lines: &[&ReadLine], today: Date) -> Result<Corrected> {
 /// The likeliest character of those that are allowed, and its share among all.
 fn best(shares: &[f32; ALPHABET.len()], allowed: impl Fn(u8) -> bool) -> (u8, f32) {
     let characters = ALPHABET.iter().zip(shares).filter(|(character, _)| allowed(**character));
-    characters.fold((b'<', 0.0), |best, (character, share)| if *share > best.1 { (*character, *share) } else { best })
+    characters.fold(
+        (b'<', 0.0),
+        |best, (character, share)| if *share > best.1 { (*character, *share) } else { best },
+    )
 }
 
 /// The second likeliest.
@@ -566,14 +578,21 @@ mod tests {
 
     fn line(text: &str) -> ReadLine {
         let places = text.bytes().map(|character| sure(character, None)).collect();
-        ReadLine { line: Line { from: (0.0, 0.0), to: (100.0, 0.0), height: 2.0 }, places, certainty: 1.0, fit: 0.0 }
+        ReadLine {
+            line: Line { from: (0.0, 0.0), to: (100.0, 0.0), height: 2.0 },
+            places,
+            certainty: 1.0,
+            fit: 0.0,
+        }
     }
 
     #[test]
     fn doubts_that_no_digit_settles_leave_the_zone_unread() {
         let today = jiff::civil::date(2026, 11, 22);
-        let (upper, lower) =
-            (line("P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<"), line("L898902C36UTO7408122F1204159ZE184226B<<<<<10"));
+        let (upper, lower) = (
+            line("P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<"),
+            line("L898902C36UTO7408122F1204159ZE184226B<<<<<10"),
+        );
         let zone = |upper: &ReadLine, lower: &ReadLine| understand(&[upper, lower], today);
         assert_eq!(zone(&upper, &lower).unwrap().zone.number, "L898902C3");
         // A letter of the name that may be another.

@@ -278,7 +278,8 @@ impl Zone {
         let layout = Layout::of(lines)?;
         let bytes = bytes(lines);
         for (number, line) in bytes.iter().enumerate() {
-            if let Some(column) = (0..line.len()).find(|&column| !layout.allows(number, column, line[column])) {
+            if let Some(column) = (0..line.len()).find(|&column| !layout.allows(number, column, line[column]))
+            {
                 return Err(Error::new(
                     Kind::Input,
                     format!(
@@ -298,7 +299,10 @@ impl Zone {
         let text = |(line, columns): Place| lines[line].as_ref()[columns].to_owned();
         let code = trimmed(&text((0, 0..2)));
         if !code.starts_with(|first: char| first.is_ascii_uppercase()) {
-            return Err(Error::new(Kind::Input, "the machine readable zone does not say what document it is of"));
+            return Err(Error::new(
+                Kind::Input,
+                "the machine readable zone does not say what document it is of",
+            ));
         }
         let names = text(layout.names());
         let (surname, given_names) = names.split_once("<<").unwrap_or((&names, ""));
@@ -443,10 +447,13 @@ fn date(text: &str, what: &str, may_be: impl Fn(i16) -> bool) -> Result<Option<D
     if month == 0 || day == 0 {
         return Ok(None);
     }
-    let year = [2100, 2000, 1900, 1800].into_iter().map(|century| century + i16::from(year)).find(|year| may_be(*year));
-    year.and_then(|year| Date::new(year, month, day).ok())
-        .map(Some)
-        .ok_or_else(|| Error::new(Kind::Input, format!("the day of {what} of the machine readable zone is no day")))
+    let year = [2100, 2000, 1900, 1800]
+        .into_iter()
+        .map(|century| century + i16::from(year))
+        .find(|year| may_be(*year));
+    year.and_then(|year| Date::new(year, month, day).ok()).map(Some).ok_or_else(|| {
+        Error::new(Kind::Input, format!("the day of {what} of the machine readable zone is no day"))
+    })
 }
 
 fn century_before(date: Date) -> Date {
@@ -467,8 +474,11 @@ mod tests {
     const TD3: [&str; 2] =
         ["P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<", "L898902C36UTO7408122F1204159ZE184226B<<<<<10"];
     /// ICAO 9303-5, appendix B.
-    const TD1: [&str; 3] =
-        ["I<UTOD231458907<<<<<<<<<<<<<<<", "7408122F1204159UTO<<<<<<<<<<<6", "ERIKSSON<<ANNA<MARIA<<<<<<<<<<"];
+    const TD1: [&str; 3] = [
+        "I<UTOD231458907<<<<<<<<<<<<<<<",
+        "7408122F1204159UTO<<<<<<<<<<<6",
+        "ERIKSSON<<ANNA<MARIA<<<<<<<<<<",
+    ];
     /// ICAO 9303-6, appendix B.
     const TD2: [&str; 2] = ["I<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<", "D231458907UTO7408122F1204159<<<<<<<6"];
     /// ICAO 9303-7, appendices A and B.
@@ -476,8 +486,11 @@ mod tests {
         ["V<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<", "L8988901C4XXX4009078F96121096ZE184226B<<<<<<"];
     const MRV_B: [&str; 2] = ["V<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<", "L8988901C4XXX4009078F9612109<<<<<<<<"];
     /// ICAO 9303-11, appendix D.2: a number of more than nine characters.
-    const LONG: [&str; 3] =
-        ["I<UTOD23145890<7349<<<<<<<<<<<", "3407127M9507122UTO<<<<<<<<<<<2", "STEVENSON<<PETER<JOHN<<<<<<<<<"];
+    const LONG: [&str; 3] = [
+        "I<UTOD23145890<7349<<<<<<<<<<<",
+        "3407127M9507122UTO<<<<<<<<<<<2",
+        "STEVENSON<<PETER<JOHN<<<<<<<<<",
+    ];
 
     #[test]
     fn the_specimen_passport_is_understood() {
@@ -552,7 +565,12 @@ mod tests {
             line.push_str(&format!("<{expiry}"));
             line.push(char::from(check::digit(expiry.bytes())));
             line.push_str("<<<<<<<<<<<<<<<");
-            let composite = check::digit(line.bytes().enumerate().filter(|(at, _)| !(10..13).contains(at) && *at != 20).map(|(_, c)| c));
+            let composite = check::digit(
+                line.bytes()
+                    .enumerate()
+                    .filter(|(at, _)| !(10..13).contains(at) && *at != 20)
+                    .map(|(_, c)| c),
+            );
             line.push(char::from(composite));
             let zone = Zone::parse(&[TD3[0], &line], today).unwrap();
             (zone.birthday, zone.expires)
@@ -582,13 +600,17 @@ mod tests {
             name("BENNELONG<WOOLOOMOOLOO<WARRANDYTE<WARNA"),
             own("BENNELONG WOOLOOMOOLOO WARRANDYTE WARNA", "", true)
         );
-        assert_eq!(name("NILAVADHANANANDA<<CHAYAPA<DEJTHAMRONG<K"), own("NILAVADHANANANDA", "CHAYAPA DEJTHAMRONG K", true));
+        assert_eq!(
+            name("NILAVADHANANANDA<<CHAYAPA<DEJTHAMRONG<K"),
+            own("NILAVADHANANANDA", "CHAYAPA DEJTHAMRONG K", true)
+        );
     }
 
     #[test]
     fn what_the_digits_do_not_cover_for_nothing_may_be_a_filler() {
         // A German specimen as its issuer publishes it: state of one letter, no personal number, filler as its digit.
-        let german = ["P<D<<MUSTERMANN<<ERIKA<<<<<<<<<<<<<<<<<<<<<<", "C01X00T478D<<6408125F2702283<<<<<<<<<<<<<<<4"];
+        let german =
+            ["P<D<<MUSTERMANN<<ERIKA<<<<<<<<<<<<<<<<<<<<<<", "C01X00T478D<<6408125F2702283<<<<<<<<<<<<<<<4"];
         let zone = Zone::parse(&german, TODAY).unwrap();
         assert_eq!((&zone.issuing_state[..], &zone.nationality[..]), ("D", "D"));
         assert_eq!((zone.birthday, zone.expires), (Some(day(1964, 8, 12)), Some(day(2027, 2, 28))));
