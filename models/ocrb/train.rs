@@ -64,7 +64,16 @@ fn parameters() -> usize {
 
 /// `c += a * b`: a is m x k by its strides, b is k x n, c is m x n; n is a multiple of 8. Each element is summed in the
 /// order of k, in blocks that fit the processor's nearest cache.
-fn multiply(m: usize, n: usize, k: usize, a: &[f32], strides: (usize, usize), b: &[f32], c: &mut [f32], packed: &mut Vec<f32>) {
+fn multiply(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: &[f32],
+    strides: (usize, usize),
+    b: &[f32],
+    c: &mut [f32],
+    packed: &mut Vec<f32>,
+) {
     const R: usize = 8;
     const BLOCK: usize = 192;
     for start in (0..k).step_by(BLOCK) {
@@ -138,12 +147,16 @@ fn gather(input: &[f32], height: usize, width: usize, layer: &Layer, out: &mut V
         for x in 0..wide {
             let at = (y * wide + x) * layer.inputs();
             for ky in 0..layer.kernel.0 {
-                let Some(row) = (y + ky).checked_sub(layer.pad.0).filter(|row| *row < height) else { continue };
+                let Some(row) = (y + ky).checked_sub(layer.pad.0).filter(|row| *row < height) else {
+                    continue;
+                };
                 for kx in 0..layer.kernel.1 {
-                    let Some(column) = (x + kx).checked_sub(layer.pad.1).filter(|column| *column < width) else {
+                    let Some(column) = (x + kx).checked_sub(layer.pad.1).filter(|column| *column < width)
+                    else {
                         continue;
                     };
-                    let (from, to) = ((row * width + column) * depth, at + (ky * layer.kernel.1 + kx) * depth);
+                    let (from, to) =
+                        ((row * width + column) * depth, at + (ky * layer.kernel.1 + kx) * depth);
                     out[to..to + depth].copy_from_slice(&input[from..from + depth]);
                 }
             }
@@ -166,7 +179,8 @@ fn forward(strip: &[f32], width: usize, weights: &[f32], work: &mut Work) -> Vec
     for (index, layer) in LAYERS.iter().enumerate() {
         let (height, width) = sizes[index];
         let (high, wide) = gather(&work.after[index], height, width, layer, &mut work.columns[index]);
-        let (matrix, biases) = weights[offset..offset + layer.parameters()].split_at(layer.inputs() * layer.to);
+        let (matrix, biases) =
+            weights[offset..offset + layer.parameters()].split_at(layer.inputs() * layer.to);
         offset += layer.parameters();
         let sums = &mut work.before[index];
         sums.clear();
@@ -214,7 +228,11 @@ fn learn(strip: &[f32], targets: &[usize], weights: &[f32], sums: &mut [f32], wo
     let mut gradient = vec![0.0; answer.len()];
     let (mut loss, mut total) = (0.0, 0.0);
     for &target in targets {
-        total += match target { IGNORED => 0.0, BLANK => 0.4, _ => 1.0 };
+        total += match target {
+            IGNORED => 0.0,
+            BLANK => 0.4,
+            _ => 1.0,
+        };
     }
     for (step, &target) in targets.iter().enumerate() {
         if target == IGNORED {
@@ -268,7 +286,16 @@ fn learn(strip: &[f32], targets: &[usize], weights: &[f32], sums: &mut [f32], wo
             }
         }
         let mut columns = vec![0.0; pixels * k];
-        multiply(pixels, k, layer.to, &work.spare, (layer.to, 1), &work.turned, &mut columns, &mut work.packed);
+        multiply(
+            pixels,
+            k,
+            layer.to,
+            &work.spare,
+            (layer.to, 1),
+            &work.turned,
+            &mut columns,
+            &mut work.packed,
+        );
         let (height, width) = sizes[index];
         let wide = width + 2 * layer.pad.1 + 1 - layer.kernel.1;
         let depth = layer.from;
@@ -276,14 +303,18 @@ fn learn(strip: &[f32], targets: &[usize], weights: &[f32], sums: &mut [f32], wo
         for pixel in 0..pixels {
             let (y, x) = (pixel / wide, pixel % wide);
             for ky in 0..layer.kernel.0 {
-                let Some(row) = (y + ky).checked_sub(layer.pad.0).filter(|row| *row < height) else { continue };
+                let Some(row) = (y + ky).checked_sub(layer.pad.0).filter(|row| *row < height) else {
+                    continue;
+                };
                 for kx in 0..layer.kernel.1 {
-                    let Some(column) = (x + kx).checked_sub(layer.pad.1).filter(|column| *column < width) else {
+                    let Some(column) = (x + kx).checked_sub(layer.pad.1).filter(|column| *column < width)
+                    else {
                         continue;
                     };
                     let to = (row * width + column) * depth;
                     let from = pixel * k + (ky * layer.kernel.1 + kx) * depth;
-                    for (value, more) in gradient[to..to + depth].iter_mut().zip(&columns[from..from + depth]) {
+                    for (value, more) in gradient[to..to + depth].iter_mut().zip(&columns[from..from + depth])
+                    {
                         *value += more;
                     }
                 }
@@ -387,9 +418,8 @@ fn strip(
         }
     }
     normalise(&mut out);
-    let middles = (0..classes.len())
-        .map(|column| (start + (column as f32 + 0.5) * PITCH) * squeeze / to_mm)
-        .collect();
+    let middles =
+        (0..classes.len()).map(|column| (start + (column as f32 + 0.5) * PITCH) * squeeze / to_mm).collect();
     (out, middles)
 }
 
@@ -433,7 +463,8 @@ fn example(seed: u64, fonts: &[&Font]) -> (Vec<f32>, Vec<usize>) {
     let height = rng.between(7.5, 24.0);
     let camera = Degradation::random(&mut rng, height);
     let paper = Paper::random(&mut rng, 1.0);
-    let cut = Cut { size: rng.between(0.85, 1.17), rise: rng.between(-1.9, 1.9), turn: rng.between(-0.010, 0.010) };
+    let cut =
+        Cut { size: rng.between(0.85, 1.17), rise: rng.between(-1.9, 1.9), turn: rng.between(-0.010, 0.010) };
     let start = rng.between(-8.0, 3.0) * PITCH;
     let (strip, middles) = strip(&mut rng, font, &classes, WIDTH, start, height, &camera, &paper, &cut);
     let targets = targets(&middles, &classes, WIDTH);
@@ -455,7 +486,8 @@ fn train(fonts: &[&Font], updates: usize) -> Vec<f32> {
     for update in 0..updates {
         let mut groups: Vec<(Vec<f32>, f32)> = (0..GROUPS).map(|_| (vec![0.0; weights.len()], 0.0)).collect();
         std::thread::scope(|scope| {
-            let mut shares: Vec<Vec<(usize, &mut (Vec<f32>, f32))>> = (0..cores).map(|_| Vec::new()).collect();
+            let mut shares: Vec<Vec<(usize, &mut (Vec<f32>, f32))>> =
+                (0..cores).map(|_| Vec::new()).collect();
             for (number, group) in groups.iter_mut().enumerate() {
                 shares[number % cores].push((number, group));
             }
@@ -463,7 +495,9 @@ fn train(fonts: &[&Font], updates: usize) -> Vec<f32> {
                 let weights = &weights;
                 scope.spawn(move || {
                     let mut work = Work::default();
-                    for (number, (sums, loss)) in share.into_iter().map(|(number, group)| (number, (&mut group.0, &mut group.1))) {
+                    for (number, (sums, loss)) in
+                        share.into_iter().map(|(number, group)| (number, (&mut group.0, &mut group.1)))
+                    {
                         for index in 0..BATCH / GROUPS {
                             let seed = (update * BATCH + number * (BATCH / GROUPS) + index) as u64 + 1000;
                             let (strip, targets) = example(seed, fonts);
@@ -500,7 +534,12 @@ fn train(fonts: &[&Font], updates: usize) -> Vec<f32> {
 }
 
 /// Characters and whole lines of 44 read right at the places where they are.
-fn measure(name: &str, font: &Font, weights: &[f32], condition: impl Fn(&mut Rng) -> (f32, Degradation, Paper, Cut)) {
+fn measure(
+    name: &str,
+    font: &Font,
+    weights: &[f32],
+    condition: impl Fn(&mut Rng) -> (f32, Degradation, Paper, Cut),
+) {
     const LINES: usize = 250;
     const LONG: usize = 44;
     let width = 768;
@@ -518,7 +557,8 @@ fn measure(name: &str, font: &Font, weights: &[f32], condition: impl Fn(&mut Rng
         for (&middle, &class) in middles.iter().zip(&classes) {
             let step = ((middle / STEP as f32) as usize).min(width / STEP - 1);
             let values = &answer[step * 40..step * 40 + BLANK];
-            let best = (0..BLANK).fold(0, |best, other| if values[other] > values[best] { other } else { best });
+            let best =
+                (0..BLANK).fold(0, |best, other| if values[other] > values[best] { other } else { best });
             correct += usize::from(best == class);
         }
         right += correct;
@@ -537,11 +577,18 @@ fn run() -> Result<(), String> {
     if measuring {
         arguments.remove(0);
     }
-    let [outlines, file, rest @ ..] = &arguments[..] else { return Err("usage: train [--measure] OUTLINES WEIGHTS [UPDATES]".into()) };
-    let text = std::fs::read_to_string(outlines).map_err(|error| format!("cannot read {outlines}: {error}"))?;
+    let [outlines, file, rest @ ..] = &arguments[..] else {
+        return Err("usage: train [--measure] OUTLINES WEIGHTS [UPDATES]".into());
+    };
+    let text =
+        std::fs::read_to_string(outlines).map_err(|error| format!("cannot read {outlines}: {error}"))?;
     let fonts = Font::parse(&text).map_err(|error| format!("{outlines}: {error}"))?;
     let cut = |name: &str| {
-        fonts.iter().find(|(other, _)| other == name).map(|(_, font)| font).ok_or(format!("{outlines} has no {name}"))
+        fonts
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, font)| font)
+            .ok_or(format!("{outlines} has no {name}"))
     };
     assert_eq!(ALPHABET.len(), BLANK);
     if !measuring {
@@ -555,15 +602,22 @@ fn run() -> Result<(), String> {
         return out.write_all(&bytes).map_err(|error| format!("cannot write {file}: {error}"));
     }
     let bytes = std::fs::read(file).map_err(|error| format!("cannot read {file}: {error}"))?;
-    let weights: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    let weights: Vec<f32> =
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
     if weights.len() != parameters() {
         return Err(format!("{file} holds {} weights, not {}", weights.len(), parameters()));
     }
     let exact = || Cut { size: 1.0, rise: 0.0, turn: 0.0 };
-    let loose = |rng: &mut Rng| Cut { size: rng.between(0.88, 1.13), rise: rng.between(-1.6, 1.6), turn: rng.between(-0.004, 0.004) };
+    let loose = |rng: &mut Rng| Cut {
+        size: rng.between(0.88, 1.13),
+        rise: rng.between(-1.6, 1.6),
+        turn: rng.between(-0.004, 0.004),
+    };
     let (usual, other) = (cut("OCRB")?, cut("OCRBS")?);
     for (name, font) in [("as designed", usual), ("another cut, never trained on", other)] {
-        measure(&format!("{name}: clean, 20 px"), font, &weights, |_| (20.0, Degradation::NONE, Paper::plain(0.9), exact()));
+        measure(&format!("{name}: clean, 20 px"), font, &weights, |_| {
+            (20.0, Degradation::NONE, Paper::plain(0.9), exact())
+        });
         for height in [8.0, 10.0, 12.0, 16.0, 20.0] {
             measure(&format!("{name}: as in training, {height} px"), font, &weights, |rng| {
                 (height, Degradation::random(rng, height), Paper::random(rng, 1.0), loose(rng))
@@ -574,10 +628,22 @@ fn run() -> Result<(), String> {
             (14.0, camera, Paper::random(rng, 1.0), loose(rng))
         });
         measure(&format!("{name}: JPEG 15, 14 px"), font, &weights, |rng| {
-            (14.0, Degradation { jpeg: 15.0, blur: 0.6, ..Degradation::NONE }, Paper::random(rng, 1.0), loose(rng))
+            (
+                14.0,
+                Degradation { jpeg: 15.0, blur: 0.6, ..Degradation::NONE },
+                Paper::random(rng, 1.0),
+                loose(rng),
+            )
         });
         measure(&format!("{name}: busy paper, faint light, 14 px"), font, &weights, |rng| {
-            let camera = Degradation { gain: 90.0, lift: 20.0, noise: 3.0, gradient: (0.9, 0.3), blur: 0.8, ..Degradation::NONE };
+            let camera = Degradation {
+                gain: 90.0,
+                lift: 20.0,
+                noise: 3.0,
+                gradient: (0.9, 0.3),
+                blur: 0.8,
+                ..Degradation::NONE
+            };
             (14.0, camera, Paper::random(rng, 1.7), loose(rng))
         });
     }

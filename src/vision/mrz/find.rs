@@ -155,6 +155,8 @@ const HEIGHTS: (f32, f32) = (3.5, 22.0);
 /// Length over height of a piece of a line, and of a line: the shortest of a zone has 30 characters.
 const LEAST_PIECE: f32 = 4.0;
 const LEAST_LINE: f32 = 20.0;
+/// What is longer is no type but the waves of security print: the longest zone has 44 characters.
+const MOST_LINE: f32 = 60.0;
 /// Lines that are given at most.
 const MOST: usize = 12;
 
@@ -263,7 +265,11 @@ impl LineFinder {
         self.join(picture.width, picture.height);
         let pieces: Vec<Moments> =
             self.moments.iter().filter(|moments| moments.line(LEAST_PIECE).is_some()).copied().collect();
-        merge(pieces).iter().filter_map(|moments| moments.line(LEAST_LINE)).collect()
+        merge(pieces)
+            .iter()
+            .filter_map(|moments| moments.line(LEAST_LINE))
+            .filter(|line| line.length() <= MOST_LINE * line.height)
+            .collect()
     }
 
     /// Marks what is darker than its surroundings.

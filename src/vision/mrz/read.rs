@@ -197,6 +197,8 @@ impl ZoneReader {
             ((line.to.0 - line.from.0) / length * scale, (line.to.1 - line.from.1) / length * scale);
         let (width, height) = (self.model.width, self.model.height);
         let (_, values) = self.input.extract_tensor_mut();
+        // Beside the line the page soon ends; what lies there must not spoil the contrast of the type.
+        let reach = length / scale / 2.0 + 1.5 * PITCH * self.model.capital as f32;
         // Where the strip has fewer pixels than the picture, each takes the mean of as many as fall on it.
         let fine = (scale.round() as usize).clamp(1, 4);
         let mut values_of = values.iter_mut();
@@ -206,6 +208,7 @@ impl ZoneReader {
                 for part in 0..fine * fine {
                     let inside = |part: usize| (part as f32 + 0.5) / fine as f32;
                     let u = column as f32 + inside(part % fine) - width as f32 / 2.0;
+                    let u = u.clamp(-reach, reach);
                     let v = row as f32 + inside(part / fine) - height as f32 / 2.0;
                     sum += picture.at(x + u * dx - v * dy, y + u * dy + v * dx);
                 }
