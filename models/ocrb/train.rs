@@ -549,7 +549,7 @@ fn measure(
         let mut rng = Rng::new(0xfeed_0000_0000 + line as u64);
         let classes = text(&mut rng, LONG);
         let (height, camera, paper, cut) = condition(&mut rng);
-        let start = rng.between(1.0, 2.5) * PITCH;
+        let start = rng.between(0.5, 1.0) * PITCH;
         let (strip, middles) = strip(&mut rng, font, &classes, width, start, height, &camera, &paper, &cut);
         forward(&strip, width, weights, &mut work);
         let answer = &work.after[LAYERS.len()];
@@ -609,7 +609,7 @@ fn run() -> Result<(), String> {
     }
     let exact = || Cut { size: 1.0, rise: 0.0, turn: 0.0 };
     let loose = |rng: &mut Rng| Cut {
-        size: rng.between(0.88, 1.13),
+        size: rng.between(0.88, 1.03),
         rise: rng.between(-1.6, 1.6),
         turn: rng.between(-0.004, 0.004),
     };
