@@ -25,7 +25,7 @@ const NAME: &str = "document camera";
 /// The empty plate is glanced at this often.
 const GLANCE_EVERY: Duration = Duration::from_millis(200);
 /// One picture is read for this long at most.
-const ONE_PICTURE: Duration = Duration::from_millis(1500);
+const ONE_PICTURE: Duration = Duration::from_secs(3);
 /// A document is looked at for this long, in this many pictures at least, before it is given up.
 const GIVES_UP_AFTER: Duration = Duration::from_secs(4);
 const LEAST_PICTURES: u32 = 4;

@@ -117,9 +117,10 @@ impl ZoneReader {
     pub fn read(&mut self, picture: &Grey, today: Date, limit: Duration) -> Result<Sight> {
         let end = Instant::now() + limit;
         let lines = self.finder.find(picture);
-        let mut read: Vec<(ReadLine, bool)> = Vec::new();
+        let mut legible: Vec<ReadLine> = Vec::new();
         // Which way up the page lies, once a line was legible.
         let mut turned = None;
+        let mut sight = Sight::Nothing;
         for line in lines {
             if Instant::now() >= end {
                 break;
@@ -135,32 +136,26 @@ impl ZoneReader {
                     best = Some((found, upside_down));
                 }
             }
-            if let Some((found, upside_down)) = best {
-                if found.certainty >= LEAST_CERTAINTY {
-                    turned = Some(upside_down);
+            let Some((found, upside_down)) = best.filter(|(found, _)| found.certainty >= LEAST_CERTAINTY)
+            else {
+                continue;
+            };
+            turned = Some(upside_down);
+            legible.push(found);
+            // From the first line to the last, as they are read.
+            legible.sort_by(|one, other| {
+                let (one, other) = (one.line.middle().1, other.line.middle().1);
+                if upside_down { other.total_cmp(&one) } else { one.total_cmp(&other) }
+            });
+            // The lines of a zone are the longest of a page: the others need not be read.
+            for group in groups(&legible) {
+                match understand(&group, today) {
+                    Ok(read) => {
+                        let lines = group.iter().map(|line| line.line).collect();
+                        return Ok(Sight::Zone(Box::new(Found { read, upside_down, lines })));
+                    }
+                    Err(_) => sight = Sight::Unread,
                 }
-                read.push((found, upside_down));
-            }
-        }
-        let Some(upside_down) = turned else { return Ok(Sight::Nothing) };
-        let mut legible: Vec<ReadLine> = read
-            .into_iter()
-            .filter(|(line, way)| *way == upside_down && line.certainty >= LEAST_CERTAINTY)
-            .map(|(line, _)| line)
-            .collect();
-        // From the first line to the last, as they are read.
-        legible.sort_by(|one, other| {
-            let (one, other) = (one.line.middle().1, other.line.middle().1);
-            if upside_down { other.total_cmp(&one) } else { one.total_cmp(&other) }
-        });
-        let mut sight = Sight::Nothing;
-        for group in groups(&legible) {
-            match understand(&group, today) {
-                Ok(read) => {
-                    let lines = group.iter().map(|line| line.line).collect();
-                    return Ok(Sight::Zone(Box::new(Found { read, upside_down, lines })));
-                }
-                Err(_) => sight = Sight::Unread,
             }
         }
         Ok(sight)
