@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc};
 
+use super::documents::Documents;
 use super::outputs::Outputs;
 use super::sessions::{Command, Sessions};
 use super::settings::Settings;
@@ -105,6 +106,7 @@ impl Bench {
             snapshots: Default::default(),
             frame_rates: Default::default(),
             reading: Default::default(),
+            documents: Documents::new().0,
             questions: Default::default(),
             readers: Readers::default(),
             loops: Loops::default(),
@@ -150,6 +152,7 @@ impl Bench {
             snapshots: Default::default(),
             frame_rates: Default::default(),
             reading: Default::default(),
+            documents: Documents::new().0,
             questions: Default::default(),
             readers: Readers::default(),
             loops: Loops::default(),
