@@ -267,6 +267,14 @@ pub fn label(label: Label, kind: DocumentKind, language: Language) -> &'static s
     in_language(chinese, english, language)
 }
 
+/// What family and given name in Latin letters are called; in English as pages in the field read them.
+pub fn name_parts(language: Language) -> [&'static str; 2] {
+    [
+        in_language("英文姓", "The Family Name in English", language),
+        in_language("英文名", "The Given Name in English", language),
+    ]
+}
+
 /// The last day of a document that has none.
 pub fn long_term(language: Language) -> &'static str {
     in_language("长期", "Long term", language)
@@ -329,8 +337,9 @@ mod tests {
     fn no_two_texts_of_a_document_have_one_name() {
         for language in [Language::Chinese, Language::English] {
             for one in KINDS {
-                let said: HashSet<_> = LABELS.iter().map(|text| label(*text, one, language)).collect();
-                assert_eq!(said.len(), LABELS.len(), "{one:?}");
+                let labels = LABELS.iter().map(|text| label(*text, one, language));
+                let said: HashSet<_> = labels.chain(name_parts(language)).collect();
+                assert_eq!(said.len(), LABELS.len() + 2, "{one:?}");
             }
             assert_eq!(KINDS.iter().map(|one| kind(*one, language)).collect::<HashSet<_>>().len(), KINDS.len());
         }

@@ -147,7 +147,7 @@ def main():
         try:
             browser.go(f"{origin}/desk_page.html?service={service}")
             if foreign == "yes":
-                browser.wait("refusal", "return window.closed >= 1")
+                browser.wait("refusal", "return window.lost >= 1")
                 check(browser.script("return window.opened") is None, "a page of another origin does not come in")
             else:
                 run(browser, ZH if language == "zh" else EN, shot)

@@ -14,7 +14,7 @@ use super::settings::Settings;
 use crate::document::{Document, DocumentKind, Label, Reading, Source};
 use super::texts::Texts;
 use crate::text::Language;
-use crate::text::document_reader::{Constant, kind, label, long_term, main_id};
+use crate::text::document_reader::{Constant, kind, label, long_term, main_id, name_parts};
 
 /// Whether a document is a card whose chip the module for identity cards reads.
 fn is_identity_card(kind: DocumentKind) -> bool {
@@ -88,6 +88,20 @@ fn is_citizen_number(number: &str) -> bool {
     check.to_ascii_uppercase() == expected
 }
 
+/// Family and given name of the lines for machines (ICAO 9303 part 3, 4.6): behind the fifth character of the first line,
+/// or in the third of three. `None` where there are no such lines, or no name in them.
+fn parts_of_name(mrz: &[String]) -> Option<(String, String)> {
+    let name = match mrz {
+        [first, _] => first.get(5..)?,
+        [_, _, third] => third,
+        _ => return None,
+    };
+    let (family, given) = name.split_once("<<").unwrap_or((name, ""));
+    let plain = |part: &str| part.replace('<', " ").trim().to_owned();
+    let (family, given) = (plain(family), plain(given));
+    (!family.is_empty()).then_some((family, given))
+}
+
 /// Texts by name, in the order in which pages show them. Each name is there once.
 #[derive(Default)]
 pub(super) struct Fields(Vec<(&'static str, Value)>);
@@ -143,6 +157,11 @@ pub(super) fn fields(reading: &Reading, settings: &Settings, texts: &Texts) -> F
     }
     for (name, line) in ["MRZ1", "MRZ2", "MRZ3"].into_iter().zip(&reading.mrz) {
         put(name, line.clone(), Source::Mrz);
+    }
+    if let Some((family, given)) = parts_of_name(&reading.mrz) {
+        for (name, part) in name_parts(language).into_iter().zip([family, given]) {
+            put(name, part, Source::Mrz);
+        }
     }
     if settings.bar_code_recog {
         put("BarCode", reading.bar_code.clone().unwrap_or_default(), Source::Viz);
@@ -341,6 +360,21 @@ mod tests {
         let less = fields_of(&Settings { viz: false, rfid: false, ..Settings::default() });
         assert_eq!(less["Passport number"], "L898902C<");
         assert_eq!((less.get("Place of birth"), less.get("BarCode")), (None, None));
+    }
+
+    #[test]
+    fn family_and_given_name_are_told_apart() {
+        let parts = |lines: &[&str]| parts_of_name(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>());
+        let both = |family: &str, given: &str| Some((family.to_owned(), given.to_owned()));
+        // The specimens of ICAO 9303, parts 4 and 5.
+        let td3 = ["P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<", "L898902C36UTO7408122F1204159ZE184226B<<<<<10"];
+        assert_eq!(parts(&td3), both("ERIKSSON", "ANNA MARIA"));
+        let td1 = ["I<UTOD231458907<<<<<<<<<<<<<<<", "7408122F1204159UTO<<<<<<<<<<<6", "ERIKSSON<<ANNA<MARIA<<<<<<<<<<"];
+        assert_eq!(parts(&td1), both("ERIKSSON", "ANNA MARIA"));
+        assert_eq!(parts(&["P<UTOSURNAME<<<<<<", ""]), both("SURNAME", ""));
+        for none in [&[][..], &["P<UTO"], &["P<UTO", ""], &["文件文", ""], &["", "", ""]] {
+            assert_eq!(parts(none), None, "{none:?}");
+        }
     }
 
     #[test]

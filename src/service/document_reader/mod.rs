@@ -9,6 +9,7 @@ mod certificate;
 mod content;
 mod desk;
 pub mod drawn;
+mod examine;
 mod message;
 pub mod origin;
 mod page;
@@ -36,6 +37,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
+pub use certificate::public as certificate;
+pub use examine::examine;
 pub use page::MESSAGE_BYTES;
 pub use settings::Settings;
 
@@ -99,8 +102,8 @@ impl Server {
                     "another program listens there: stop it, or change service.document_reader.listen"
                 }
                 std::io::ErrorKind::PermissionDenied => {
-                    "ports below 1024 need the right to bind them: AmbientCapabilities=CAP_NET_BIND_SERVICE in the \
-                     unit, see docs/document-reader.md"
+                    "ports below 1024 need the right to bind them: sysctl net.ipv4.ip_unprivileged_port_start=90, see \
+                     docs/document-reader.md"
                 }
                 std::io::ErrorKind::AddrNotAvailable => {
                     "this machine has no such address: correct service.document_reader.listen"
@@ -193,7 +196,6 @@ impl Shared {
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_WITHIN)
             .max_buf_size(HEAD_BYTES)
-            .keep_alive(false)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         if let Err(error) = connection.await {
@@ -270,6 +272,7 @@ impl Shared {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         response
