@@ -106,7 +106,9 @@ impl Online for Page {
 fn jpeg(red: u8) -> Arc<[u8]> {
     let mut bytes = Vec::new();
     let pixels = [red, 10, 20].repeat(102 * 126);
-    jpeg_encoder::Encoder::new(&mut bytes, 90).encode(&pixels, 102, 126, jpeg_encoder::ColorType::Rgb).unwrap();
+    jpeg_encoder::Encoder::new(&mut bytes, 90)
+        .encode(&pixels, 102, 126, jpeg_encoder::ColorType::Rgb)
+        .unwrap();
     bytes.into()
 }
 
@@ -139,7 +141,8 @@ fn passport() -> Reading {
         issuing_state: "UTO".into(),
         ..Document::default()
     };
-    let mrz = ["P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<", "L898902C36UTO7408122F1204159ZE184226B<<<<<10"];
+    let mrz =
+        ["P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<", "L898902C36UTO7408122F1204159ZE184226B<<<<<10"];
     let pictures = Pictures {
         white: Some(jpeg(10)),
         infrared: Some(jpeg(20)),
@@ -326,7 +329,8 @@ async fn settings_change_what_pages_are_sent_and_survive_a_restart() {
     ]}))
     .await;
     let reply = page.reply().await;
-    let succeeded: Vec<_> = reply["Commands"].as_array().unwrap().iter().map(|one| one["Succeeded"].clone()).collect();
+    let succeeded: Vec<_> =
+        reply["Commands"].as_array().unwrap().iter().map(|one| one["Succeeded"].clone()).collect();
     assert_eq!(succeeded, ["Y", "N", "N", "Y", "Y"], "{reply}");
     assert_eq!(reply["Commands"][3]["Result"], "False");
     site.happened(Happening::TakenAway);
@@ -445,9 +449,7 @@ async fn a_trigger_waits_for_its_document() {
     let site = Site::start(folder.path()).await;
     let mut page = site.page().await;
     let mut other = site.page().await;
-    let trigger = |command: &str, param: Value| {
-        json!({ "Type": "Notify", "Command": command, "Operand": "ManualRecog", "Param": param })
-    };
+    let trigger = |command: &str, param: Value| json!({ "Type": "Notify", "Command": command, "Operand": "ManualRecog", "Param": param });
     // Nothing is laid down in time.
     let began = Instant::now();
     page.send(trigger("Trigger", json!({ "Timeout": 0.3 }))).await;
@@ -478,12 +480,14 @@ async fn a_trigger_waits_for_its_document() {
     assert_eq!(page.notice("Save", "CardContentText").await["CARD_MAINID"], "13");
     page.notice("Save", "Images").await;
     // Only passports from now on, and all again.
-    page.send(json!({ "Type": "Notify", "Command": "RecogMode", "Operand": "RecogSpecified", "Param": 13 })).await;
+    page.send(json!({ "Type": "Notify", "Command": "RecogMode", "Operand": "RecogSpecified", "Param": 13 }))
+        .await;
     page.get("OnLineStatus", Value::Null).await;
     site.happened(Happening::TakenAway);
     site.lay_down(resident());
     assert_eq!(page.notice("Display", "RealtimeMessage").await, "不是指定类型的证件");
-    page.send(json!({ "Type": "Notify", "Command": "RecogMode", "Operand": "RecogSpecified", "Param": 0 })).await;
+    page.send(json!({ "Type": "Notify", "Command": "RecogMode", "Operand": "RecogSpecified", "Param": 0 }))
+        .await;
     page.send(trigger("Trigger", json!(2))).await;
     assert_eq!(page.notice("Save", "CardContentText").await["CARD_MAINID"], "2");
     page.notice("Save", "Images").await;
@@ -561,7 +565,8 @@ async fn whatever_a_page_sends_it_is_answered_and_stays_connected() {
     assert_eq!(page.reply().await["Result"], "一次发送的指令过多");
     // A message that is too long costs the page its connection, and nobody else theirs.
     let mut other = site.page().await;
-    let long = json!({ "Type": "Request", "Command": "Get", "Operand": "x".repeat(MESSAGE_BYTES) }).to_string();
+    let long =
+        json!({ "Type": "Request", "Command": "Get", "Operand": "x".repeat(MESSAGE_BYTES) }).to_string();
     page.text(&long).await;
     match page.frame().await {
         Some(Message::Close(Some(close))) => assert_eq!(close.code, CloseCode::Size),
@@ -741,7 +746,10 @@ async fn a_gate_can_be_a_page_of_another_service() {
     site.lay_down(passport());
     assert!(matches!(next().await, Happening::Detected));
     let Happening::Read(reading) = next().await else { panic!("a reading") };
-    assert_eq!((reading.document.kind, reading.document.number.as_str()), (DocumentKind::Passport, "L898902C3"));
+    assert_eq!(
+        (reading.document.kind, reading.document.number.as_str()),
+        (DocumentKind::Passport, "L898902C3")
+    );
     assert_eq!(reading.mrz, passport().mrz);
     assert_eq!(reading.pictures.infrared, passport().pictures.infrared);
     site.stop().await;
@@ -788,8 +796,15 @@ async fn no_log_and_no_event_tells_of_a_person() {
     site.happened(Happening::TakenAway);
     site.lay_down(passport());
     page.notice("Save", "CardContentText").await;
-    let events: Vec<String> =
-        site.gate.gate.events().subscribe(0).0.iter().map(|event| serde_json::to_string(event.as_ref()).unwrap()).collect();
+    let events: Vec<String> = site
+        .gate
+        .gate
+        .events()
+        .subscribe(0)
+        .0
+        .iter()
+        .map(|event| serde_json::to_string(event.as_ref()).unwrap())
+        .collect();
     assert!(events.iter().any(|event| event.contains("\"read\"")), "{events:#?}");
     site.stop().await;
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
@@ -875,12 +890,21 @@ async fn two_hundred_pages() {
         let mut times = times.lock().unwrap().clone();
         times.sort();
         let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
-        format!("{} of them, p50 {:.2} ms, p95 {:.2} ms, p99 {:.2} ms, longest {:.2} ms", times.len(), at(0.5), at(0.95), at(0.99), at(1.0))
+        format!(
+            "{} of them, p50 {:.2} ms, p95 {:.2} ms, p99 {:.2} ms, longest {:.2} ms",
+            times.len(),
+            at(0.5),
+            at(0.95),
+            at(0.99),
+            at(1.0)
+        )
     };
     let mut out = std::io::stdout();
-    writeln!(out, "{PAGES} pages, {SECONDS} s, {documents} documents with four pictures' worth of messages").unwrap();
+    writeln!(out, "{PAGES} pages, {SECONDS} s, {documents} documents, each as texts, photo and both sides drawn")
+        .unwrap();
     writeln!(out, "status answered: {}", spread(&statuses)).unwrap();
     writeln!(out, "document at the page: {}", spread(&pushes)).unwrap();
-    writeln!(out, "processor, pages and service together: {:.1} % of one core", used as f64 / SECONDS as f64).unwrap();
+    writeln!(out, "processor, pages and service together: {:.1} % of one core", used as f64 / SECONDS as f64)
+        .unwrap();
     site.stop().await;
 }

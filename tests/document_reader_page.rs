@@ -4,6 +4,7 @@
 
 mod support {
     pub mod gate;
+    pub mod page;
     pub mod process;
     pub mod vision;
 }
@@ -20,8 +21,10 @@ use menshen::document::{Document, Happening, Reading};
 use menshen::gate::Gate;
 use menshen::service::document_reader::Server;
 use menshen::text::Language;
+use serde_json::{Value, json};
 use support::gate::Running;
-use support::process::free_address;
+use support::page::Page;
+use support::process::{Agent, free_address, menshen};
 use tokio::sync::watch;
 
 /// A page, and what it says.
@@ -61,7 +64,8 @@ struct Service {
 
 impl Service {
     async fn start(gate: &Gate, folder: &Path, language: Language, listen: SocketAddr, origin: &str) -> Self {
-        let service = DocumentReader { allowed_origins: vec![origin.to_owned()], ..DocumentReader::new(listen) };
+        let service =
+            DocumentReader { allowed_origins: vec![origin.to_owned()], ..DocumentReader::new(listen) };
         let mut config = Config::default();
         config.terminal.data_dir = folder.to_owned();
         config.terminal.language = language;
@@ -78,8 +82,11 @@ impl Service {
 
 fn resident() -> Happening {
     let mut photo = Vec::new();
-    let pixels: Vec<u8> = (0..102 * 126).flat_map(|at: u32| [(at % 102) as u8 * 2, (at / 126) as u8, 90]).collect();
-    jpeg_encoder::Encoder::new(&mut photo, 90).encode(&pixels, 102, 126, jpeg_encoder::ColorType::Rgb).unwrap();
+    let pixels: Vec<u8> =
+        (0..102 * 126).flat_map(|at: u32| [(at % 102) as u8 * 2, (at / 126) as u8, 90]).collect();
+    jpeg_encoder::Encoder::new(&mut photo, 90)
+        .encode(&pixels, 102, 126, jpeg_encoder::ColorType::Rgb)
+        .unwrap();
     let document = Document {
         number: "11010519491231002X".into(),
         name: "张三".into(),
@@ -98,10 +105,11 @@ fn resident() -> Happening {
 
 async fn page(language: Language, scheme: &str, foreign: bool) {
     let folder = tempfile::tempdir().unwrap();
-    let gate = Running::start_linked(folder.path(), &config::Device::default(), |_, mut stopped| async move {
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-        Ok(())
-    });
+    let gate =
+        Running::start_linked(folder.path(), &config::Device::default(), |_, mut stopped| async move {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+            Ok(())
+        });
     let online = || Happening::Online { name: "SDT".into(), serial: "SERIAL-1".into() };
     gate.gate.happened(online());
     let code = if language == Language::Chinese { "zh" } else { "en" };
@@ -165,4 +173,53 @@ async fn a_page_in_english_over_tls() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_another_origin() {
     page(Language::Chinese, "ws", true).await;
+}
+
+/// The program as a user starts it: the service of the configuration, and its end. Nothing of the document is in the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_serves_pages_and_tells_them_before_it_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let listen = free_address();
+    let config = format!(
+        "[terminal]\ndata_dir = {data:?}\n[device]\nid_reader = \"sim\"\n[log]\nfilter = \"trace\"\n\
+         [service.document_reader]\nlisten = \"{listen}\"\n",
+        data = folder.path().join("data"),
+    );
+    let log = folder.path().join("log");
+    let errors = std::fs::File::create(&log).unwrap();
+    let root = folder.path().to_owned();
+    let mut agent = tokio::task::spawn_blocking(move || {
+        Agent::start_prepared(&root, &config, &support::process::prepared("models"), |command| {
+            command.stderr(errors);
+        })
+    })
+    .await
+    .unwrap();
+    let mut page = Page::open(listen).await;
+    let connected = page.constant("DeviceConnected").await;
+    while page.get("OnLineStatus", Value::Null).await != connected.as_str() {
+        tokio::task::yield_now().await;
+    }
+    page.set("IfNotifyCardDetected", json!("True")).await;
+    let config = folder.path().join("menshen.toml");
+    let presented = tokio::task::spawn_blocking(move || {
+        let mut command = menshen();
+        command.args(["present", "document", "--number", "11010519491231002X", "--name", "张三", "--config"]);
+        command.arg(config).output().unwrap()
+    })
+    .await
+    .unwrap();
+    assert!(presented.status.success(), "{}", String::from_utf8_lossy(&presented.stderr));
+    page.notice("CardDetected", "RealtimeMessage").await;
+    assert_eq!(page.notice("Save", "CardContentText").await["公民身份号码"], "11010519491231002X");
+    page.notice("CardTakenaway", "RealtimeMessage").await;
+    let stopped = tokio::task::spawn_blocking(move || agent.process.stop());
+    assert_eq!(page.notice("RestartService", "RealtimeMessage").await, "WebSocket服务需要重新启动");
+    page.notice("ReConnect", "RealtimeMessage").await;
+    assert_eq!(stopped.await.unwrap(), Some(0));
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert!(log.contains("the document reader service listens"), "{log}");
+    for secret in ["11010519491231002X", "张三"] {
+        assert_eq!(log.lines().find(|line| line.contains(secret)), None, "{secret}");
+    }
 }

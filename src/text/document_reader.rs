@@ -77,7 +77,12 @@ const CONSTANTS: &[(Constant, &str, &str, &str)] = &[
         "WebSocket连接出错，请确认WebSocket服务运行正常后重新建立连接",
         "The WebSocket connection failed: make sure that the service is running, and connect again",
     ),
-    (C::DescFailSetRfid, "DescFailSetRFID", "设置是否读取芯片信息出错", "Whether to read the chip could not be set"),
+    (
+        C::DescFailSetRfid,
+        "DescFailSetRFID",
+        "设置是否读取芯片信息出错",
+        "Whether to read the chip could not be set",
+    ),
     (
         C::DescFailSetViz,
         "DescFailSetVIZ",
@@ -126,24 +131,49 @@ const CONSTANTS: &[(Constant, &str, &str, &str)] = &[
     (C::InitIdCardFailed, "InitIDCardFailed", "初始化读卡核心失败", "The reader could not be started"),
     (C::CardDetected, "CardDetected", "检测到证件放入", "A document was laid down"),
     (C::CardTakenaway, "CardTakenaway", "检测到证件被拿走", "The document was taken away"),
-    (C::DocumentRejected, "DocumentRejected", "拒识：证件未通过校验", "The document was rejected: it does not check out"),
-    (C::OtherDocument, "OtherDocument", "不是指定类型的证件", "This is another kind of document than was asked for"),
+    (
+        C::DocumentRejected,
+        "DocumentRejected",
+        "拒识：证件未通过校验",
+        "The document was rejected: it does not check out",
+    ),
+    (
+        C::OtherDocument,
+        "OtherDocument",
+        "不是指定类型的证件",
+        "This is another kind of document than was asked for",
+    ),
     (C::NoUvLight, "NoUvLight", "设备不支持紫光拍照", "The device has no ultraviolet light"),
-    (C::NoUvJudgement, "NoUvJudgement", "设备不对紫光图像进行判断", "The device does not judge ultraviolet pictures"),
+    (
+        C::NoUvJudgement,
+        "NoUvJudgement",
+        "设备不对紫光图像进行判断",
+        "The device does not judge ultraviolet pictures",
+    ),
     (
         C::SourceTypeUnknown,
         "SourceTypeUnknown",
         "设备无法判断是否原件",
         "The device cannot tell an original from a copy",
     ),
-    (C::SettingNotStored, "SettingNotStored", "设置无法保存，未生效", "The setting could not be stored and has not changed"),
+    (
+        C::SettingNotStored,
+        "SettingNotStored",
+        "设置无法保存，未生效",
+        "The setting could not be stored and has not changed",
+    ),
     (C::NoRawData, "NoRawData", "本服务不提供芯片原始数据", "This service hands out no raw data of chips"),
     (C::NoSuchOperand, "NoSuchOperand", "不支持的操作对象", "There is no such operand"),
     (C::NoSuchCommand, "NoSuchCommand", "不支持的指令", "There is no such command"),
     (C::NoSuchConstant, "NoSuchConstant", "没有该名称的常量", "There is no constant of that name"),
     (C::BadParam, "BadParam", "参数不正确", "The parameter is not what the operand takes"),
     (C::BadMessage, "BadMessage", "报文格式不正确", "The message is no request of this service"),
-    (C::TooManyCommands, "TooManyCommands", "一次发送的指令过多", "There are too many commands in one message"),
+    (
+        C::TooManyCommands,
+        "TooManyCommands",
+        "一次发送的指令过多",
+        "There are too many commands in one message",
+    ),
 ];
 
 /// A constant in a language.
@@ -171,7 +201,9 @@ pub fn kind(kind: DocumentKind, language: Language) -> &'static str {
     let (chinese, english) = match kind {
         K::Resident => ("居民身份证", "Resident identity card"),
         K::Foreigner => ("外国人永久居留身份证", "Foreign permanent resident ID card"),
-        K::HongKongMacaoTaiwan => ("港澳台居民居住证", "Residence permit for Hong Kong, Macao and Taiwan residents"),
+        K::HongKongMacaoTaiwan => {
+            ("港澳台居民居住证", "Residence permit for Hong Kong, Macao and Taiwan residents")
+        }
         K::Passport => ("护照", "Passport"),
         K::TravelCard => ("旅行证件", "Travel document"),
         K::Visa => ("签证", "Visa"),
@@ -341,7 +373,10 @@ mod tests {
                 let said: HashSet<_> = labels.chain(name_parts(language)).collect();
                 assert_eq!(said.len(), LABELS.len() + 2, "{one:?}");
             }
-            assert_eq!(KINDS.iter().map(|one| kind(*one, language)).collect::<HashSet<_>>().len(), KINDS.len());
+            assert_eq!(
+                KINDS.iter().map(|one| kind(*one, language)).collect::<HashSet<_>>().len(),
+                KINDS.len()
+            );
         }
     }
 }

@@ -21,7 +21,9 @@ use super::{IdReader, Wanted};
 use crate::document::{Document, DocumentKind, Happening, Label, Pictures, Reading, Source, Text};
 use crate::error::{Error, Kind, Result};
 use crate::text::Language;
-use crate::text::document_reader::{Constant, KINDS, LABELS, constant, constants, kind, label, long_term, main_id};
+use crate::text::document_reader::{
+    Constant, KINDS, LABELS, constant, constants, kind, label, long_term, main_id,
+};
 
 /// How `device.id_reader` names it.
 pub const PREFIX: &str = "document_reader:";
@@ -63,7 +65,8 @@ impl Address {
     fn parse(name: &str) -> Result<Self> {
         let url = name.strip_prefix(PREFIX).unwrap_or(name);
         let fail = |why: &str| {
-            let message = format!("device.id_reader = {name:?}: {why}, such as document_reader:ws://127.0.0.1:90/echo");
+            let message =
+                format!("device.id_reader = {name:?}: {why}, such as document_reader:ws://127.0.0.1:90/echo");
             Err(Error::new(Kind::Config, message))
         };
         let Ok(uri) = url.parse::<Uri>() else { return fail("this is no address") };
@@ -72,7 +75,9 @@ impl Address {
             Some("wss") => return fail("wss is not spoken to a reader on the same machine or line: use ws"),
             _ => return fail("the address must begin with ws://"),
         }
-        let Some(host) = uri.host().filter(|host| !host.is_empty()) else { return fail("there is no host in it") };
+        let Some(host) = uri.host().filter(|host| !host.is_empty()) else {
+            return fail("there is no host in it");
+        };
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         Ok(Self { url: url.to_owned(), host, port: uri.port_u16().unwrap_or(80) })
     }
@@ -212,7 +217,9 @@ impl Line {
             lying: None,
         };
         let mut commands = Vec::new();
-        for name in ["DeviceConnected", "DeviceNotConnected", "DeviceOffLine", "DeviceReconnected", "RecogFailed"] {
+        for name in
+            ["DeviceConnected", "DeviceNotConnected", "DeviceOffLine", "DeviceReconnected", "RecogFailed"]
+        {
             commands.push(json!({ "Command": "Get", "Operand": "WebConstant", "Param": name }));
         }
         commands.push(json!({ "Command": "Set", "Operand": "IfNotifyCardDetected", "Param": "True" }));
@@ -223,14 +230,14 @@ impl Line {
     }
 
     fn send(&mut self, message: Value) -> Result<(), String> {
-        self.socket.send(Message::text(message.to_string())).map_err(|error| format!("the line broke ({error})"))
+        self.socket
+            .send(Message::text(message.to_string()))
+            .map_err(|error| format!("the line broke ({error})"))
     }
 
     fn want(&mut self, wanted: Wanted) -> Result<(), String> {
         self.wanted = wanted;
-        let command = |operand: &str, on: bool| {
-            json!({ "Command": "Set", "Operand": operand, "Param": if on { "True" } else { "False" } })
-        };
+        let command = |operand: &str, on: bool| json!({ "Command": "Set", "Operand": operand, "Param": if on { "True" } else { "False" } });
         self.send(json!({ "Type": "Request", "Commands": [
             command("RFID", wanted.chip), command("VIZ", wanted.viz), command("BarCodeRecog", wanted.bar_code),
         ]}))
@@ -277,13 +284,20 @@ impl Line {
         Ok(())
     }
 
-    fn message(&mut self, message: &Map<String, Value>, happened: &mut VecDeque<Happening>) -> Result<(), String> {
+    fn message(
+        &mut self,
+        message: &Map<String, Value>,
+        happened: &mut VecDeque<Happening>,
+    ) -> Result<(), String> {
         let word = |key: &str| message.get(key).and_then(Value::as_str).unwrap_or_default();
         match word("Type") {
             "Reply" => {
                 match message.get("Commands").and_then(Value::as_array) {
                     Some(replies) => {
-                        replies.iter().filter_map(Value::as_object).for_each(|reply| self.reply(reply, happened));
+                        replies
+                            .iter()
+                            .filter_map(Value::as_object)
+                            .for_each(|reply| self.reply(reply, happened));
                     }
                     None => self.reply(message, happened),
                 }
@@ -295,9 +309,8 @@ impl Line {
     }
 
     fn says(&self, name: &str, said: &str) -> bool {
-        let built_in = |language| {
-            constants().any(|(one, its_name)| its_name == name && constant(one, language) == said)
-        };
+        let built_in =
+            |language| constants().any(|(one, its_name)| its_name == name && constant(one, language) == said);
         match self.constants.get(name) {
             Some(text) => text == said,
             None => built_in(Language::Chinese) || built_in(Language::English),
@@ -351,7 +364,9 @@ impl Line {
                     self.detected(happened);
                 }
                 self.half = None;
-                happened.push_back(Happening::Failed { why: constant(Constant::RecogFailed, Language::English).into() });
+                happened.push_back(Happening::Failed {
+                    why: constant(Constant::RecogFailed, Language::English).into(),
+                });
             }
             ("Save", "CardContentText") => {
                 if let Some(fields) = param.and_then(Value::as_object) {
@@ -465,7 +480,9 @@ fn label_of(name: &str) -> Option<Label> {
 
 fn kind_of(id: &str, name: &str, mrz: &[String]) -> DocumentKind {
     let by_id = KINDS.into_iter().find(|one| main_id(*one).to_string() == id);
-    let named = |one: &DocumentKind| [Language::Chinese, Language::English].iter().any(|language| kind(*one, *language) == name);
+    let named = |one: &DocumentKind| {
+        [Language::Chinese, Language::English].iter().any(|language| kind(*one, *language) == name)
+    };
     let by_mrz = || match (mrz.first()?.as_bytes().first()?, mrz.len()) {
         (b'P', _) => Some(DocumentKind::Passport),
         (b'V', _) => Some(DocumentKind::Visa),
@@ -497,8 +514,10 @@ fn reading(fields: &Map<String, Value>) -> Reading {
         _ => String::new(),
     };
     let of = |name: &str| fields.get(name).map(content).unwrap_or_default();
-    let mrz: Vec<String> = ["MRZ1", "MRZ2", "MRZ3"].map(of).into_iter().filter(|line| !line.is_empty()).collect();
-    let mut document = Document { kind: kind_of(&of("CARD_MAINID"), &of("CARD_NAME"), &mrz), ..Document::default() };
+    let mrz: Vec<String> =
+        ["MRZ1", "MRZ2", "MRZ3"].map(of).into_iter().filter(|line| !line.is_empty()).collect();
+    let mut document =
+        Document { kind: kind_of(&of("CARD_MAINID"), &of("CARD_NAME"), &mrz), ..Document::default() };
     let mut texts = Vec::new();
     for (name, value) in fields {
         let (Some(one), content) = (label_of(name), content(value)) else { continue };
@@ -518,7 +537,9 @@ fn reading(fields: &Map<String, Value>) -> Reading {
             Label::ValidFrom => document.valid_from = day(&content),
             // Some print both days under one name.
             Label::Expires => match content.split_once(['-', '至']).map(|(from, until)| (day(from), until)) {
-                Some((Some(from), until)) => (document.valid_from, document.expires) = (Some(from), day(until)),
+                Some((Some(from), until)) => {
+                    (document.valid_from, document.expires) = (Some(from), day(until))
+                }
                 _ if content == long_term(Language::Chinese) => {}
                 _ => document.expires = day(&content),
             },
@@ -598,7 +619,10 @@ mod tests {
             "MRZ1": { "Content": "P<UTO", "Source": "MRZ" },
         });
         let reading = super::reading(other.as_object().unwrap());
-        assert_eq!((reading.document.kind, reading.document.number.as_str()), (DocumentKind::Passport, "L898902C3"));
+        assert_eq!(
+            (reading.document.kind, reading.document.number.as_str()),
+            (DocumentKind::Passport, "L898902C3")
+        );
         assert_eq!(reading.document.expires, Some(date(2012, 4, 15)));
         let number = reading.texts.iter().find(|text| text.label == Label::Number).unwrap();
         assert_eq!((number.source, reading.mrz.as_slice()), (Source::Chip, &["P<UTO".to_owned()][..]));

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{
-    CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
+    CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType,
+    date_time_ymd,
 };
 use rustls::ServerConfig;
 
@@ -44,7 +45,9 @@ pub(super) fn open(config: &DocumentReader, data_dir: &Path, serial: &str) -> Re
             }
         },
         Ok(_) => {
-            tracing::warn!("the document reader service listens elsewhere than before: its certificate is made anew");
+            tracing::warn!(
+                "the document reader service listens elsewhere than before: its certificate is made anew"
+            );
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => {
@@ -52,8 +55,9 @@ pub(super) fn open(config: &DocumentReader, data_dir: &Path, serial: &str) -> Re
         }
     }
     let text = make(&names, serial)?;
-    durable::replace_private(&file, text.as_bytes())
-        .context(|| format!("the certificate of the document reader service cannot be kept in {}", file.display()))?;
+    durable::replace_private(&file, text.as_bytes()).context(|| {
+        format!("the certificate of the document reader service cannot be kept in {}", file.display())
+    })?;
     publish(data_dir, &text)?;
     tracing::info!(
         certificate = %public(data_dir).display(),
@@ -72,7 +76,9 @@ fn names(listen: IpAddr) -> Vec<String> {
     let mut names = vec!["127.0.0.1".to_owned(), "::1".to_owned(), "localhost".to_owned()];
     if listen.is_unspecified() {
         let cards = if_addrs::get_if_addrs().unwrap_or_default();
-        names.extend(cards.iter().map(|card| card.ip()).filter(|ip| !ip.is_loopback()).map(|ip| ip.to_string()));
+        names.extend(
+            cards.iter().map(|card| card.ip()).filter(|ip| !ip.is_loopback()).map(|ip| ip.to_string()),
+        );
     } else if !listen.is_loopback() {
         names.push(listen.to_string());
     }
@@ -114,7 +120,9 @@ fn publish(data_dir: &Path, text: &str) -> Result<()> {
     const END: &str = "-----END CERTIFICATE-----\n";
     let begin = text.find("-----BEGIN CERTIFICATE-----");
     let end = text.find(END).map(|at| at + END.len());
-    let Some(certificate) = begin.zip(end).and_then(|(begin, end)| text.get(begin..end)) else { return Ok(()) };
+    let Some(certificate) = begin.zip(end).and_then(|(begin, end)| text.get(begin..end)) else {
+        return Ok(());
+    };
     let file = public(data_dir);
     if std::fs::read_to_string(&file).is_ok_and(|there| there == certificate) {
         return Ok(());

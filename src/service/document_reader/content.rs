@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 
 use super::drawn::{self, Face};
 use super::settings::Settings;
-use crate::document::{Document, DocumentKind, Label, Reading, Source};
 use super::texts::Texts;
+use crate::document::{Document, DocumentKind, Label, Reading, Source};
 use crate::text::Language;
 use crate::text::document_reader::{Constant, kind, label, long_term, main_id, name_parts};
 
@@ -124,10 +124,10 @@ pub(super) fn fields(reading: &Reading, settings: &Settings, texts: &Texts) -> F
         // The chip of an identity card is all that there is of it.
         Source::Chip => settings.rfid || card,
     };
-    let main = reading.texts.first().map_or(
-        if card || reading.chip.is_some() { Source::Chip } else { Source::Mrz },
-        |text| text.source,
-    );
+    let main = reading
+        .texts
+        .first()
+        .map_or(if card || reading.chip.is_some() { Source::Chip } else { Source::Mrz }, |text| text.source);
     let mut fields = Fields::default();
     let mut put = |name: &'static str, content: String, source: Source| {
         if fields.0.iter().any(|(one, _)| *one == name) {
@@ -209,13 +209,15 @@ fn data_url(jpeg: &[u8]) -> Value {
 
 /// The chip's photo of an identity card.
 fn card_photo(reading: &Reading) -> Option<&Arc<[u8]>> {
-    let of_card = is_identity_card(reading.document.kind).then_some(reading.document.photo.as_ref()).flatten();
+    let of_card =
+        is_identity_card(reading.document.kind).then_some(reading.document.photo.as_ref()).flatten();
     reading.pictures.card_photo.as_ref().or(of_card)
 }
 
 /// The chip's photo of a travel document.
 fn chip_photo(reading: &Reading) -> Option<&Arc<[u8]>> {
-    let of_chip = (!is_identity_card(reading.document.kind)).then_some(reading.document.photo.as_ref()).flatten();
+    let of_chip =
+        (!is_identity_card(reading.document.kind)).then_some(reading.document.photo.as_ref()).flatten();
     reading.pictures.chip_photo.as_ref().or(of_chip)
 }
 
@@ -226,7 +228,8 @@ pub(super) fn images(reading: &Reading, settings: &Settings, pictures: &Pictures
     let page = !(card && settings.only_read_chip);
     let photographed = |picture: &Option<Arc<[u8]>>| picture.clone().filter(|_| page);
     let drawn = |face| -> Option<Arc<[u8]>> {
-        let drawing = drawn::draw(&reading.document, face, card_photo(reading).map(AsRef::as_ref), &pictures.font);
+        let drawing =
+            drawn::draw(&reading.document, face, card_photo(reading).map(AsRef::as_ref), &pictures.font);
         match drawing {
             Ok(drawing) => drawing.map(Arc::from),
             Err(error) => {
@@ -309,7 +312,14 @@ mod tests {
         // The two samples of GB 11643.
         assert!(is_citizen_number("11010519491231002X"));
         assert!(is_citizen_number("440524188001010014"));
-        for wrong in ["110105194912310021", "1101051949123100", "11010519491231002", "", "一二三四五六", "44052418800101001X"] {
+        for wrong in [
+            "110105194912310021",
+            "1101051949123100",
+            "11010519491231002",
+            "",
+            "一二三四五六",
+            "44052418800101001X",
+        ] {
             assert!(!is_citizen_number(wrong), "{wrong}");
         }
         assert!(checks_out(&resident()));
@@ -322,7 +332,10 @@ mod tests {
         let texts = Texts::new(Language::Chinese, &Default::default());
         let written =
             serde_json::to_string(&super::fields(&resident(), &Settings::default(), &texts)).unwrap();
-        assert!(written.starts_with(r#"{"CARD_MAINID":"2","CARD_NAME":"居民身份证","姓名":"张三","性别":"男""#), "{written}");
+        assert!(
+            written.starts_with(r#"{"CARD_MAINID":"2","CARD_NAME":"居民身份证","姓名":"张三","性别":"男""#),
+            "{written}"
+        );
         let fields = fields(&resident(), &Settings::default(), Language::Chinese);
         assert_eq!(
             fields,
@@ -337,7 +350,8 @@ mod tests {
     #[test]
     fn one_name_has_the_content_of_the_best_source_that_is_wanted() {
         let text = |label, content: &str, source| Text { label, content: content.into(), source };
-        let passport = Document { kind: DocumentKind::Passport, number: "L898902C3".into(), ..Document::default() };
+        let passport =
+            Document { kind: DocumentKind::Passport, number: "L898902C3".into(), ..Document::default() };
         let reading = Reading {
             document: passport,
             texts: vec![
@@ -364,12 +378,18 @@ mod tests {
 
     #[test]
     fn family_and_given_name_are_told_apart() {
-        let parts = |lines: &[&str]| parts_of_name(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>());
+        let parts =
+            |lines: &[&str]| parts_of_name(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>());
         let both = |family: &str, given: &str| Some((family.to_owned(), given.to_owned()));
         // The specimens of ICAO 9303, parts 4 and 5.
-        let td3 = ["P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<", "L898902C36UTO7408122F1204159ZE184226B<<<<<10"];
+        let td3 =
+            ["P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<", "L898902C36UTO7408122F1204159ZE184226B<<<<<10"];
         assert_eq!(parts(&td3), both("ERIKSSON", "ANNA MARIA"));
-        let td1 = ["I<UTOD231458907<<<<<<<<<<<<<<<", "7408122F1204159UTO<<<<<<<<<<<6", "ERIKSSON<<ANNA<MARIA<<<<<<<<<<"];
+        let td1 = [
+            "I<UTOD231458907<<<<<<<<<<<<<<<",
+            "7408122F1204159UTO<<<<<<<<<<<6",
+            "ERIKSSON<<ANNA<MARIA<<<<<<<<<<",
+        ];
         assert_eq!(parts(&td1), both("ERIKSSON", "ANNA MARIA"));
         assert_eq!(parts(&["P<UTOSURNAME<<<<<<", ""]), both("SURNAME", ""));
         for none in [&[][..], &["P<UTO"], &["P<UTO", ""], &["文件文", ""], &["", "", ""]] {
@@ -379,8 +399,12 @@ mod tests {
 
     #[test]
     fn what_has_no_ultraviolet_light_says_so() {
-        let settings =
-            Settings { if_detect_uv_dull: true, if_detect_fibre: true, if_check_source_type: true, ..Settings::default() };
+        let settings = Settings {
+            if_detect_uv_dull: true,
+            if_detect_fibre: true,
+            if_check_source_type: true,
+            ..Settings::default()
+        };
         let said = fields(&resident(), &settings, Language::Chinese);
         assert_eq!(said["UVDull"], "NN设备不支持紫光拍照");
         assert_eq!(said["Fibre"], "NN设备不支持紫光拍照");

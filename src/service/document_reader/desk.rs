@@ -119,10 +119,7 @@ impl Desk {
         Ok(Self {
             gate,
             texts: Texts::new(language, &config.constants),
-            pictures: Pictures {
-                sent: config.pictures.iter().cloned().collect(),
-                font: config.font.clone(),
-            },
+            pictures: Pictures { sent: config.pictures.iter().cloned().collect(), font: config.font.clone() },
             fingerprints: config.fingerprints,
             serial: serial.to_owned(),
             settings: ArcSwap::from_pointee(settings),
@@ -157,7 +154,9 @@ impl Desk {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Closed(_)) => false,
             Err(mpsc::error::TrySendError::Full(_)) => {
-                tracing::warn!("a page takes nothing of what the document reader service sends: it is let go");
+                tracing::warn!(
+                    "a page takes nothing of what the document reader service sends: it is let go"
+                );
                 page.let_go.notify_one();
                 false
             }
@@ -220,9 +219,7 @@ impl Desk {
     pub(super) async fn messages(self: &Arc<Self>, reading: Arc<Reading>) -> Arc<[Utf8Bytes]> {
         let desk = Arc::clone(self);
         let made = tokio::task::spawn_blocking(move || desk.make(&reading)).await;
-        made.unwrap_or_else(|_| {
-            [realtime("Display", self.texts.of(Constant::RecogFailed))].into()
-        })
+        made.unwrap_or_else(|_| [realtime("Display", self.texts.of(Constant::RecogFailed))].into())
     }
 
     /// The pictures of a reading, likewise.

@@ -329,10 +329,12 @@ fn sample(picture: &Picture, x: f32, y: f32) -> Colour {
     let (left, top) = (x as u32, y as u32);
     let (right, bottom) = ((left + 1).min(width - 1), (top + 1).min(height - 1));
     let (fx, fy) = (x.fract(), y.fract());
-    let corners = [(left, top), (right, top), (left, bottom), (right, bottom)].map(|(x, y)| picture.pixel(x, y));
+    let corners =
+        [(left, top), (right, top), (left, bottom), (right, bottom)].map(|(x, y)| picture.pixel(x, y));
     let weights = [(1.0 - fx) * (1.0 - fy), fx * (1.0 - fy), (1.0 - fx) * fy, fx * fy];
     std::array::from_fn(|channel| {
-        let sum: f32 = corners.iter().zip(weights).map(|(corner, weight)| f32::from(corner[channel]) * weight).sum();
+        let sum: f32 =
+            corners.iter().zip(weights).map(|(corner, weight)| f32::from(corner[channel]) * weight).sum();
         sum.round() as u8
     })
 }

@@ -16,13 +16,21 @@ pub fn examine(config: &Config, runs: bool) -> Vec<Finding> {
     let about = |key: &'static str, chinese: &'static str, english: &'static str, looked_for: String| {
         Finding::about(key, Words::new(chinese, english), looked_for)
     };
-    let port = about("document_reader", "证件阅读服务", "document reader service", service.listen.to_string());
+    let port =
+        about("document_reader", "证件阅读服务", "document reader service", service.listen.to_string());
     let port = if runs {
         match TcpStream::connect_timeout(&service.listen, PATIENCE) {
             Ok(_) => {
                 let file = super::certificate(&config.terminal.data_dir);
-                let shown = if service.certificate == "auto" { file.display().to_string() } else { service.certificate.clone() };
-                port.well(Words::new(format!("正在监听；wss 证书：{shown}"), format!("listens; certificate of wss: {shown}")))
+                let shown = if service.certificate == "auto" {
+                    file.display().to_string()
+                } else {
+                    service.certificate.clone()
+                };
+                port.well(Words::new(
+                    format!("正在监听；wss 证书：{shown}"),
+                    format!("listens; certificate of wss: {shown}"),
+                ))
             }
             Err(error) => port.failed(
                 Words::same(error.to_string()),
@@ -45,7 +53,12 @@ pub fn examine(config: &Config, runs: bool) -> Vec<Finding> {
             ),
         }
     };
-    let font = about("document_reader.font", "证件画面字体", "font of drawn cards", service.font.display().to_string());
+    let font = about(
+        "document_reader.font",
+        "证件画面字体",
+        "font of drawn cards",
+        service.font.display().to_string(),
+    );
     let font = match drawn::check_font(&service.font) {
         Ok(()) => font.well(Words::new("可用", "can be used")),
         Err(error) => font.attention(

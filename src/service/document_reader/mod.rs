@@ -164,7 +164,9 @@ impl Server {
             let shared = Arc::clone(&self.shared);
             tokio::spawn(async move {
                 if tokio::time::timeout(HEAD_WITHIN, shared.meet(stream)).await.is_err() {
-                    tracing::debug!("a connection to the document reader service took too long to say what it wants");
+                    tracing::debug!(
+                        "a connection to the document reader service took too long to say what it wants"
+                    );
                 }
                 drop(stranger);
             });
@@ -206,7 +208,11 @@ impl Shared {
     /// Answers the request that a connection begins with.
     fn answer(self: &Arc<Self>, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
         if !matches!(request.uri().path(), "/" | "/echo" | "/echo/") {
-            return self.plain(StatusCode::NOT_FOUND, "没有这个地址，请使用 /echo", "There is nothing here: use /echo");
+            return self.plain(
+                StatusCode::NOT_FOUND,
+                "没有这个地址，请使用 /echo",
+                "There is nothing here: use /echo",
+            );
         }
         if request.method() != Method::GET {
             return self.plain(
@@ -247,7 +253,8 @@ impl Shared {
             match hyper::upgrade::on(&mut request).await {
                 Ok(upgraded) => {
                     let io = TokioIo::new(upgraded);
-                    let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(page::limits())).await;
+                    let socket =
+                        WebSocketStream::from_raw_socket(io, Role::Server, Some(page::limits())).await;
                     Page::new(socket, Arc::clone(&shared.desk)).run().await;
                 }
                 Err(error) => tracing::debug!(%error, "a page went before it was connected"),
@@ -263,7 +270,12 @@ impl Shared {
         response
     }
 
-    fn plain(&self, status: StatusCode, chinese: &'static str, english: &'static str) -> Response<Full<Bytes>> {
+    fn plain(
+        &self,
+        status: StatusCode,
+        chinese: &'static str,
+        english: &'static str,
+    ) -> Response<Full<Bytes>> {
         let text = match self.language {
             Language::Chinese => chinese,
             Language::English => english,

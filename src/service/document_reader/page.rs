@@ -215,7 +215,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Page<S> {
 
     async fn refuse(&mut self, why: Constant) -> Result<(), End> {
         self.credit -= 1.0;
-        let reply = self.reply(&Order { command: String::new(), operand: String::new(), param: Value::Null }, Err(why));
+        let reply = self
+            .reply(&Order { command: String::new(), operand: String::new(), param: Value::Null }, Err(why));
         match replies(&[reply], false) {
             Some(text) => self.send(text).await,
             None => Ok(()),
@@ -227,7 +228,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Page<S> {
             Ok(result) => ("Y", result),
             Err(why) => ("N", self.desk.texts.of(why).into()),
         };
-        Reply { command: order.command.clone(), operand: order.operand.clone(), param: None, succeeded, result }
+        Reply {
+            command: order.command.clone(),
+            operand: order.operand.clone(),
+            param: None,
+            succeeded,
+            result,
+        }
     }
 
     /// Carries out a message and answers it.
@@ -403,9 +410,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Page<S> {
         }
         match self.desk.lying() {
             // It has been read already: the page is told once more.
-            Some(reading)
-                if ids.is_empty() || ids.contains(&main_id(reading.document.kind)) =>
-            {
+            Some(reading) if ids.is_empty() || ids.contains(&main_id(reading.document.kind)) => {
                 self.trigger = None;
                 after.extend(self.desk.messages(reading).await.iter().cloned());
             }

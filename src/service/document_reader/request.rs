@@ -77,17 +77,16 @@ impl Request {
     /// Reads a message. `Type` is not asked for: what a page sends is a request, or a notification that is
     /// carried out like one.
     pub fn read(text: &str) -> Result<Self, Refused> {
-        let text = text.trim_start_matches('\u{FEFF}').trim_matches(|letter: char| {
-            letter.is_whitespace() || letter == '\0'
-        });
+        let text = text
+            .trim_start_matches('\u{FEFF}')
+            .trim_matches(|letter: char| letter.is_whitespace() || letter == '\0');
         let Ok(Value::Object(object)) = serde_json::from_str(text) else { return Err(Refused::Malformed) };
         match get(&object, "Commands") {
             Some(Value::Array(commands)) => {
                 if commands.len() > COMMANDS {
                     return Err(Refused::TooMany);
                 }
-                let orders: Vec<_> =
-                    commands.iter().filter_map(Value::as_object).map(Order::read).collect();
+                let orders: Vec<_> = commands.iter().filter_map(Value::as_object).map(Order::read).collect();
                 // Answered one for one, or not at all.
                 if orders.is_empty() || orders.len() != commands.len() {
                     return Err(Refused::Malformed);
@@ -237,7 +236,8 @@ mod tests {
 
     #[test]
     fn parameters_come_in_many_forms() {
-        for on in [json!("True"), json!("true"), json!("Y"), json!(true), json!(1), json!(" y "), json!("1")] {
+        for on in [json!("True"), json!("true"), json!("Y"), json!(true), json!(1), json!(" y "), json!("1")]
+        {
             assert_eq!(switch(&on), Some(true), "{on}");
         }
         for off in [json!("False"), json!("N"), json!(false), json!(0), json!("0")] {
