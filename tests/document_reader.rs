@@ -900,8 +900,11 @@ async fn two_hundred_pages() {
         )
     };
     let mut out = std::io::stdout();
-    writeln!(out, "{PAGES} pages, {SECONDS} s, {documents} documents, each as texts, photo and both sides drawn")
-        .unwrap();
+    writeln!(
+        out,
+        "{PAGES} pages, {SECONDS} s, {documents} documents, each as texts, photo and both sides drawn"
+    )
+    .unwrap();
     writeln!(out, "status answered: {}", spread(&statuses)).unwrap();
     writeln!(out, "document at the page: {}", spread(&pushes)).unwrap();
     writeln!(out, "processor, pages and service together: {:.1} % of one core", used as f64 / SECONDS as f64)

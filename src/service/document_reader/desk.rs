@@ -40,6 +40,8 @@ pub(super) enum Outgoing {
     Notice(Utf8Bytes),
     /// A document of this kind that was read.
     Reading(u64, Arc<[Utf8Bytes]>),
+    /// What takes longer to make of it: its pictures.
+    Pictures(Arc<[Utf8Bytes]>),
     /// The service goes.
     Farewell(Arc<[Utf8Bytes]>),
 }
@@ -215,11 +217,12 @@ impl Desk {
         self.state().read.clone()
     }
 
-    /// The messages of a reading. On a thread that may take its time.
-    pub(super) async fn messages(self: &Arc<Self>, reading: Arc<Reading>) -> Arc<[Utf8Bytes]> {
-        let desk = Arc::clone(self);
-        let made = tokio::task::spawn_blocking(move || desk.make(&reading)).await;
-        made.unwrap_or_else(|_| [realtime("Display", self.texts.of(Constant::RecogFailed))].into())
+    /// All messages of a reading.
+    pub(super) async fn messages(self: &Arc<Self>, reading: Arc<Reading>) -> Vec<Utf8Bytes> {
+        let settings = self.settings.load_full();
+        let mut messages = self.texts_of(&reading, &settings);
+        messages.extend(self.pictures_of(reading, settings).await);
+        messages
     }
 
     /// The pictures of a reading, likewise.
@@ -231,34 +234,51 @@ impl Desk {
         made.await.unwrap_or_default()
     }
 
-    fn make(&self, reading: &Reading) -> Arc<[Utf8Bytes]> {
-        let settings = self.settings.load_full();
-        if settings.rejection && !content::checks_out(reading) {
-            return [realtime("Display", self.texts.of(Constant::DocumentRejected))].into();
+    /// What can be told of a reading at once.
+    fn texts_of(&self, reading: &Reading, settings: &Settings) -> Vec<Utf8Bytes> {
+        if self.rejects(reading, settings) {
+            return vec![realtime("Display", self.texts.of(Constant::DocumentRejected))];
         }
-        let fields = content::fields(reading, &settings, &self.texts);
-        let images = content::images(reading, &settings, &self.pictures);
-        let mut messages = match settings.doc_info_all_in_one {
-            true => {
-                #[derive(serde::Serialize)]
-                #[serde(rename_all = "PascalCase")]
-                struct All {
-                    fields: content::Fields,
-                    images: Map<String, Value>,
-                }
-                vec![notice("Save", "DocInfoAllInOne", &All { fields, images })]
+        if settings.doc_info_all_in_one {
+            return Vec::new();
+        }
+        vec![notice("Save", "CardContentText", &content::fields(reading, settings, &self.texts))]
+    }
+
+    /// The rest, on a thread that may take its time.
+    async fn pictures_of(self: &Arc<Self>, reading: Arc<Reading>, settings: Arc<Settings>) -> Vec<Utf8Bytes> {
+        if self.rejects(&reading, &settings) {
+            return Vec::new();
+        }
+        let desk = Arc::clone(self);
+        let made = tokio::task::spawn_blocking(move || desk.make_pictures(&reading, &settings)).await;
+        made.unwrap_or_else(|_| vec![realtime("Display", self.texts.of(Constant::AcquireImageFailed))])
+    }
+
+    fn rejects(&self, reading: &Reading, settings: &Settings) -> bool {
+        settings.rejection && !content::checks_out(reading)
+    }
+
+    fn make_pictures(&self, reading: &Reading, settings: &Settings) -> Vec<Utf8Bytes> {
+        let images = content::images(reading, settings, &self.pictures);
+        let mut messages = Vec::new();
+        if settings.doc_info_all_in_one {
+            #[derive(serde::Serialize)]
+            #[serde(rename_all = "PascalCase")]
+            struct All {
+                fields: content::Fields,
+                images: Map<String, Value>,
             }
-            false => {
-                let text = notice("Save", "CardContentText", &fields);
-                let images = (!images.is_empty()).then(|| notice("Save", "Images", &images));
-                [text].into_iter().chain(images).collect()
-            }
-        };
+            let fields = content::fields(reading, settings, &self.texts);
+            messages.push(notice("Save", "DocInfoAllInOne", &All { fields, images }));
+        } else if !images.is_empty() {
+            messages.push(notice("Save", "Images", &images));
+        }
         if self.fingerprints && !reading.fingerprints.is_empty() {
             let custom = json!({ "FpOfSid": STANDARD.encode(&reading.fingerprints) });
             messages.push(notice("Save", "CustomData", &custom));
         }
-        messages.into()
+        messages
     }
 
     /// What a page is told first, if anything.
@@ -345,8 +365,12 @@ impl Desk {
                     return;
                 }
                 let id = main_id(reading.document.kind);
-                let messages = self.messages(reading).await;
-                self.tell(&Outgoing::Reading(id, messages));
+                let settings = self.settings.load_full();
+                self.tell(&Outgoing::Reading(id, self.texts_of(&reading, &settings).into()));
+                let pictures = self.pictures_of(reading, settings).await;
+                if !pictures.is_empty() {
+                    self.tell(&Outgoing::Pictures(pictures.into()));
+                }
             }
             Happening::Failed { .. } => {
                 let helpless = {

@@ -59,6 +59,8 @@ pub(super) struct Page<S> {
     trigger: Option<Trigger>,
     /// `RecogSpecified`: the kinds that the page wants to hear of; empty for any.
     only: Vec<u64>,
+    /// Whether the page was told of the last document: then it gets its pictures.
+    shown: bool,
     /// The bits of the last `TakePhoto`, for a `Base64Image` that says none.
     bits: u64,
     /// Commands that it may still give at once, as of `counted`.
@@ -85,6 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Page<S> {
             seat,
             trigger: None,
             only: Vec::new(),
+            shown: false,
             bits: ALL_BITS,
             credit: RATE.1,
             counted: now,
@@ -178,10 +181,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Page<S> {
         match outgoing {
             Outgoing::Notice(text) => self.send(text).await,
             Outgoing::Reading(id, messages) => self.reading(id, &messages).await,
+            Outgoing::Pictures(messages) if self.shown => self.send_all(&messages).await,
+            Outgoing::Pictures(_) => Ok(()),
             Outgoing::Farewell(messages) => {
-                for text in messages.iter() {
-                    self.send(text.clone()).await?;
-                }
+                self.send_all(&messages).await?;
                 Err(End::Close(CloseCode::Restart, "the service restarts"))
             }
         }
@@ -191,10 +194,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Page<S> {
     async fn reading(&mut self, id: u64, messages: &[Utf8Bytes]) -> Result<(), End> {
         let wants = |ids: &[u64]| ids.is_empty() || ids.contains(&id);
         let triggered = self.trigger.as_ref().is_none_or(|trigger| wants(&trigger.ids));
-        if !wants(&self.only) || !triggered {
+        self.shown = wants(&self.only) && triggered;
+        if !self.shown {
             return self.display(Constant::OtherDocument).await;
         }
         self.trigger = None;
+        self.send_all(messages).await
+    }
+
+    async fn send_all(&mut self, messages: &[Utf8Bytes]) -> Result<(), End> {
         for text in messages {
             self.send(text.clone()).await?;
         }
@@ -282,10 +290,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Page<S> {
         if let Some(text) = replies(&answers, request.batch) {
             self.send(text).await?;
         }
-        for text in after {
-            self.send(text).await?;
-        }
-        Ok(())
+        self.send_all(&after).await
     }
 
     /// `Set`: the switch that is to change, if the operand is one.
@@ -356,7 +361,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Page<S> {
             "takephotoocr" => {
                 self.bits = bits(&order.param, ALL_BITS)?;
                 let reading = desk.lying().ok_or(Constant::AcquireImageFailed)?;
-                after.extend(desk.messages(reading).await.iter().cloned());
+                after.extend(desk.messages(reading).await);
                 "".into()
             }
             // Whether a document lies on the reader.
@@ -412,7 +417,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Page<S> {
             // It has been read already: the page is told once more.
             Some(reading) if ids.is_empty() || ids.contains(&main_id(reading.document.kind)) => {
                 self.trigger = None;
-                after.extend(self.desk.messages(reading).await.iter().cloned());
+                after.extend(self.desk.messages(reading).await);
             }
             _ => self.trigger = Some(Trigger { until, ids }),
         }
