@@ -23,7 +23,7 @@ use menshen::service::document_reader::Server;
 use menshen::text::Language;
 use serde_json::{Value, json};
 use support::gate::Running;
-use support::page::Page;
+use support::page::{PATIENCE, Page};
 use support::process::{Agent, free_address, menshen};
 use tokio::sync::watch;
 
@@ -195,6 +195,12 @@ async fn the_agent_serves_pages_and_tells_them_before_it_goes() {
     })
     .await
     .unwrap();
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while tokio::net::TcpStream::connect(listen).await.is_err() {
+        assert!(tokio::time::Instant::now() < until, "the agent does not serve pages");
+        // A port cannot be waited for but by trying.
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     let mut page = Page::open(listen).await;
     let connected = page.constant("DeviceConnected").await;
     while page.get("OnLineStatus", Value::Null).await != connected.as_str() {
