@@ -47,7 +47,7 @@ pub trait IdReader: Send {
     /// `Offline`, asks again some seconds later, and tells `Online` if the reader does not do so itself.
     fn look(&mut self, wanted: &Wanted) -> Result<Option<Happening>>;
 
-    /// How long to wait between two looks of which nothing came.
+    /// How long to wait between two looks; after [`Happening::Detected`] the next comes at once.
     fn period(&self) -> Duration;
 }
 
