@@ -1,5 +1,6 @@
 //! The configuration: one typed tree, no unknown keys, a default and an example for every key.
 
+pub mod document_reader;
 pub mod server;
 
 use std::fmt;
@@ -7,6 +8,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+pub use document_reader::DocumentReader;
 
 use crate::device::card_reader::{ByteOrder, Digits};
 use crate::error::{Context, Error, Kind, Result};
@@ -560,6 +563,8 @@ impl TerminalWs {
 pub struct Service {
     /// The page and the API of the technician.
     pub admin: Option<Admin>,
+    /// The document reader service.
+    pub document_reader: Option<DocumentReader>,
 }
 
 /// `[service] admin`
@@ -694,6 +699,9 @@ impl Config {
                 admin.listen
             ));
         }
+        if let Some(document_reader) = &self.service.document_reader {
+            document_reader.check()?;
+        }
         if let Some(qyzn) = &self.platform.qyzn
             && !qyzn.tls
             && !qyzn.pinned_certificate.is_empty()
@@ -787,6 +795,7 @@ mod tests {
                     token_file: None,
                     allowed_origins: Vec::new(),
                 }),
+                document_reader: Some(DocumentReader::new("127.0.0.1:90".parse().unwrap())),
             },
             ..Config::default()
         };

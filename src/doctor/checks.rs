@@ -81,6 +81,7 @@ pub fn examine(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
     findings.extend(platforms(config, agent));
     findings.push(update(config, agent));
     findings.push(page(config, agent));
+    findings.extend(crate::service::document_reader::examine(config, agent.runs()));
     findings
 }
 
