@@ -233,6 +233,9 @@ struct Inner {
     outputs: Outputs,
     hardware: Hardware,
     settled: Arc<watch::Settled>,
+    /// What a likeness of two templates is on the scale of the protocols.
+    calibration: Calibration,
+    portraits: enrol::Portraits,
     machine: Machine,
     /// Whether there is a line to the platform that may open the door.
     platform_reached: AtomicBool,
@@ -404,6 +407,8 @@ impl Gate {
             outputs,
             hardware,
             settled: Arc::default(),
+            calibration: Calibration::new(parts.models.manifest().embedder.calibration.points.clone())?,
+            portraits: enrolment.portraits(),
             machine: Machine::new(parts.system, parts.log),
             platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),

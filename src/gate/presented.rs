@@ -1,7 +1,7 @@
 //! What visitors present besides their faces: cards, documents and QR codes, whichever reader they came from.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::civil::Date;
@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::sessions::Command;
+use super::sessions::{Command, HolderPhoto};
 use super::{Gate, Inner, stopping};
 use crate::access::PrintedFacts;
 use crate::device::reader::Readers;
@@ -26,6 +26,12 @@ const PRINTED_BYTES: usize = 1024;
 /// Longest QR code, in bytes: the largest symbol of ISO/IEC 18004 holds 2953 bytes, or 4296 letters and digits.
 const QR_BYTES: usize = 4296;
 
+/// Largest photo of a holder, in bytes: those of passports have some 20 000.
+const PHOTO_BYTES: usize = 1 << 20;
+
+/// How long the photo of a document may wait for the threads that examine pictures, which may have to load their models.
+const PHOTO_WITHIN: Duration = Duration::from_secs(10);
+
 /// QR codes that wait for the platform.
 const WAITING_QUESTIONS: usize = 8;
 
@@ -37,7 +43,11 @@ pub(super) fn printed(document: &Document) -> PrintedFacts {
         ethnic: document.ethnic.clone(),
         birthday: day(document.birthday),
         address: document.address.clone(),
-        expires: day(document.expires),
+        expires: match (document.valid_from, document.expires) {
+            // As it is printed on such cards.
+            (Some(_), None) => "长期".into(),
+            (_, expires) => day(expires),
+        },
     }
 }
 
@@ -199,8 +209,28 @@ pub(super) async fn present_document(
         return Ok(());
     };
     gate.read("document", "session");
-    let presented = commands.send(Command::Document { document, at: Instant::now() }).await;
+    let at = Instant::now();
+    let photo = holder_photo(gate, document.photo.as_ref()).await.map(Arc::new);
+    let presented = commands.send(Command::Document { document, photo, at }).await;
     presented.map_err(|_| stopping())
+}
+
+/// The photo of a document, ready to be compared; `None` without one. One that shows no usable face comes without a
+/// template, which is logged.
+async fn holder_photo(gate: &Inner, photo: Option<&Arc<[u8]>>) -> Option<HolderPhoto> {
+    let Some(jpeg) = photo.filter(|jpeg| jpeg.len() <= PHOTO_BYTES) else {
+        let bytes = photo.map(|jpeg| jpeg.len());
+        tracing::info!(bytes, "a document has no photo that its holder can be compared with");
+        return None;
+    };
+    let template = match gate.portraits.template(Arc::clone(jpeg), PHOTO_WITHIN).await {
+        Ok(template) => Some(template),
+        Err(error) => {
+            tracing::warn!(%error, bytes = jpeg.len(), "no face can be compared with the photo of a document");
+            None
+        }
+    };
+    Some(HolderPhoto { jpeg: Arc::clone(jpeg), template })
 }
 
 /// [`Gate::present_wiegand`].

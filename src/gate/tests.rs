@@ -1,11 +1,15 @@
 //! The gate with everything real but the eyes: what a camera would have seen is put in by hand.
 
+mod holder;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc};
 
+use super::documents::Documents;
 use super::outputs::Outputs;
 use super::sessions::{Command, Sessions};
 use super::settings::Settings;
@@ -30,6 +34,8 @@ struct Bench {
     started: Instant,
     folder: tempfile::TempDir,
     judgement: Judgement,
+    /// The templates of visitors, by track; of the others none was made.
+    faces: HashMap<u64, Template>,
 }
 
 fn person(id: &str) -> Person {
@@ -52,6 +58,11 @@ fn person(id: &str) -> Person {
 fn machine() -> Machine {
     let clock = crate::clock::AdjustedClock::new(Arc::new(crate::clock::SystemClock));
     Machine::new(Arc::new(crate::device::system::Simulated::new(clock)), LogLevel::default())
+}
+
+/// A score is the cosine in hundredths.
+fn calibration() -> Calibration {
+    Calibration::new(vec![[0.0, 0.0], [1.0, 100.0]]).unwrap()
 }
 
 /// Every device but a serial line and a thermometer.
@@ -100,11 +111,14 @@ impl Bench {
             outputs,
             hardware,
             settled: Arc::default(),
+            calibration: calibration(),
+            portraits: Default::default(),
             machine,
             platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
             frame_rates: Default::default(),
             reading: Default::default(),
+            documents: Documents::new().0,
             questions: Default::default(),
             readers: Readers::default(),
             loops: Loops::default(),
@@ -120,6 +134,7 @@ impl Bench {
             started: Instant::now(),
             folder,
             judgement: Judgement::NotYet,
+            faces: HashMap::new(),
         };
         bench.restart();
         bench
@@ -145,11 +160,14 @@ impl Bench {
             outputs,
             hardware,
             settled: Arc::default(),
+            calibration: calibration(),
+            portraits: Default::default(),
             machine: machine(),
             platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
             frame_rates: Default::default(),
             reading: Default::default(),
+            documents: Documents::new().0,
             questions: Default::default(),
             readers: Readers::default(),
             loops: Loops::default(),
@@ -186,6 +204,7 @@ impl Bench {
             .iter()
             .map(|(track, compared)| VisibleFace {
                 track: *track,
+                template: self.faces.get(track).cloned(),
                 compared: compared.clone(),
                 liveness: None,
                 judgement: self.judgement,
