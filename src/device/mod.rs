@@ -3,6 +3,7 @@
 
 pub mod camera;
 pub mod card_reader;
+pub mod code_reader;
 pub mod direction;
 pub mod gpio;
 pub mod gymcu;
@@ -50,6 +51,8 @@ pub struct Devices {
     pub osdp: Option<osdp::Setup>,
     /// The reader of IC cards, where it is a real one.
     pub card_reader: Option<card_reader::Fitted>,
+    /// The reader of QR and bar codes, where it is a real one.
+    pub code_reader: Option<code_reader::Fitted>,
     /// The reader of identity documents, where it is a real one.
     pub id_reader: Option<Box<dyn id_reader::IdReader>>,
     /// The thermometer.
@@ -70,6 +73,7 @@ impl Devices {
             rs485: rs485::open(&config.rs485, &config.rs485_direction)?,
             osdp: None,
             card_reader: card_reader::open(config)?,
+            code_reader: code_reader::open(config)?,
             id_reader: id_reader::open(config)?,
             voice: voice::open(&config.voice, &config.voice_dir)?,
             thermometer: thermometer::open(&config.thermometer)?,

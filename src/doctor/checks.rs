@@ -347,7 +347,13 @@ fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
         ("id_reader", "身份证阅读器", "document reader", &device.id_reader),
         ("qr_reader", "二维码阅读器", "QR reader", &device.qr_reader),
     ] {
-        let readers = || device::reader::Readers::open(device).and_then(|_| device::gpio::examine(source));
+        let readers = || {
+            device::reader::Readers::open(device)?;
+            if key == "qr_reader" {
+                return device::code_reader::examine(device);
+            }
+            device::gpio::examine(source)
+        };
         let wire = Wire { key, what: Words::new(chinese, english), source, event: "reader" };
         findings.push(examine_wire(wire, &readers, agent));
     }

@@ -390,7 +390,7 @@ impl Drop for Workers {
 }
 
 /// A visitor before the door comes before a picture in a queue: the thread runs at a lower priority.
-fn yield_to_passages() {
+pub(super) fn yield_to_passages() {
     // On Linux a thread's nice value is its own. Refused (a container's rule), the thread runs as it is.
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 10);
 }

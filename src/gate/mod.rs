@@ -3,6 +3,7 @@
 
 mod announce;
 mod cards;
+mod codes;
 mod controller;
 mod documents;
 mod driver;
@@ -244,6 +245,7 @@ struct Inner {
     reading: presented::Reading,
     documents: documents::Documents,
     questions: presented::Questions,
+    codes: codes::Codes,
     readers: Readers,
     /// The loops that a passage needs.
     loops: Loops,
@@ -378,6 +380,7 @@ impl Gate {
         let mut devices = parts.devices;
         let (wires, wiegand_in) = (std::mem::take(&mut devices.inputs), devices.wiegand_in.take());
         let (card_reader, id_reader) = (devices.card_reader.take(), devices.id_reader.take());
+        let code_reader = devices.code_reader.take();
         let (hardware, lines, panel_task) =
             Hardware::start(devices, parts.templates, &settings, &parts.events)?;
         tokio::spawn(panel_task.run());
@@ -416,6 +419,7 @@ impl Gate {
             reading: Default::default(),
             documents,
             questions: Default::default(),
+            codes: Default::default(),
             readers: parts.readers,
             loops,
         });
@@ -434,6 +438,9 @@ impl Gate {
         inputs::start(&inner, &commands, wires.lines, wiegand_in, &stop_inputs)?;
         if let Some(reader) = card_reader {
             cards::start(&inner, &commands, reader, &stop_inputs)?;
+        }
+        if let Some(reader) = code_reader {
+            codes::start(&inner, &commands, reader, &stop_inputs)?;
         }
         documents::start(&inner, &commands, presenting, id_reader, &stop_inputs)?;
         let ending = Ending { sessions, gate: Arc::clone(&inner), output_task, stop_inputs };

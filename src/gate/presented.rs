@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::sessions::{Command, HolderPhoto};
 use super::{Gate, Inner, stopping};
 use crate::access::PrintedFacts;
+use crate::device::code_reader::CODE_BYTES;
 use crate::device::reader::Readers;
 use crate::device::wiegand;
 use crate::document::Document;
@@ -22,9 +23,6 @@ const NUMBER_BYTES: usize = 64;
 
 /// Longest text that is printed on a document, in bytes.
 const PRINTED_BYTES: usize = 1024;
-
-/// Longest QR code, in bytes: the largest symbol of ISO/IEC 18004 holds 2953 bytes, or 4296 letters and digits.
-const QR_BYTES: usize = 4296;
 
 /// Largest photo of a holder, in bytes: those of passports have some 20 000.
 const PHOTO_BYTES: usize = 1 << 20;
@@ -233,6 +231,20 @@ async fn holder_photo(gate: &Inner, photo: Option<&Arc<[u8]>>) -> Option<HolderP
     Some(HolderPhoto { jpeg: Arc::clone(jpeg), template })
 }
 
+/// [`Gate::present_qr`].
+pub(super) async fn present_qr(
+    gate: &Inner,
+    commands: &mpsc::Sender<Command>,
+    content: String,
+) -> Result<()> {
+    if content.is_empty() || content.len() > CODE_BYTES {
+        return Err(Error::new(Kind::Input, format!("a QR code has 1 to {CODE_BYTES} bytes")));
+    }
+    gate.read("qr", "session");
+    let presented = commands.send(Command::Qr { content, at: Instant::now() }).await;
+    presented.map_err(|_| stopping())
+}
+
 /// [`Gate::present_wiegand`].
 pub(super) async fn present_wiegand(
     gate: &Inner,
@@ -274,11 +286,7 @@ impl Gate {
 
     /// A QR code was presented at the gate. `Input` if it is empty or longer than any QR code.
     pub async fn present_qr(&self, content: String) -> Result<()> {
-        if content.is_empty() || content.len() > QR_BYTES {
-            return Err(Error::new(Kind::Input, format!("a QR code has 1 to {QR_BYTES} bytes")));
-        }
-        self.inner.read("qr", "session");
-        self.command(Command::Qr { content, at: Instant::now() }).await
+        present_qr(&self.inner, &self.commands, content).await
     }
 
     /// The next card or document that is presented from this call (not its first poll) on; it is no passage then.

@@ -120,6 +120,7 @@ impl Bench {
             reading: Default::default(),
             documents: Documents::new().0,
             questions: Default::default(),
+            codes: Default::default(),
             readers: Readers::default(),
             loops: Loops::default(),
         });
@@ -169,6 +170,7 @@ impl Bench {
             reading: Default::default(),
             documents: Documents::new().0,
             questions: Default::default(),
+            codes: Default::default(),
             readers: Readers::default(),
             loops: Loops::default(),
         });

@@ -280,6 +280,9 @@ fn look(
         Err(error) => return Err(error),
     };
     let somebody = !look.idle;
+    if somebody {
+        eyes.gate.show_to_code_reader(watcher.picture(), frame.captured);
+    }
     eyes.gate.snapshots.offer(&frame, look.faces.iter().any(|face| face.fault.is_none()));
     // Once more when the last face has gone, so that whoever draws boxes takes them away.
     if eyes.gate.events.watched() && !(look.faces.is_empty() && look.lost.is_empty()) {
