@@ -19,6 +19,7 @@ use tokio::time::Duration;
 
 use super::say;
 
+mod sdt;
 mod terminal_ws;
 
 /// What to simulate.
@@ -43,6 +44,10 @@ enum What {
     ///
     /// Exit codes: 0 all requests were as docs/http-push.md lays them down, 1 not.
     HttpPush(super::http_push::Args),
+    /// A module for identity cards on a pseudo terminal, whose path it prints: for device.id_reader = "sdt:PATH"
+    ///
+    /// Exit codes: 0 it was told to end, 1 it could not be started.
+    Sdt(sdt::Sdt),
 }
 
 /// What is the same for every platform.
@@ -118,6 +123,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             What::Qyzn(args) => qyzn(args).await,
             What::TerminalWs(args) => terminal_ws::terminal_ws(args).await,
             What::HttpPush(args) => super::http_push::run(args).await,
+            What::Sdt(args) => sdt::sdt(args).await,
         }
     });
     // The standard input is read on a thread that only a line ends.

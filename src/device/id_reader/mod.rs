@@ -1,14 +1,18 @@
 //! Readers of identity documents: what `device.id_reader` names. One driver for each kind; each has a thread of its own
 //! (`gate::documents`), which asks it again and again what has happened.
 
+pub mod codes;
+pub mod photo;
+pub mod sdt;
+
 use std::time::Duration;
 
 use crate::config;
-use crate::document::Happening;
+use crate::document::{DocumentKind, Happening, Reading};
 use crate::error::{Error, Kind, Result};
 
 /// Kinds of reader that this build knows, as they stand before the colon.
-const KINDS: [&str; 0] = [];
+const KINDS: [&str; 1] = ["sdt"];
 
 /// What is wanted of a document: what nobody wants need not be read. All of it at first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,14 +63,32 @@ pub fn open(device: &config::Device) -> Result<Option<Box<dyn IdReader>>> {
     let name = device.id_reader.as_str();
     match name.split_once(':') {
         None if matches!(name, "none" | "sim") => Ok(None),
+        Some(("sdt", _)) => match sdt::Sdt::open(name, device)? {
+            Some(module) => Ok(Some(Box::new(module))),
+            None => Err(sdt::misnamed(name)),
+        },
         _ => Err(unsupported(name)),
+    }
+}
+
+/// The letter that camera services have for a card (chapter 4.1 of theirs): `B` a resident's without fingerprints, `C` with
+/// them, `J` a residence permit for Hong Kong, Macao and Taiwan, `I` a foreigner's, `A` for anything else.
+pub fn card_type(reading: &Reading) -> char {
+    match reading.document.kind {
+        DocumentKind::Resident if reading.fingerprints.is_empty() => 'B',
+        DocumentKind::Resident => 'C',
+        DocumentKind::HongKongMacaoTaiwan => 'J',
+        DocumentKind::Foreigner => 'I',
+        _ => 'A',
     }
 }
 
 fn unsupported(name: &str) -> Error {
     Error::new(
         Kind::Config,
-        format!("device.id_reader = {name:?} is not supported by this build: use \"sim\" or \"none\""),
+        format!(
+            "device.id_reader = {name:?} is not supported by this build: use \"sdt:/dev/ttyS2\" (any port), \"sim\" or \"none\""
+        ),
     )
 }
 
@@ -80,6 +102,27 @@ mod tests {
             |name: &str| open(&config::Device { id_reader: name.into(), ..config::Device::default() });
         assert!(named("none").unwrap().is_none());
         assert!(named("sim").unwrap().is_none());
+        for name in [
+            "sdt:/dev/ttyS2",
+            "sdt:/dev/ttyUSB0:9600",
+            "sdt:/dev/serial/by-path/pci-0:1.0-port0",
+            "sdt:/dev/serial/by-path/pci-0:1.0-port0:115200",
+        ] {
+            assert!(named(name).unwrap().is_some() && is_known(name), "{name}");
+        }
+        for name in ["sdt", "sdt:", "sdt:ttyS2", "sdt:/dev/ttyS2:", "sdt:/dev/ttyS2:fast", "sdt:/dev/ttyS2:1"]
+        {
+            let error = named(name).err().unwrap();
+            assert!(error.message().contains(&format!("device.id_reader = {name:?}")), "{error}");
+        }
+        let device = config::Device {
+            id_reader: "sdt:/dev/ttyS2".into(),
+            id_photo_decoder: "wlt".into(),
+            ..config::Device::default()
+        };
+        assert!(
+            open(&device).err().unwrap().message().contains("device.id_photo_decoder = \"wlt\": name the")
+        );
         for name in ["", "usb", "none:", "sim:x"] {
             let error = named(name).err().unwrap();
             assert!(error.message().starts_with(&format!("device.id_reader = {name:?} is not")), "{error}");
