@@ -17,7 +17,8 @@ use menshen::device::code_reader::once::AWAY;
 use menshen::device::code_reader::picture::Decoder;
 use menshen::device::code_reader::{CODE_BYTES, CodeReader, Scanner};
 use menshen::event::Event;
-use menshen::{Kind, config};
+use menshen::simulate::scanner::{Fault, Manner};
+use menshen::{Kind, config, simulate};
 use serde_json::json;
 use support::codes::{HEIGHT, Pose, Symbol, WIDTH, frame};
 use support::gate::{Running, platform};
@@ -87,6 +88,43 @@ fn a_scanner_is_unplugged_in_the_middle_of_a_code_and_comes_back() {
     assert_eq!(next(&mut scanner).as_deref(), Some("whole"));
 }
 
+#[test]
+fn a_scanner_with_faults_costs_the_code_that_has_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = folder.path().join("ttyUSB1");
+    let simulated = simulate::scanner::Scanner::start(Some(&port)).unwrap();
+    let mut scanner = Scanner::new(&port, 115_200);
+    assert_eq!(scanner.next(Duration::ZERO).unwrap(), None);
+    for (end, gbk) in [("\r", false), ("\r\n", true), ("\n", false), ("", true)] {
+        simulated.manner(Manner { end, gbk });
+        simulated.scan("编号7").unwrap();
+        assert_eq!(next(&mut scanner).as_deref(), Some("编号7"), "{end:?}, GBK {gbk}");
+    }
+    simulated.manner(Manner::default());
+    simulated.fault(Fault::Garbled);
+    simulated.scan("adddfffsss").unwrap();
+    assert_eq!(scanner.next(PATIENCE).unwrap_err().kind(), Kind::Input);
+    simulated.fault(Fault::Stray);
+    simulated.scan("adddfffsss").unwrap();
+    assert_eq!(scanner.next(PATIENCE).unwrap_err().kind(), Kind::Input);
+    assert_eq!(next(&mut scanner).as_deref(), Some("adddfffsss"));
+    simulated.fault(Fault::Thrice);
+    simulated.scan("1").unwrap();
+    for _ in 0..3 {
+        assert_eq!(next(&mut scanner).as_deref(), Some("1"));
+    }
+    simulated.fault(Fault::Half);
+    simulated.scan("adddfffsss").unwrap();
+    let error = scanner.next(PATIENCE).unwrap_err();
+    assert_eq!(error.kind(), Kind::Device);
+    simulated.plug_in().unwrap();
+    assert_eq!(scanner.next(Duration::ZERO).unwrap(), None);
+    simulated.scan("whole").unwrap();
+    assert_eq!(next(&mut scanner).as_deref(), Some("whole"));
+    simulated.manner(Manner { end: "", gbk: true });
+    assert!(simulated.scan("😀").unwrap_err().message().contains("GBK"));
+}
+
 fn with_reader(folder: &Path, address: std::net::SocketAddr, name: &str) -> Running {
     let device = config::Device { qr_reader: name.into(), ..config::Device::default() };
     Running::start_changed(folder, config::Qyzn::new(address.to_string()), &device, |parts| {
@@ -122,7 +160,7 @@ async fn what_a_scanner_reads_is_weighed_by_the_platform_once() {
     let second = platform.wait_for(|entry| entry.event == "qrcode_data" && entry.text("content") == "编号7");
     second.await.unwrap();
     let asked = |platform: &menshen::simulate::qyzn::Platform| -> Vec<String> {
-        let journal = platform.journal();
+        let journal = platform.journal().from(0);
         let asked = journal.iter().filter(|entry| entry.event == "qrcode_data");
         asked.map(|entry| entry.text("content").to_owned()).collect()
     };
@@ -247,7 +285,7 @@ async fn a_code_before_the_camera_is_weighed_once_and_holds_no_face() {
         assert!(running.gate.frame_rate(0).is_none_or(|rate| rate > 1.0));
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let journal = platform.journal();
+    let journal = platform.journal().from(0);
     let asked: Vec<_> = journal.iter().filter(|entry| entry.event == "qrcode_data").collect();
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].text("content"), "adddfffsss");

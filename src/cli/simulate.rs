@@ -19,6 +19,7 @@ use tokio::time::Duration;
 
 use super::say;
 
+mod scanner;
 mod sdt;
 mod terminal_ws;
 
@@ -48,6 +49,11 @@ enum What {
     ///
     /// Exit codes: 0 it was told to end, 1 it could not be started.
     Sdt(sdt::Sdt),
+    /// A scanner of QR and bar codes on a pseudo terminal, whose path it prints: for device.qr_reader = "serial:PATH".
+    /// It takes orders from the standard input; `help` lists them
+    ///
+    /// Exit codes: 0 it was told to end, 1 it could not be started.
+    Scanner(scanner::Args),
 }
 
 /// What is the same for every platform.
@@ -124,6 +130,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             What::TerminalWs(args) => terminal_ws::terminal_ws(args).await,
             What::HttpPush(args) => super::http_push::run(args).await,
             What::Sdt(args) => sdt::sdt(args).await,
+            What::Scanner(args) => scanner::scanner(args).await,
         }
     });
     // The standard input is read on a thread that only a line ends.

@@ -14,6 +14,7 @@ mod listen;
 mod named;
 pub mod qyzn;
 pub mod script;
+pub mod scanner;
 pub mod sdt;
 pub mod terminal_ws;
 
