@@ -7,9 +7,10 @@ mod support {
     pub mod vision;
 }
 
-use std::io::Write as _;
+use std::io::{BufRead as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use menshen::access::PassMode;
 use menshen::device::id_reader::photo::PhotoDecoder;
 use menshen::device::id_reader::sdt::Sdt;
 use menshen::device::id_reader::{IdReader, Wanted, card_type};
+use menshen::doctor::State;
 use menshen::document::{DocumentKind, Happening, Label, Reading};
 use menshen::event::Event;
 use menshen::simulate::sdt::{Card, Fault, Module, Quirks};
@@ -494,6 +496,98 @@ fn a_module_is_unplugged_in_the_middle_and_comes_back() {
     std::fs::remove_file(&port).unwrap();
     module.plug_in().unwrap();
     online(&mut reader);
+}
+
+#[test]
+fn the_doctor_asks_the_module() {
+    logged();
+    let folder = tempfile::tempdir().unwrap();
+    let port = folder.path().join("ttyUSB0");
+    let mut config = menshen::config::Config::default();
+    config.device.id_reader = format!("sdt:{}", port.display());
+    let examine = |config: &menshen::config::Config, key: &str| {
+        let findings = menshen::doctor::examine(config, menshen::doctor::Agent::Away);
+        let finding = findings.into_iter().find(|finding| finding.key == key).unwrap();
+        (finding.state, finding.found.english.into_owned())
+    };
+    let (state, found) = examine(&config, "id_reader");
+    assert_eq!(state, State::Failed);
+    assert!(
+        found.contains("ttyUSB0 cannot be opened") && found.contains("is the adapter plugged in?"),
+        "{found}"
+    );
+    let module = Module::start(Some(&port)).unwrap();
+    let (state, found) = examine(&config, "id_reader");
+    assert_eq!(
+        (state, found.as_str()),
+        (State::Well, "answers; its number is 05.01-20120411-0000000001-0000000002")
+    );
+    module.fault(Some(STATE), Fault::Status(0x66));
+    module.fault(Some([0x10, 0xff]), Fault::Status(0x66));
+    let (state, found) = examine(&config, "id_reader");
+    assert!(state == State::Failed && found.contains("its SAM is not activated"), "{found}");
+    assert_eq!(examine(&config, "id_photo_decoder").0, State::Absent);
+    config.device.id_photo_decoder = folder.path().join("decoder");
+    let (state, found) = examine(&config, "id_photo_decoder");
+    assert!(state == State::Failed && found.contains("decoder cannot be run"), "{found}");
+    config.device.id_photo_decoder = program(folder.path(), "decoder", "true");
+    assert_eq!(examine(&config, "id_photo_decoder").0, State::Well);
+    config.device.id_reader = "sdt:ttyS2".into();
+    let (state, found) = examine(&config, "id_reader");
+    assert!(state == State::Failed && found.contains("sdt:/dev/ttyS2"), "{found}");
+}
+
+#[test]
+fn the_simulated_module_is_a_program() {
+    logged();
+    let folder = tempfile::tempdir().unwrap();
+    let (link, photo) = (folder.path().join("ttyID"), folder.path().join("photo.jpg"));
+    let mut small = std::io::Cursor::new(Vec::new());
+    image::RgbImage::from_pixel(16, 16, image::Rgb([9, 9, 9]))
+        .write_to(&mut small, image::ImageFormat::Jpeg)
+        .unwrap();
+    assert!(small.get_ref().len() <= 1024);
+    std::fs::write(&photo, small.into_inner()).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_menshen"))
+        .args(["simulate", "sdt", "--interactive", "--link"])
+        .arg(&link)
+        .arg("--photo")
+        .arg(&photo)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut orders = child.stdin.take().unwrap();
+    let mut order = |line: &str| writeln!(orders, "{line}").unwrap();
+    let place = |line: Option<std::io::Result<String>>| {
+        let line = line.unwrap().unwrap();
+        line.strip_prefix("the identity card module is at ").unwrap_or_else(|| panic!("{line}")).to_owned()
+    };
+    let first = place(said.next());
+    assert_eq!(std::fs::read_link(&link).unwrap(), Path::new(&first));
+    let decoder = PhotoDecoder::open(Path::new("/bin/cat")).unwrap();
+    let mut reader = Sdt::new(&link, 115_200, decoder);
+    online(&mut reader);
+    order("card foreigner");
+    let reading = read(&mut reader);
+    assert_eq!(reading.document.number, "CAN110081080310");
+    assert_eq!(reading.document.photo.as_ref().unwrap()[..2], [0xff, 0xd8]);
+    order("lift");
+    taken_away(&mut reader);
+    order("fault 40 3010");
+    order("card resident");
+    assert!(failed(&mut reader).contains("status 40"));
+    order("nonsense");
+    order("unplug");
+    assert!(offline(&mut reader).contains("ttyID"));
+    order("plug");
+    place(said.next());
+    online(&mut reader);
+    read(&mut reader);
+    order("quit");
+    assert!(child.wait().unwrap().success());
+    assert!(!link.exists());
 }
 
 /// A program of the shell.

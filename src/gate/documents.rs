@@ -77,6 +77,14 @@ impl Documents {
         (Self { happenings, to_present, state: Mutex::default() }, presenting)
     }
 
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<Happening> {
+        self.happenings.subscribe()
+    }
+
+    pub(super) fn want(&self, wanted: Wanted) {
+        self.state().wanted = wanted;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -134,7 +142,7 @@ impl Gate {
     /// What happens at the reader of documents from now on. Who falls 64 behind loses the oldest and is told so by the
     /// receiver.
     pub fn documents(&self) -> broadcast::Receiver<Happening> {
-        self.inner.documents.happenings.subscribe()
+        self.inner.documents.subscribe()
     }
 
     /// The last [`Happening::Online`] or [`Happening::Offline`], for a service that came later; `None` without a reader,
@@ -151,7 +159,7 @@ impl Gate {
 
     /// What is wanted of documents from now on; the last who said so is heard.
     pub fn want(&self, wanted: Wanted) {
-        self.inner.documents.state().wanted = wanted;
+        self.inner.documents.want(wanted);
     }
 
     /// What is wanted of documents now.

@@ -540,6 +540,17 @@ impl IdReader for Sdt {
     }
 }
 
+/// Asks the module that `device.id_reader` names for its number, which may be empty. `Device` if it does not work, `Config`
+/// if that is no such name.
+pub fn ask(name: &str, device: &config::Device) -> Result<String> {
+    let mut module = Sdt::open(name, device)?.ok_or_else(|| misnamed(name))?;
+    match module.look(&Wanted::default())? {
+        Some(Happening::Online { serial, .. }) => Ok(serial),
+        Some(Happening::Offline { why }) => Err(Error::new(Kind::Device, why)),
+        _ => Err(Error::new(Kind::Device, format!("{name} tells nothing of itself"))),
+    }
+}
+
 /// What is wrong with a name of such a module.
 pub(super) fn misnamed(name: &str) -> Error {
     Error::new(
