@@ -147,7 +147,8 @@ async fn what_a_scanner_reads_is_weighed_by_the_platform_once() {
     let line = Pty::new();
     symlink(&line.path, &port).unwrap();
     let (platform, address) = platform().await;
-    let mut running = with_reader(&folder.path().join("data"), address, &format!("serial:{}", port.display()));
+    let mut running =
+        with_reader(&folder.path().join("data"), address, &format!("serial:{}", port.display()));
     platform.wait_until_logged_in().await.unwrap();
     running.event(|event| event.kind == "platform" && event.fields["state"] == "logged_in").await;
     platform.answer_with("qrcode_data", 0, json!({"opendoor": 1}), None);

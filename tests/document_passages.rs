@@ -131,11 +131,16 @@ fn lay_down(running: &Running, document: Document) {
 
 fn start(folder: &Path, address: std::net::SocketAddr) -> Running {
     log();
-    Running::start_changed(folder, config::Qyzn::new(address.to_string()), &config::Device::default(), |parts| {
-        parts.config.session_timeout_s = 60;
-        parts.config.min_interval_s = 0;
-        parts.settings.relay.pulse_ms = 50;
-    })
+    Running::start_changed(
+        folder,
+        config::Qyzn::new(address.to_string()),
+        &config::Device::default(),
+        |parts| {
+            parts.config.session_timeout_s = 60;
+            parts.config.min_interval_s = 0;
+            parts.settings.relay.pulse_ms = 50;
+        },
+    )
 }
 
 /// The report that `wanted` accepts, after `seen` entries.
@@ -304,8 +309,7 @@ async fn a_platform_reads_documents_of_every_kind() {
     .into_iter()
     .enumerate()
     {
-        let asked =
-            platform.send(None, "swiping_card", json!({"timeOut": 300, "again": again})).unwrap();
+        let asked = platform.send(None, "swiping_card", json!({"timeOut": 300, "again": again})).unwrap();
         // What comes behind it says that it waits.
         order(&platform, "get_configs", json!({"groupKey": ["vaparam"], "again": again})).await;
         lay_down(&running, Document { kind, ..card_of(&no_portrait()) });

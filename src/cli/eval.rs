@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use menshen::config::{Config, Vision};
-use menshen::eval::pairs::Pairs;
 use menshen::eval::comparison::Column;
+use menshen::eval::pairs::Pairs;
 use menshen::eval::{comparison, document_photo, liveness, plot};
 use menshen::vision::calibration::Calibration;
 use menshen::vision::enrolment::Examiner;

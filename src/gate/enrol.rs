@@ -423,8 +423,7 @@ fn work(queue: &Queue, models: &Models) {
             // Whoever took the document away again needs no answer.
             Job::Portrait(_, answer) if answer.is_closed() => {}
             Job::Portrait(photo, answer) => {
-                let examined =
-                    examine_safely(&mut examiner, models, |examiner| examiner.portrait(&photo));
+                let examined = examine_safely(&mut examiner, models, |examiner| examiner.portrait(&photo));
                 let _ = answer.send(examined);
             }
         }
@@ -468,8 +467,12 @@ mod tests {
         queue.add(Job::Enrol(NewPicture { face_id: "1".into(), bytes: Vec::new() }, answer));
         // Whoever stands at the gate comes first.
         queue.put_first(Job::Portrait(Arc::from(*b"photo"), oneshot::channel().0));
-        assert!(matches!(queue.take(Duration::MAX), Taken::Job(Job::Portrait(photo, _)) if *photo == *b"photo"));
-        assert!(matches!(queue.take(Duration::MAX), Taken::Job(Job::Enrol(picture, _)) if picture.face_id == "1"));
+        assert!(
+            matches!(queue.take(Duration::MAX), Taken::Job(Job::Portrait(photo, _)) if *photo == *b"photo")
+        );
+        assert!(
+            matches!(queue.take(Duration::MAX), Taken::Job(Job::Enrol(picture, _)) if picture.face_id == "1")
+        );
         queue.close();
         assert!(matches!(queue.take(Duration::MAX), Taken::Closed));
         let (answer, answered) = oneshot::channel();

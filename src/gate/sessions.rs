@@ -23,17 +23,17 @@ use super::announce;
 use super::passage::{Finished, Stored, WithoutAnswer, carry_out, open_for};
 use super::record::{self, Happened};
 use super::sighting::{Compared, Sighting, Snap, VisibleFace};
-pub(super) use holder::HolderPhoto;
-use holder::{Looked, Tries};
 use crate::access::{
-    Credential, CredentialKind, FaceCredential, FaceMatch, HolderMatch, LastPassage, Liveness, Opens, PassMode,
-    Person, PersonKey, Reason, Verdict, known_as, subject, weigh,
+    Credential, CredentialKind, FaceCredential, FaceMatch, HolderMatch, LastPassage, Liveness, Opens,
+    PassMode, Person, PersonKey, Reason, Verdict, known_as, subject, weigh,
 };
 use crate::document::Document;
 use crate::store::{NewRecord, PersonRow, RecordId};
 use crate::text;
 use crate::vision::liveness::Judgement;
 use crate::vision::template::Template;
+pub(super) use holder::HolderPhoto;
+use holder::{Looked, Tries};
 
 /// Frames that must agree on a person whose score is not clearly above the threshold.
 const AGREEING_FRAMES: u32 = 2;
@@ -447,12 +447,7 @@ impl Sessions {
     }
 
     /// Compares the face of a visitor with the photo of a document; `None` if that cannot be done.
-    fn compare_with_photo(
-        &mut self,
-        track: u64,
-        photo: &Arc<HolderPhoto>,
-        at: Instant,
-    ) -> Option<Looked> {
+    fn compare_with_photo(&mut self, track: u64, photo: &Arc<HolderPhoto>, at: Instant) -> Option<Looked> {
         let session = self.visitors.get_mut(&track)?;
         let face = session.face.as_ref()?;
         Tries::look(&mut session.tries, photo, face, &self.gate.calibration, at)?;
@@ -477,8 +472,8 @@ impl Sessions {
         let now = Instant::now();
         self.visitors.iter().any(|(other, session)| {
             let tries = session.tries.as_ref().filter(|tries| tries.are_about(photo));
-            let done =
-                tries.is_some_and(|tries| matches!(tries.outcome(threshold, patience, now), Looked::Other(_)));
+            let done = tries
+                .is_some_and(|tries| matches!(tries.outcome(threshold, patience, now), Looked::Other(_)));
             *other != track && now < session.seen + IN_VIEW && session.face.is_some() && !done
         })
     }

@@ -13,8 +13,8 @@ mod journal;
 mod listen;
 mod named;
 pub mod qyzn;
-pub mod script;
 pub mod scanner;
+pub mod script;
 pub mod sdt;
 pub mod terminal_ws;
 

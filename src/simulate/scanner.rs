@@ -143,9 +143,7 @@ impl Scanner {
             Some(Fault::Half) => bytes.get(..bytes.len() / 2).unwrap_or_default().to_vec(),
             Some(Fault::Thrice) => code.repeat(3),
             // With the highest bit set and no line end, as a fast line looks to a slow one.
-            Some(Fault::Garbled) => {
-                bytes.iter().map(|byte| byte | 0x80).chain([0xff, 0x80]).collect()
-            }
+            Some(Fault::Garbled) => bytes.iter().map(|byte| byte | 0x80).chain([0xff, 0x80]).collect(),
         };
         if let Some(line) = &state.line {
             write(line, &sent);

@@ -16,7 +16,8 @@ impl Symbol {
     pub fn qr(content: &[u8]) -> Self {
         let code = qrcode::QrCode::new(content).unwrap();
         let inner = code.width();
-        let dark: Vec<bool> = code.to_colors().into_iter().map(|color| color == qrcode::Color::Dark).collect();
+        let dark: Vec<bool> =
+            code.to_colors().into_iter().map(|color| color == qrcode::Color::Dark).collect();
         Self::framed(inner, inner, 4, |x, y| dark[y * inner + x])
     }
 

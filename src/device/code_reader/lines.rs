@@ -92,7 +92,9 @@ impl Lines {
 fn not_a_code(what: &str) -> Error {
     Error::new(
         Kind::Input,
-        format!("what came from the scanner is no code ({what}): check its speed, and that its wires are shielded"),
+        format!(
+            "what came from the scanner is no code ({what}): check its speed, and that its wires are shielded"
+        ),
     )
 }
 
@@ -150,7 +152,9 @@ mod tests {
 
     #[test]
     fn codes_end_with_a_line_or_a_pause() {
-        for bytes in [&b"adddfffsss\r"[..], b"adddfffsss\n", b"adddfffsss\r\n", b"\r\nadddfffsss", b"adddfffsss"] {
+        for bytes in
+            [&b"adddfffsss\r"[..], b"adddfffsss\n", b"adddfffsss\r\n", b"\r\nadddfffsss", b"adddfffsss"]
+        {
             assert_eq!(codes(&[bytes], 0), [text("adddfffsss")], "{bytes:?}");
         }
         assert_eq!(codes(&[b"one\rtwo\r\nthr", b"ee\r"], 1), [text("one"), text("two"), text("three")]);

@@ -65,7 +65,9 @@ fn parse(name: &str) -> Result<Named> {
     let Some(port) = name.strip_prefix("serial:") else { return wrong("is not supported by this build") };
     // Names below /dev/serial/by-path have colons of their own.
     let (path, baud) = match port.rsplit_once(':') {
-        Some((path, baud)) if !baud.is_empty() && baud.bytes().all(|byte| byte.is_ascii_digit()) => (path, baud),
+        Some((path, baud)) if !baud.is_empty() && baud.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (path, baud)
+        }
         _ => (port, ""),
     };
     if !path.starts_with('/') {
@@ -122,7 +124,9 @@ mod tests {
         ] {
             assert_eq!(parse(name).unwrap(), named, "{name}");
         }
-        for name in ["", "serial:", "serial:ttyS5", "serial:/dev/ttyS5:9601", "serial::9600", "usb", "cameras"] {
+        for name in
+            ["", "serial:", "serial:ttyS5", "serial:/dev/ttyS5:9601", "serial::9600", "usb", "cameras"]
+        {
             let error = parse(name).unwrap_err();
             assert_eq!(error.kind(), Kind::Config);
             assert!(error.message().starts_with(&format!("device.qr_reader = {name:?} ")), "{error}");

@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use super::announce;
 use super::{HolderPhoto, Looked, Offered, Sessions};
 use crate::access::{
-    Credential, CredentialKind, CredentialOrder, DocumentCredential, HolderMatch, Person, PersonKind, known_as,
+    Credential, CredentialKind, CredentialOrder, DocumentCredential, HolderMatch, Person, PersonKind,
+    known_as,
 };
 use crate::config::OnStoreFailure;
 use crate::document::Document;

@@ -163,12 +163,7 @@ async fn the_face_may_come_first_and_its_frame_is_in_the_record() {
     assert_eq!(gate.verdict_word().await, "?face");
     assert_eq!(word(&gate.watch(5000, 1, &STRANGER).await), "document_holder");
     // And where it must come first, a document alone is out of order.
-    let mut gate = gate_with(
-        PassMode::Document,
-        CredentialOrder::FaceFirst,
-        |_| {},
-        config::Gate::default(),
-    );
+    let mut gate = gate_with(PassMode::Document, CredentialOrder::FaceFirst, |_| {}, config::Gate::default());
     gate.lay_down(document(), photo()).await;
     assert_eq!(gate.verdict_word().await, "!wrong_order");
 }
@@ -194,7 +189,10 @@ async fn one_bad_frame_is_no_mismatch_and_many_are() {
     assert_eq!(gate.verdict_word().await, "?face");
     assert_eq!(word(&gate.watch(0, 1, &STRANGER).await), "!mismatch");
     let record = gate.last_record();
-    assert_eq!((record.facts.result, record.facts.score.map(f32::round)), (RecordResult::NoMatch, Some(70.0)));
+    assert_eq!(
+        (record.facts.result, record.facts.score.map(f32::round)),
+        (RecordResult::NoMatch, Some(70.0))
+    );
     assert_eq!(record.pictures, [PictureKind::Snap, PictureKind::Document]);
     assert!(!gate.relay.level());
     // They lay down another document without stepping back: their own.
