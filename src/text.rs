@@ -78,6 +78,11 @@ fn in_language(chinese: &'static str, english: &'static str, language: Language)
     }
 }
 
+/// What a visitor is told whose document could not be read.
+pub fn document_unread(language: Language) -> &'static str {
+    in_language("证件读取失败，请重新放置", "The document was not read, please lay it down again", language)
+}
+
 /// What a visitor is told when the platform that would open does not answer.
 pub fn no_answer(language: Language) -> &'static str {
     in_language("平台无应答，请联系管理员", "The platform does not answer, please ask for help", language)

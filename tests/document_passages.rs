@@ -1,6 +1,6 @@
 //! Passages with documents and cards, end to end: real models and pictures, the platform's pass modes, and the record as
 //! the platform gets it. Nothing of what is read stands in a log.
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "in a test a panic is the failure report")]
 
 mod support {
     pub mod gate;
@@ -322,4 +322,30 @@ async fn a_platform_reads_documents_of_every_kind() {
     assert_eq!(running.store.counts().unwrap().records, 0);
     running.stop().await;
     assert_eq!(platform.violations(), [""; 0]);
+}
+
+#[test]
+fn the_threshold_for_photos_keeps_others_out_and_lets_holders_in() {
+    let config = tempfile::tempdir().unwrap();
+    let file = config.path().join("menshen.toml");
+    std::fs::write(&file, format!("[vision]\nmodels_dir = {:?}\n", support::vision::models_dir())).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_menshen"))
+        .args(["eval", "match", "--document", "--json", "--pairs"])
+        .arg(support::vision::file("pairs.csv"))
+        .arg("--root")
+        .arg(support::vision::file("pictures"))
+        .arg("--config")
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    println!("{report:#}");
+    let number = |path: &str| report.pointer(path).and_then(Value::as_f64).unwrap();
+    assert!(number("/genuine") >= 75.0 && number("/impostor") >= 1300.0);
+    // 1334 impostor pairs carry a rate of 1e-3, which is one of them.
+    assert!(number("/document_photo/far") <= 0.001);
+    assert!(number("/document_photo/frr") <= 0.02, "{report}");
+    let default = menshen::gate::settings::DocumentSettings::default().photo_threshold;
+    assert!(f64::from(default) >= number("/document_photo/threshold"), "{report}");
 }

@@ -654,10 +654,15 @@ impl Sessions {
                 self.passages.remove(key);
             }
         }
-        if let Some(session) = finished.track.and_then(|track| self.visitors.get_mut(&track))
+        if let Some(track) = finished.track
+            && let Some(session) = self.visitors.get_mut(&track)
             && session.state == State::Closing
         {
             session.state = State::Settled;
+            // Meanwhile something was laid on a reader.
+            if self.loose.is_some() {
+                self.gate.settled.look_again(track);
+            }
         }
         if let Some(Stored { record, opened, person, asks }) = finished.record {
             let now = Instant::now();
