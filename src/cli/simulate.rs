@@ -20,6 +20,7 @@ use tokio::time::Duration;
 use super::say;
 
 mod card;
+mod scanner;
 mod sdt;
 mod terminal_ws;
 
@@ -51,6 +52,11 @@ enum What {
     ///
     /// Exit codes: 0 it was told to end, 1 it could not be started.
     Sdt(sdt::Sdt),
+    /// A scanner of QR and bar codes on a pseudo terminal, whose path it prints: for device.qr_reader = "serial:PATH".
+    /// It takes orders from the standard input; `help` lists them
+    ///
+    /// Exit codes: 0 it was told to end, 1 it could not be started.
+    Scanner(scanner::Args),
 }
 
 /// What is the same for every platform.
@@ -128,6 +134,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             What::HttpPush(args) => super::http_push::run(args).await,
             What::Card(args) => card::card(args).await,
             What::Sdt(args) => sdt::sdt(args).await,
+            What::Scanner(args) => scanner::scanner(args).await,
         }
     });
     // The standard input is read on a thread that only a line ends.

@@ -5,6 +5,7 @@ pub mod bank_card;
 pub mod camera;
 pub mod card_reader;
 pub mod chip;
+pub mod code_reader;
 pub mod direction;
 pub mod gpio;
 pub mod gymcu;
@@ -55,6 +56,8 @@ pub struct Devices {
     pub card_reader: Option<card_reader::Fitted>,
     /// The reader of chip cards, where there is one.
     pub contact_reader: Option<pcsc::ContactReader>,
+    /// The reader of QR and bar codes, where it is a real one.
+    pub code_reader: Option<code_reader::Fitted>,
     /// The reader of identity documents, where it is a real one.
     pub id_reader: Option<Box<dyn id_reader::IdReader>>,
     /// The thermometer.
@@ -76,6 +79,7 @@ impl Devices {
             osdp: None,
             card_reader: card_reader::open(config)?,
             contact_reader: pcsc::open(config)?,
+            code_reader: code_reader::open(config)?,
             id_reader: id_reader::open(config)?,
             voice: voice::open(&config.voice, &config.voice_dir)?,
             thermometer: thermometer::open(&config.thermometer)?,

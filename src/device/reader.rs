@@ -36,6 +36,9 @@ impl Readers {
             "sim" => Ok(Reader::Simulated),
             // What is wrong with its name is said where it is opened.
             real if key == "wiegand_in" && real.starts_with("gpio:") => Ok(Reader::Real),
+            real if key == "qr_reader" && (real == "camera" || real.starts_with("serial:")) => {
+                Ok(Reader::Real)
+            }
             real if key == "card_reader" && real.starts_with("pn532:") => Ok(Reader::Real),
             real if key == "contact_reader" && pcsc::part(real).is_some() => Ok(Reader::Real),
             real if key == "id_reader" && super::id_reader::is_known(real) => Ok(Reader::Real),

@@ -14,6 +14,7 @@ mod journal;
 mod listen;
 mod named;
 pub mod qyzn;
+pub mod scanner;
 pub mod script;
 pub mod sdt;
 pub mod terminal_ws;
