@@ -11,7 +11,11 @@ use std::sync::LazyLock;
 use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
 use crypto_bigint::{CtSelect as _, Odd, U576};
 
+use super::tlv::object;
 use crate::error::{Error, Kind, Result};
+
+/// Value of the object identifier of prime fields.
+pub(crate) const PRIME_FIELD: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x01, 0x01];
 
 /// A number that holds a coordinate of every curve.
 type Number = U576;
@@ -88,6 +92,33 @@ impl Curve {
                 && curve.generator.x.retrieve() == x
                 && *curve.order.modulus().as_ref() == order
         })
+    }
+
+    /// The curve spelled out as ECParameters (RFC 3279 section 2.3.5), as ICAO 9303 part 12 wants it in certificates.
+    pub fn parameters(&self) -> Vec<u8> {
+        let field = |value: &Number| {
+            let mut bytes = Vec::new();
+            put(&mut bytes, value, self.bytes);
+            bytes
+        };
+        let mut order = vec![0];
+        put(&mut order, self.order.modulus().as_ref(), self.order_bytes());
+        let base = self.encode(&self.generator).expect("the generator is not at infinity");
+        let prime = [&[0][..], &field(self.field.modulus().as_ref())].concat();
+        object(
+            0x30,
+            &[
+                &object(2, &[&[1]]),
+                &object(0x30, &[&object(6, &[PRIME_FIELD]), &object(2, &[shortest(&prime)])]),
+                &object(
+                    0x30,
+                    &[&object(4, &[&field(&self.a.retrieve())]), &object(4, &[&field(&self.b.retrieve())])],
+                ),
+                &object(4, &[&base]),
+                &object(2, &[shortest(&order)]),
+                &object(2, &[&[1]]),
+            ],
+        )
     }
 
     fn new(domain: &Domain) -> Self {
@@ -297,6 +328,13 @@ fn put(bytes: &mut Vec<u8>, value: &Number, length: usize) {
     let whole = value.to_be_bytes();
     let whole = whole.as_slice();
     bytes.extend_from_slice(&whole[whole.len() - length..]);
+}
+
+/// An integer of DER: big-endian bytes of a positive number without zeros that are not needed.
+pub(crate) fn shortest(bytes: &[u8]) -> &[u8] {
+    let first = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len().saturating_sub(1));
+    // A one at the front would mean a negative number; the caller has put a zero there.
+    if bytes.get(first).is_some_and(|byte| *byte >= 0x80) { &bytes[first.saturating_sub(1)..] } else { &bytes[first..] }
 }
 
 fn hex(text: &str) -> Number {
