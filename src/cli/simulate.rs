@@ -19,6 +19,7 @@ use tokio::time::Duration;
 
 use super::say;
 
+mod passport;
 mod terminal_ws;
 
 /// What to simulate.
@@ -43,6 +44,10 @@ enum What {
     ///
     /// Exit codes: 0 all requests were as docs/http-push.md lays them down, 1 not.
     HttpPush(super::http_push::Args),
+    /// A passport with a chip: generated keys and certificates, on a virtual reader or read right here
+    ///
+    /// Exit codes: 0 it was read and is genuine, or the reader let it go; 1 not.
+    Passport(passport::Args),
 }
 
 /// What is the same for every platform.
@@ -118,6 +123,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             What::Qyzn(args) => qyzn(args).await,
             What::TerminalWs(args) => terminal_ws::terminal_ws(args).await,
             What::HttpPush(args) => super::http_push::run(args).await,
+            What::Passport(args) => tokio::task::block_in_place(|| passport::run(args)),
         }
     });
     // The standard input is read on a thread that only a line ends.

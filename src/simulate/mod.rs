@@ -12,6 +12,7 @@ pub mod http_push;
 mod journal;
 mod listen;
 mod named;
+pub mod passport;
 pub mod qyzn;
 pub mod script;
 pub mod terminal_ws;
