@@ -10,16 +10,18 @@ use menshen::device::chip::card::Card;
 use menshen::device::chip::cipher::Cipher;
 use menshen::device::chip::hash::Hash;
 use menshen::device::chip::rsa::Pss;
-use menshen::device::chip::sod::SecurityObject;
 use menshen::device::chip::signature::Scheme;
+use menshen::device::chip::sod::SecurityObject;
 use menshen::device::chip::{AccessKey, ChipReading, Opened, Signed, Trust, Wanted, read};
 use menshen::document::{ChipVerdict, DocumentKind, Label, Source};
-use menshen::simulate::passport::{Active, Authority, Fault, Options, Passport, SignedBy, passport_lines, vpcd};
+use menshen::simulate::passport::{
+    Active, Authority, Fault, Options, Passport, SignedBy, passport_lines, vpcd,
+};
 use menshen::vision::picture::Picture;
 use menshen::{Kind, Result};
 
 /// A day on which the specimen is valid.
-const NOW: DateTime = date(2026, 3, 1).at(12, 0, 0, 0);
+const NOW: DateTime = date(2027, 3, 1).at(12, 0, 0, 0);
 
 fn wanted() -> Wanted {
     Wanted { now: NOW, ..Wanted::default() }
@@ -108,9 +110,8 @@ fn every_cipher_and_curve_opens() {
 fn the_access_number_opens_pace_and_not_basic_access() {
     let authority = Authority::new("Authority under test").unwrap();
     let passport = Passport::issue(&authority, Options::default()).unwrap();
-    let read_with = |passport: &Passport, key: &AccessKey| {
-        read(&mut passport.chip(), key, &Trust::none(), &wanted())
-    };
+    let read_with =
+        |passport: &Passport, key: &AccessKey| read(&mut passport.chip(), key, &Trust::none(), &wanted());
     let opened = read_with(&passport, passport.can()).unwrap();
     assert_eq!(opened.opened, Opened::Pace(Cipher::Aes128));
     // Nobody is believed: whether it is genuine stays open, that it is no copy does not.
@@ -245,7 +246,11 @@ fn faults_are_errors_or_verdicts_in_a_technician_s_words() {
             let read = with(Fault::Cloned, pace, active).unwrap();
             let verdict = ChipVerdict { signed: Some(true), original: Some(false) };
             assert_eq!(read.reading.chip, Some(verdict), "{pace:?} {active:?}");
-            assert!(read.notes.iter().any(|note| note.contains("chip authentication fails")), "{:?}", read.notes);
+            assert!(
+                read.notes.iter().any(|note| note.contains("chip authentication fails")),
+                "{:?}",
+                read.notes
+            );
 
             let read = with(Fault::Stripped, pace, active).unwrap();
             assert_eq!(read.signed, Some(Signed::Missing("DG14".to_owned())));
@@ -301,7 +306,11 @@ fn nothing_about_the_person_is_shown() {
 
 #[test]
 fn cards_with_a_long_number_are_opened() {
-    let lines = ["I<UTOD23145890<7349<<<<<<<<<<<", "3407127M9507122UTO<<<<<<<<<<<2", "STEVENSON<<PETER<JOHN<<<<<<<<<"];
+    let lines = [
+        "I<UTOD23145890<7349<<<<<<<<<<<",
+        "3407127M9507122UTO<<<<<<<<<<<2",
+        "STEVENSON<<PETER<JOHN<<<<<<<<<",
+    ];
     let options = Options { lines: lines.map(str::to_owned).to_vec(), ..Options::default() };
     let read = issue_and_read(options).unwrap();
     assert_eq!(read.reading.document.number, "D23145890734");
@@ -347,7 +356,8 @@ fn authorities_are_read_from_a_folder() {
         let der = std::fs::read(format!("tests/passport_chip/{name}.csca.der")).unwrap();
         use base64::Engine as _;
         let text = base64::engine::general_purpose::STANDARD.encode(der);
-        let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        let lines: Vec<&str> =
+            text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
         format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
     };
     std::fs::write(folder.path().join("c.pem"), pem("rsa") + &pem("explicit")).unwrap();

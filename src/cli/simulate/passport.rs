@@ -118,7 +118,10 @@ fn loopback(passport: &Passport, authority: &Authority, key: &AccessKey) -> Resu
         say(format_args!("  {signed}"))?;
     }
     say(format_args!("original: {}", word(verdict.original)))?;
-    say(format_args!("photo: {} bytes of JPEG", read.reading.document.photo.as_ref().map_or(0, |photo| photo.len())))?;
+    say(format_args!(
+        "photo: {} bytes of JPEG",
+        read.reading.document.photo.as_ref().map_or(0, |photo| photo.len())
+    ))?;
     for note in &read.notes {
         say(note)?;
     }

@@ -45,7 +45,10 @@ pub(crate) fn wrong_key(status: u16) -> Error {
 /// `Input`: the key is not of this document, or of a kind that BAC does not know. `Device`: as [`Chip::send`].
 pub(crate) fn open(chip: &mut Chip<'_>, key: &AccessKey, random: &Random) -> Result<()> {
     let secret = key.basic().ok_or_else(|| {
-        Error::new(Kind::Input, "this chip opens with the lines for machines alone, not with an access number")
+        Error::new(
+            Kind::Input,
+            "this chip opens with the lines for machines alone, not with an access number",
+        )
     })?;
     let theirs = chip.send(&Command::new(0x84, 0, 0).expecting(8))?.ok("a random number")?;
     let theirs: [u8; 8] = theirs.try_into().map_err(|_| malformed("a random number has not 8 bytes"))?;
@@ -93,7 +96,10 @@ impl Keys {
         let opened = self.unseal(&answer.data);
         let opened = opened.filter(|plain| plain[..8] == theirs && plain[8..16] == random.challenge);
         let opened = opened.ok_or_else(|| {
-            Error::new(Kind::Device, "the chip's proof that it knows the lines is wrong; lay the document down again")
+            Error::new(
+                Kind::Device,
+                "the chip's proof that it knows the lines is wrong; lay the document down again",
+            )
         })?;
         let mut their_key = [0; 16];
         their_key.copy_from_slice(&opened[16..]);

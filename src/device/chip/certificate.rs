@@ -82,8 +82,11 @@ impl Name {
                 let mut pair = Objects::new(pair.value);
                 let oid = pair.expect(6)?.value;
                 let Some(text) = pair.take()? else { continue };
-                let text: String =
-                    String::from_utf8_lossy(text.value).chars().filter(|c| !c.is_control()).take(64).collect();
+                let text: String = String::from_utf8_lossy(text.value)
+                    .chars()
+                    .filter(|c| !c.is_control())
+                    .take(64)
+                    .collect();
                 match oid {
                     COUNTRY => name.country = text.to_uppercase(),
                     COMMON_NAME => name.called = text,
@@ -225,7 +228,9 @@ mod tests {
         assert_eq!(time_of(0x17, b"500101000000Z"), Some(date(1950, 1, 1).at(0, 0, 0, 0)));
         assert_eq!(time_of(0x17, b"2005061234Z"), Some(date(2020, 5, 6).at(12, 34, 0, 0)));
         assert_eq!(time_of(0x18, b"20500101000000Z"), Some(date(2050, 1, 1).at(0, 0, 0, 0)));
-        for wrong in ["", "Z", "2013010000Z0", "201301000000Z", "-00101000000Z", "200101000000", "20010100000Z"] {
+        for wrong in
+            ["", "Z", "2013010000Z0", "201301000000Z", "-00101000000Z", "200101000000", "20010100000Z"]
+        {
             assert_eq!(time_of(0x17, wrong.as_bytes()), None, "{wrong}");
         }
         assert_eq!(time_of(0x18, b"00000101000000Z"), None);

@@ -156,8 +156,8 @@ fn retail_mac(key: &[u8], message: &[u8]) -> [u8; MAC] {
 }
 
 fn cmac_of<M: cmac::Mac + cmac::KeyInit>(key: &[u8], message: &[u8]) -> [u8; MAC] {
-    let mut mac = <M as cmac::KeyInit>::new_from_slice(key)
-        .expect("keys are derived in the length of their cipher");
+    let mut mac =
+        <M as cmac::KeyInit>::new_from_slice(key).expect("keys are derived in the length of their cipher");
     mac.update(message);
     let whole = mac.finalize().into_bytes();
     let mut short = [0; MAC];

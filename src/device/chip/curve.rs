@@ -334,7 +334,11 @@ fn put(bytes: &mut Vec<u8>, value: &Number, length: usize) {
 pub(crate) fn shortest(bytes: &[u8]) -> &[u8] {
     let first = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len().saturating_sub(1));
     // A one at the front would mean a negative number; the caller has put a zero there.
-    if bytes.get(first).is_some_and(|byte| *byte >= 0x80) { &bytes[first.saturating_sub(1)..] } else { &bytes[first..] }
+    if bytes.get(first).is_some_and(|byte| *byte >= 0x80) {
+        &bytes[first.saturating_sub(1)..]
+    } else {
+        &bytes[first..]
+    }
 }
 
 fn hex(text: &str) -> Number {
@@ -517,8 +521,9 @@ mod tests {
     fn agreement_and_mapping_are_the_worked_example() {
         // ICAO 9303 part 11 appendix G.1.
         let curve = Curve::standardised(13).unwrap();
-        let secret =
-            curve.secret_of(&bytes("7F4EF07B9EA82FD78AD689B38D0BC78CF21F249D953BC46F4C6E19259C010F99")).unwrap();
+        let secret = curve
+            .secret_of(&bytes("7F4EF07B9EA82FD78AD689B38D0BC78CF21F249D953BC46F4C6E19259C010F99"))
+            .unwrap();
         let public = curve.multiply(&secret, curve.generator());
         assert_eq!(
             curve.encode(&public).unwrap(),

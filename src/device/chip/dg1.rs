@@ -78,9 +78,7 @@ impl Mrz {
     pub fn from_lines(lines: &[impl AsRef<str>]) -> Result<Self> {
         let lines: Vec<&str> = lines.iter().map(AsRef::as_ref).collect();
         let wrong = |what: &str| Error::new(Kind::Input, format!("the lines for machines: {what}"));
-        let allowed = |line: &&str| {
-            line.bytes().all(|byte| matches!(byte, b'<' | b'0'..=b'9' | b'A'..=b'Z'))
-        };
+        let allowed = |line: &&str| line.bytes().all(|byte| matches!(byte, b'<' | b'0'..=b'9' | b'A'..=b'Z'));
         let size = lines.first().map_or(0, |line| line.len());
         if !SIZES.contains(&(size, lines.len()))
             || !lines.iter().all(|line| line.len() == size)
@@ -98,8 +96,12 @@ impl Mrz {
         // Where number, birthday, sex, expiry, nationality and names stand.
         let (number, digit, dates, nationality, names, optional) = match size {
             30 => (&first[5..14], &first[14..15], &second[..15], &second[15..18], lines[2], &first[15..30]),
-            36 => (&second[..9], &second[9..10], &second[13..28], &second[10..13], &first[5..], &second[28..35]),
-            _ => (&second[..9], &second[9..10], &second[13..28], &second[10..13], &first[5..], &second[28..42]),
+            36 => {
+                (&second[..9], &second[9..10], &second[13..28], &second[10..13], &first[5..], &second[28..35])
+            }
+            _ => {
+                (&second[..9], &second[9..10], &second[13..28], &second[10..13], &first[5..], &second[28..42])
+            }
         };
         // A long number goes on in the optional field, and its digit stands behind it (part 5 section 4.2.2.1).
         let long = (size != 44 && digit == "<")
@@ -126,15 +128,16 @@ impl Mrz {
         let visa = first.starts_with('V');
         if !visa {
             let (all, digit) = match size {
-                30 => ([&first[5..30], &second[..7], &second[8..15], &second[18..29]].concat(), &second[29..]),
+                30 => {
+                    ([&first[5..30], &second[..7], &second[8..15], &second[18..29]].concat(), &second[29..])
+                }
                 36 => ([&second[..10], &second[13..20], &second[21..35]].concat(), &second[35..]),
                 _ => ([&second[..10], &second[13..20], &second[21..43]].concat(), &second[43..]),
             };
             checked(&all, digit, "the whole")?;
         }
-        let words = |text: &str| {
-            text.split('<').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
-        };
+        let words =
+            |text: &str| text.split('<').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
         Ok(Self {
             kind: match size {
                 _ if visa => DocumentKind::Visa,
@@ -163,7 +166,8 @@ impl Mrz {
     /// The last valid day: within fifty years of `today`. `None` where there is none.
     pub fn expires(&self, today: Date) -> Option<Date> {
         let century = today.year() / 100 * 100;
-        let days = [century - 100, century, century + 100].into_iter().filter_map(|year| date(&self.expires, year));
+        let days =
+            [century - 100, century, century + 100].into_iter().filter_map(|year| date(&self.expires, year));
         days.min_by_key(|day| (day.year() - today.year()).abs())
     }
 
@@ -226,11 +230,17 @@ mod tests {
     /// The specimens of part 4 appendix B, part 5 appendix B, part 6 appendix B; part 11 appendix D.2 for the long number.
     const TD3: [&str; 2] =
         ["P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<", "L898902C36UTO7408122F1204159ZE184226B<<<<<10"];
-    const TD1: [&str; 3] =
-        ["I<UTOD231458907<<<<<<<<<<<<<<<", "7408122F1204159UTO<<<<<<<<<<<6", "ERIKSSON<<ANNA<MARIA<<<<<<<<<<"];
+    const TD1: [&str; 3] = [
+        "I<UTOD231458907<<<<<<<<<<<<<<<",
+        "7408122F1204159UTO<<<<<<<<<<<6",
+        "ERIKSSON<<ANNA<MARIA<<<<<<<<<<",
+    ];
     const TD2: [&str; 2] = ["I<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<", "D231458907UTO7408122F1204159<<<<<<<6"];
-    const LONG: [&str; 3] =
-        ["I<UTOD23145890<7349<<<<<<<<<<<", "3407127M9507122UTO<<<<<<<<<<<2", "STEVENSON<<PETER<JOHN<<<<<<<<<"];
+    const LONG: [&str; 3] = [
+        "I<UTOD23145890<7349<<<<<<<<<<<",
+        "3407127M9507122UTO<<<<<<<<<<<2",
+        "STEVENSON<<PETER<JOHN<<<<<<<<<",
+    ];
 
     fn dg1(lines: &[&str]) -> Vec<u8> {
         object(0x61, &[&object(0x5f1f, &[lines.concat().as_bytes()])])

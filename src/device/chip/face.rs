@@ -284,8 +284,7 @@ mod tests {
         assert!(picture(&dg2(b"GIF89a")).unwrap_err().to_string().contains("neither JPEG"));
         let newer = object(0xa1, &[&object(0x80, &[&[3]]), &object(0xa2, &[&object(0x81, &[GREY])])]);
         let template = [object(0xa1, &[]), object(0x7f2e, &[&newer])].concat();
-        let file =
-            object(0x75, &[&object(0x7f61, &[&object(2, &[&[1]]), &object(0x7f60, &[&template])])]);
+        let file = object(0x75, &[&object(0x7f61, &[&object(2, &[&[1]]), &object(0x7f60, &[&template])])]);
         assert_eq!(picture(&file).unwrap(), GREY);
         let whole = dg2(COLOUR);
         for cut in [10, 30, 60, whole.len() - 1] {
@@ -381,6 +380,21 @@ mod tests {
             let _ = iso_19794(&bytes);
             let _ = iso_39794(&bytes);
             let _ = check(&[CODESTREAM, &bytes].concat());
+        }
+
+        #[test]
+        fn a_damaged_photo_is_decoded_or_refused(
+            file in prop::sample::select(vec![COLOUR, GREY, STREAM]),
+            damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        ) {
+            let mut bytes = file.to_vec();
+            for (at, byte) in damage {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Ok(jpeg) = jpeg(&bytes) {
+                Picture::default().decode_file(&jpeg).unwrap();
+            }
         }
     }
 }

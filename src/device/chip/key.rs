@@ -44,7 +44,8 @@ impl AccessKey {
         if number.is_empty() || number.len() > LONGEST_NUMBER {
             return Err(wrong("number of a document"));
         }
-        let day = |text: &str| text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'<');
+        let day =
+            |text: &str| text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'<');
         if !day(birthday) {
             return Err(wrong("birthday: six digits are needed"));
         }
@@ -119,7 +120,10 @@ mod tests {
     #[test]
     fn what_opens_is_not_told() {
         let key = AccessKey::mrz("T22000129", "640812", "101031").unwrap();
-        assert_eq!(format!("{key:?} {:?}", AccessKey::can("123456")), "the lines for machines Ok(the card access number)");
+        assert_eq!(
+            format!("{key:?} {:?}", AccessKey::can("123456")),
+            "the lines for machines Ok(the card access number)"
+        );
         for error in [
             AccessKey::mrz("t22000129", "640812", "101031"),
             AccessKey::mrz("T22000129", "64081", "101031"),

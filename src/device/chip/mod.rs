@@ -41,8 +41,8 @@ use dg1::Mrz;
 pub use key::AccessKey;
 use security_info::SecurityInfos;
 use session::{Chip, File, files};
-pub use sod::Signed;
 use sod::SecurityObject;
+pub use sod::Signed;
 use tlv::{Objects, malformed, value};
 pub use trust::Trust;
 
@@ -103,7 +103,15 @@ pub fn read(card: &mut dyn Card, key: &AccessKey, trust: &Trust, wanted: &Wanted
     let opened = open(&mut chip, key)?;
     let mut notes = Vec::new();
 
-    let announced = announced(&mut chip)?;
+    let announced = match announced(&mut chip) {
+        Ok(announced) => announced,
+        Err(error) if chip.gone() => return Err(error),
+        // It is not signed, and matters only where EF.SOD is missing.
+        Err(error) => {
+            notes.push(format!("EF.COM cannot be used: {error}"));
+            Announced(Vec::new())
+        }
+    };
     let dg1 = required(&mut chip, files::DG1)?;
     let mrz = Mrz::from_dg1(&dg1)?;
     let dg2 = if wanted.photo { chip.read(files::DG2)? } else { None };
@@ -199,7 +207,11 @@ fn open(chip: &mut Chip<'_>, key: &AccessKey) -> Result<Opened> {
     chip.select_application()?;
     bac::open(chip, key, &bac::Random::new()?).map_err(|error| match infos.other_pace {
         // Some have PACE alone.
-        true => Error::caused(error.kind(), "the chip has ways of PACE that are not known here, and BAC fails", error),
+        true => Error::caused(
+            error.kind(),
+            "the chip has ways of PACE that are not known here, and BAC fails",
+            error,
+        ),
         false => error,
     })?;
     Ok(Opened::Bac)

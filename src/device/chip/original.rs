@@ -68,7 +68,8 @@ pub(crate) fn way(infos: &SecurityInfos) -> Option<(ChipAuthentication, ChipKey)
     }
     ways.sort_by_key(|way| std::cmp::Reverse(Cipher::ALL.iter().position(|cipher| *cipher == way.cipher)));
     ways.into_iter().find_map(|way| {
-        let key = infos.chip_keys.iter().find(|key| way.key.is_none() || key.id.is_none() || key.id == way.key)?;
+        let key =
+            infos.chip_keys.iter().find(|key| way.key.is_none() || key.id.is_none() || key.id == way.key)?;
         Some((way, key.clone()))
     })
 }
@@ -84,7 +85,13 @@ pub(crate) fn chip(chip: &mut Chip<'_>, (way, key): &(ChipAuthentication, ChipKe
     let public = curve.encode(&curve.multiply(&secret, curve.generator()));
     let public = public.expect("a secret below the order times the generator is a point");
     let id = key.id.as_deref().map_or(Vec::new(), |id| {
-        let digits = if let [0, rest @ ..] = id && !rest.is_empty() { rest } else { id };
+        let digits = if let [0, rest @ ..] = id
+            && !rest.is_empty()
+        {
+            rest
+        } else {
+            id
+        };
         object(0x84, &[digits])
     });
     let agreed = agree(chip, way, &public, &id);

@@ -176,11 +176,19 @@ mod tests {
     #[test]
     fn the_strongest_way_is_taken() {
         let info = |cipher, parameter| {
-            object(0x30, &[&object(6, &[&pace_oid(cipher)]), &object(2, &[&[2]]), &object(2, &[&[parameter]])])
+            object(
+                0x30,
+                &[&object(6, &[&pace_oid(cipher)]), &object(2, &[&[2]]), &object(2, &[&[parameter]])],
+            )
         };
         let set = object(
             0x31,
-            &[&info(Cipher::Tdes, 12), &info(Cipher::Aes256, 17), &info(Cipher::Aes128, 13), &info(Cipher::Aes256, 99)],
+            &[
+                &info(Cipher::Tdes, 12),
+                &info(Cipher::Aes256, 17),
+                &info(Cipher::Aes128, 13),
+                &info(Cipher::Aes256, 99),
+            ],
         );
         let infos = SecurityInfos::read(&set).unwrap();
         assert_eq!(infos.best_pace().unwrap().1.name, "brainpoolP512r1");

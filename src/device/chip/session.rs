@@ -177,7 +177,9 @@ pub fn knows_extended_length(atr: &[u8]) -> bool {
             _ => return false,
         };
         while let Some((head, after)) = rest.split_first() {
-            let Some((object, after)) = after.split_at_checked(usize::from(head & 0x0f)) else { return false };
+            let Some((object, after)) = after.split_at_checked(usize::from(head & 0x0f)) else {
+                return false;
+            };
             if head >> 4 == 7 {
                 return object.get(2).is_some_and(|byte| byte & 0x40 != 0);
             }

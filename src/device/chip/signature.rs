@@ -219,7 +219,8 @@ impl Scheme {
                 let mask = object(0x30, &[&oid(RSA, &[8]), &hash(pss.mask)]);
                 let salt = object(2, &[&[pss.salt as u8]]);
                 let parameters =
-                    [object(0xa0, &[&hash(pss.hash)]), object(0xa1, &[&mask]), object(0xa2, &[&salt])].concat();
+                    [object(0xa0, &[&hash(pss.hash)]), object(0xa1, &[&mask]), object(0xa2, &[&salt])]
+                        .concat();
                 object(0x30, &[&oid(RSA, &[10]), &object(0x30, &[&parameters])])
             }
             Self::Ecdsa(Hash::Sha1) => object(0x30, &[&oid(ECDSA, &[1])]),

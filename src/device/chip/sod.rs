@@ -96,10 +96,16 @@ impl fmt::Display for Signed {
             Self::Missing(file) => write!(f, "{file} was signed and is not on the chip"),
             Self::Forged => write!(f, "the signature is wrong"),
             Self::UnknownSigner(issuer) => {
-                write!(f, "it was signed under {issuer}, of whom documents.csca_dir has no certificate that fits")
+                write!(
+                    f,
+                    "it was signed under {issuer}, of whom documents.csca_dir has no certificate that fits"
+                )
             }
             Self::NotValid(from, until) => {
-                write!(f, "the signer's certificate is valid from {from} until {until} only; is the gate's clock right?")
+                write!(
+                    f,
+                    "the signer's certificate is valid from {from} until {until} only; is the gate's clock right?"
+                )
             }
         }
     }
@@ -161,7 +167,8 @@ impl SecurityObject {
                 (_, Some(_)) => return Signed::Changed(name()),
             }
         }
-        let Some(certificate) = self.certificates.iter().find(|certificate| self.signer.is(certificate)) else {
+        let Some(certificate) = self.certificates.iter().find(|certificate| self.signer.is(certificate))
+        else {
             return Signed::Forged;
         };
         if !self.signer.signed(certificate, &self.content) {
@@ -200,7 +207,8 @@ impl Signer {
             _ => return Err(malformed("EF.SOD does not say who signed it")),
         };
         let digest = value(objects.expect(0x30)?.value, 6)?;
-        let digest = Hash::from_oid(digest).ok_or_else(|| unknown(format_args!("the hash {}", dotted(digest))))?;
+        let digest =
+            Hash::from_oid(digest).ok_or_else(|| unknown(format_args!("the hash {}", dotted(digest))))?;
         let attributes = match objects.take_if(0xa0)? {
             None => None,
             Some(found) => {
@@ -286,6 +294,29 @@ mod tests {
             let _ = hashes(&bytes);
             let _ = hashes(&object(0x30, &[&bytes]));
             let _ = Signer::read(&bytes);
+        }
+
+        #[test]
+        fn a_damaged_object_signs_nothing_else(
+            name in prop::sample::select(vec!["rsa", "pss", "ecdsa", "explicit"]),
+            damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        ) {
+            let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/passport_chip");
+            let file = |suffix| std::fs::read(folder.join(format!("{name}.{suffix}"))).unwrap();
+            let mut trust = Trust::none();
+            trust.add(&file("csca.der")).unwrap();
+            let mut bytes = file("sod");
+            for (at, byte) in damage {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Ok(object) = SecurityObject::read(&bytes) {
+                let now = jiff::civil::date(2027, 3, 1).at(0, 0, 0, 0);
+                let verdict = object.check(&[(1, Some(b"DG1")), (2, Some(b"another"))], &trust, now);
+                prop_assert_ne!(verdict, Signed::Genuine);
+                let verdict = object.check(&[(1, Some(b"DG1")), (3, Some(b"DG3"))], &trust, now);
+                prop_assert_ne!(verdict, Signed::Genuine);
+            }
         }
     }
 }

@@ -189,7 +189,11 @@ mod tests {
         assert!(objects.take().unwrap().is_none());
         let again = object(
             0x60,
-            &[&object(0x5f01, &[b"0106"]), &object(0x5f36, &[b"04", b"0000"]), &object(0x5c, &[&[0x61, 0x75]])],
+            &[
+                &object(0x5f01, &[b"0106"]),
+                &object(0x5f36, &[b"04", b"0000"]),
+                &object(0x5c, &[&[0x61, 0x75]]),
+            ],
         );
         assert_eq!(again, com);
     }

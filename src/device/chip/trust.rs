@@ -8,6 +8,7 @@ use std::path::Path;
 use base64::Engine as _;
 
 use super::certificate::{Certificate, LONGEST};
+use crate::config;
 use crate::error::{Context as _, Error, Kind, Result};
 
 /// The most certificates that are held: all states of the world have some hundreds.
@@ -32,6 +33,17 @@ impl Trust {
     /// Nobody is believed: chips are read, and whether what they say is genuine stays open.
     pub fn none() -> Self {
         Self::default()
+    }
+
+    /// The authorities of `documents.csca_dir`; nobody where it is empty.
+    ///
+    /// # Errors
+    /// As [`Trust::load`].
+    pub fn open(config: &config::Documents) -> Result<Self> {
+        match config.csca_dir.as_str() {
+            "" => Ok(Self::none()),
+            folder => Self::load(Path::new(folder)).context(|| "documents.csca_dir"),
+        }
     }
 
     /// The certificates in the files of a folder, in DER or PEM (several in one file); other files are passed over. A file
@@ -101,7 +113,8 @@ impl Trust {
         if certificate.len() > LONGEST || self.authorities.len() >= MOST {
             return Err(Error::new(Kind::Input, "it is too long, or there are more than 4096"));
         }
-        let certificate = Certificate::read(certificate).context_as(Kind::Input, || "it is no certificate")?;
+        let certificate =
+            Certificate::read(certificate).context_as(Kind::Input, || "it is no certificate")?;
         if !certificate.authority {
             let error = format!("{} is not allowed to issue certificates", certificate.subject);
             return Err(Error::new(Kind::Input, error));

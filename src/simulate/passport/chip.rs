@@ -81,7 +81,8 @@ impl Card for VirtualChip<'_> {
         if !short && !self.passport.options.extended {
             return Ok(vec![0x67, 0x00]);
         }
-        let mut answer = if command.class & 0x0c == 0x0c { self.protected(command)? } else { self.plain(command)? };
+        let mut answer =
+            if command.class & 0x0c == 0x0c { self.protected(command)? } else { self.plain(command)? };
         let expected = if short { 256 } else { 65_536 };
         if answer.data.len() > expected {
             self.rest = answer.data;
@@ -233,7 +234,9 @@ impl<'a> VirtualChip<'a> {
     }
 
     fn mutual(&mut self, command: &Command) -> Result<Outcome> {
-        let (Some(challenge), true) = (self.challenge.take(), self.application) else { return Ok(Err(0x6985)) };
+        let (Some(challenge), true) = (self.challenge.take(), self.application) else {
+            return Ok(Err(0x6985));
+        };
         let keys = Keys::new(&self.passport.mrz.basic().expect("the key of the lines is one of BAC"));
         let Some(plain) = keys.unseal(&command.data).filter(|plain| plain[8..16] == challenge) else {
             return Ok(Err(0x6300));
@@ -317,7 +320,8 @@ impl<'a> VirtualChip<'a> {
                 object(0x80, &[&nonce])
             }
             Some((0x81, public)) => {
-                let Some((ours, shared)) = exchange(curve, curve.generator(), public, &curve.secret()?) else {
+                let Some((ours, shared)) = exchange(curve, curve.generator(), public, &curve.secret()?)
+                else {
                     return Ok(Err(0x6300));
                 };
                 pace.mapped = curve.mapped(&pace.nonce, &shared);

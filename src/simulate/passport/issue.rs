@@ -32,7 +32,11 @@ impl Authority {
         let key_id = Hash::Sha1.of(&[&public]);
         let name = name(called);
         let extensions = [
-            extension(&[0x55, 0x1d, 0x13], true, &object(0x30, &[&object(1, &[&[0xff]]), &object(2, &[&[0]])])),
+            extension(
+                &[0x55, 0x1d, 0x13],
+                true,
+                &object(0x30, &[&object(1, &[&[0xff]]), &object(2, &[&[0]])]),
+            ),
             extension(&[0x55, 0x1d, 0x0e], false, &object(4, &[&key_id])),
         ]
         .concat();
@@ -69,7 +73,8 @@ impl Authority {
 pub type Validity = (DateTime, DateTime);
 
 /// As long as a simulated document may be used.
-pub const VALID: Validity = (DateTime::constant(2000, 1, 1, 0, 0, 0, 0), DateTime::constant(2049, 12, 31, 0, 0, 0, 0));
+pub const VALID: Validity =
+    (DateTime::constant(2000, 1, 1, 0, 0, 0, 0), DateTime::constant(2049, 12, 31, 0, 0, 0, 0));
 
 /// The serial number of the signer's certificate.
 const SERIAL: u8 = 2;
@@ -153,7 +158,10 @@ pub(super) fn sod(authority: &Authority, by: &SignedBy, files: &[(u8, &[u8])]) -
     let key = match by.scheme {
         Scheme::Ecdsa(_) | Scheme::EcdsaPlain(_) => {
             SecretKey::curve(Curve::standardised(by.parameter).ok_or_else(|| {
-                crate::Error::new(crate::Kind::Input, format!("{} are no known domain parameters", by.parameter))
+                crate::Error::new(
+                    crate::Kind::Input,
+                    format!("{} are no known domain parameters", by.parameter),
+                )
             })?)?
         }
         Scheme::Pkcs1(_) | Scheme::Pss(_) => SecretKey::rsa()?,
@@ -162,7 +170,9 @@ pub(super) fn sod(authority: &Authority, by: &SignedBy, files: &[(u8, &[u8])]) -
     let algorithm = |hash: Hash| object(0x30, &[&object(6, &[hash.oid()]), &object(5, &[])]);
     let hashes: Vec<u8> = files
         .iter()
-        .flat_map(|(group, file)| object(0x30, &[&object(2, &[&[*group]]), &object(4, &[&by.hash.of(&[file])])]))
+        .flat_map(|(group, file)| {
+            object(0x30, &[&object(2, &[&[*group]]), &object(4, &[&by.hash.of(&[file])])])
+        })
         .collect();
     let content = object(0x30, &[&object(2, &[&[0]]), &algorithm(by.hash), &object(0x30, &[&hashes])]);
     let kind = object(6, &[&[0x67, 0x81, 0x08, 0x01, 0x01, 0x01]]);
@@ -171,8 +181,7 @@ pub(super) fn sod(authority: &Authority, by: &SignedBy, files: &[(u8, &[u8])]) -
         let oid = object(6, &[&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, last]]);
         object(0x30, &[&oid, &object(0x31, &[value])])
     };
-    let attributes =
-        [attribute(3, &kind), attribute(4, &object(4, &[&digest.of(&[&content])]))].concat();
+    let attributes = [attribute(3, &kind), attribute(4, &object(4, &[&digest.of(&[&content])]))].concat();
     let (attributes, signature) = if by.attributes {
         let signature = key.sign(by.scheme, &[&object(0x31, &[&attributes])])?;
         (object(0xa0, &[&attributes]), signature)
@@ -217,7 +226,8 @@ pub(super) fn dg2(picture: &[u8]) -> Vec<u8> {
     let described = [1, kind, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0];
     let face = [&length.to_be_bytes()[..], &[0; 16], &described, picture].concat();
     let head = [&b"FAC\x00010\x00"[..], &(14 + length).to_be_bytes(), &[0, 1]].concat();
-    let header = object(0xa1, &[&object(0x81, &[&[2]]), &object(0x87, &[&[1, 1]]), &object(0x88, &[&[0, 8]])]);
+    let header =
+        object(0xa1, &[&object(0x81, &[&[2]]), &object(0x87, &[&[1, 1]]), &object(0x88, &[&[0, 8]])]);
     let template = [header, object(0x5f2e, &[&head, &face])].concat();
     object(0x75, &[&object(0x7f61, &[&object(2, &[&[1]]), &object(0x7f60, &[&template])])])
 }

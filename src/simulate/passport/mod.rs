@@ -67,9 +67,9 @@ impl FromStr for Fault {
 
     fn from_str(text: &str) -> Result<Self> {
         let found = Self::ALL.into_iter().find(|(name, _)| *name == text);
-        found
-            .map(|(_, fault)| fault)
-            .ok_or_else(|| Error::new(Kind::Input, format!("{text:?} is no fault; there are {}", Self::NAMES)))
+        found.map(|(_, fault)| fault).ok_or_else(|| {
+            Error::new(Kind::Input, format!("{text:?} is no fault; there are {}", Self::NAMES))
+        })
     }
 }
 
@@ -214,11 +214,7 @@ impl Passport {
             curve(parameter)?;
             access = object(
                 0x30,
-                &[
-                    &object(6, &[&pace_oid(cipher)]),
-                    &object(2, &[&[2]]),
-                    &object(2, &[&[parameter]]),
-                ],
+                &[&object(6, &[&pace_oid(cipher)]), &object(2, &[&[2]]), &object(2, &[&[parameter]])],
             );
             infos.extend_from_slice(&access);
         }
@@ -242,10 +238,7 @@ impl Passport {
                     let scheme = Scheme::EcdsaPlain(Hash::Sha256).written();
                     // The identifier alone, without the sequence around it.
                     let plain = &scheme[2..];
-                    infos.extend(object(
-                        0x30,
-                        &[&object(6, &[&active_oid()]), &object(2, &[&[1]]), plain],
-                    ));
+                    infos.extend(object(0x30, &[&object(6, &[&active_oid()]), &object(2, &[&[1]]), plain]));
                     SecretKey::curve(curve(parameter)?)?
                 }
             };
@@ -297,10 +290,7 @@ impl Passport {
                 _ => 0x6f,
             })
             .collect();
-        let mut files = BTreeMap::from([
-            (files::COM.id, issue::com(&tags)),
-            (files::SOD.id, sod),
-        ]);
+        let mut files = BTreeMap::from([(files::COM.id, issue::com(&tags)), (files::SOD.id, sod)]);
         if !access.is_empty() {
             files.insert(files::CARD_ACCESS.id, object(0x31, &[&access]));
         }

@@ -31,7 +31,8 @@ pub struct RsaSecret {
 }
 
 fn random(bytes: &mut [u8]) -> Result<()> {
-    getrandom::fill(bytes).map_err(|error| Error::caused(Kind::Io, "the system gives no random numbers", error))
+    getrandom::fill(bytes)
+        .map_err(|error| Error::caused(Kind::Io, "the system gives no random numbers", error))
 }
 
 impl RsaSecret {
@@ -95,18 +96,17 @@ impl RsaSecret {
 /// A prime of 1024 bits with both highest bits set, by Miller and Rabin with 24 bases: a simulator's keys guard nothing.
 fn prime() -> Result<U1024> {
     const SMALL: [u32; 53] = [
-        3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107,
-        109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173, 179, 181, 191, 193, 197, 199, 211, 223, 227, 229,
-        233, 239, 241, 251,
+        3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101,
+        103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167, 173, 179, 181, 191, 193, 197, 199,
+        211, 223, 227, 229, 233, 239, 241, 251,
     ];
     loop {
         let mut bytes = [0; U1024::BYTES];
         random(&mut bytes)?;
         bytes[0] |= 0xc0;
         bytes[U1024::BYTES - 1] |= 1;
-        let divides = |small: &u32| {
-            bytes.iter().fold(0, |rest, byte| (rest * 256 + u32::from(*byte)) % small) == 0
-        };
+        let divides =
+            |small: &u32| bytes.iter().fold(0, |rest, byte| (rest * 256 + u32::from(*byte)) % small) == 0;
         if SMALL.iter().any(divides) {
             continue;
         }
@@ -157,8 +157,10 @@ impl SecretKey {
     /// Its public key as SubjectPublicKeyInfo; `explicit`: the curve is spelled out.
     pub fn public(&self, explicit: bool) -> Vec<u8> {
         match self {
-            Self::Curve(curve, secret) => curve_key(curve, &curve.multiply(secret, curve.generator()), explicit)
-                .expect("a secret below the order times the generator is a point"),
+            Self::Curve(curve, secret) => {
+                curve_key(curve, &curve.multiply(secret, curve.generator()), explicit)
+                    .expect("a secret below the order times the generator is a point")
+            }
             Self::Rsa(key) => {
                 let modulus = [&[0][..], &key.modulus()].concat();
                 rsa_key(shortest(&modulus), shortest(&EXPONENT.to_be_bytes()))
