@@ -231,6 +231,8 @@ pub struct Device {
     pub system: String,
     /// Reader of identity documents.
     pub id_reader: String,
+    /// Program that decodes the photos of identity cards; empty for none.
+    pub id_photo_decoder: PathBuf,
     /// Reader of QR codes.
     pub qr_reader: String,
 }
@@ -261,6 +263,7 @@ impl Default for Device {
             wiegand_template: Template::parse("{card}").expect("its placeholders are known"),
             system: "sim".into(),
             id_reader: "none".into(),
+            id_photo_decoder: PathBuf::new(),
             qr_reader: "none".into(),
         }
     }

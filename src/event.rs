@@ -25,7 +25,7 @@ pub struct Event {
     pub time: Timestamp,
     /// One of `face`, `verdict`, `relay`, `wiegand`, `rs485`, `voice`, `screen`, `lamp`, `platform`, `record`,
     /// `person`, `credential`, `camera`, `task`, `store`, `update`, `call`, `system`, `input`,
-    /// `door`, `reader`, `watchdog`.
+    /// `door`, `reader`, `document`, `watchdog`.
     pub kind: &'static str,
     /// The rest.
     #[serde(flatten)]

@@ -56,6 +56,7 @@ fn document() -> Document {
         issuer: "北京市朝阳区公安局".into(),
         valid_from: Some(date(2000, 1, 1)),
         expires: Some(date(2030, 1, 1)),
+        ..Document::default()
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::time::Duration;
 use super::say;
 
 mod passport;
+mod sdt;
 mod terminal_ws;
 
 /// What to simulate.
@@ -48,6 +49,10 @@ enum What {
     ///
     /// Exit codes: 0 it was read and is genuine, or the reader let it go; 1 not.
     Passport(passport::Args),
+    /// A module for identity cards on a pseudo terminal, whose path it prints: for device.id_reader = "sdt:PATH"
+    ///
+    /// Exit codes: 0 it was told to end, 1 it could not be started.
+    Sdt(sdt::Sdt),
 }
 
 /// What is the same for every platform.
@@ -124,6 +129,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             What::TerminalWs(args) => terminal_ws::terminal_ws(args).await,
             What::HttpPush(args) => super::http_push::run(args).await,
             What::Passport(args) => tokio::task::block_in_place(|| passport::run(args)),
+            What::Sdt(args) => sdt::sdt(args).await,
         }
     });
     // The standard input is read on a thread that only a line ends.

@@ -7,6 +7,7 @@ pub mod chip;
 pub mod direction;
 pub mod gpio;
 pub mod gymcu;
+pub mod id_reader;
 pub mod input;
 pub mod lamp;
 pub mod osdp;
@@ -50,6 +51,8 @@ pub struct Devices {
     pub osdp: Option<osdp::Setup>,
     /// The reader of IC cards, where it is a real one.
     pub card_reader: Option<card_reader::Fitted>,
+    /// The reader of identity documents, where it is a real one.
+    pub id_reader: Option<Box<dyn id_reader::IdReader>>,
     /// The thermometer.
     pub thermometer: Option<Box<dyn thermometer::Thermometer>>,
 }
@@ -68,6 +71,7 @@ impl Devices {
             rs485: rs485::open(&config.rs485, &config.rs485_direction)?,
             osdp: None,
             card_reader: card_reader::open(config)?,
+            id_reader: id_reader::open(config)?,
             voice: voice::open(&config.voice, &config.voice_dir)?,
             thermometer: thermometer::open(&config.thermometer)?,
         })

@@ -36,6 +36,7 @@ impl Readers {
             // What is wrong with its name is said where it is opened.
             real if key == "wiegand_in" && real.starts_with("gpio:") => Ok(Reader::Real),
             real if key == "card_reader" && real.starts_with("pn532:") => Ok(Reader::Real),
+            real if key == "id_reader" && super::id_reader::is_known(real) => Ok(Reader::Real),
             other => Err(Error::new(
                 Kind::Config,
                 format!("device.{key} = {other:?} is not supported by this build: use \"sim\" or \"none\""),

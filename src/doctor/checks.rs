@@ -343,14 +343,19 @@ fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
     ];
     let mut findings: Vec<Finding> =
         looked.into_iter().map(|(wire, open)| examine_wire(wire, &*open, agent)).collect();
-    for (key, chinese, english, source) in [
-        ("id_reader", "身份证阅读器", "document reader", &device.id_reader),
-        ("qr_reader", "二维码阅读器", "QR reader", &device.qr_reader),
+    for (key, chinese, english, source, event) in [
+        ("id_reader", "身份证阅读器", "document reader", &device.id_reader, "id_reader"),
+        ("qr_reader", "二维码阅读器", "QR reader", &device.qr_reader, "reader"),
     ] {
         let readers = || device::reader::Readers::open(device).and_then(|_| device::gpio::examine(source));
-        let wire = Wire { key, what: Words::new(chinese, english), source, event: "reader" };
-        findings.push(examine_wire(wire, &readers, agent));
+        let wire = Wire { key, what: Words::new(chinese, english), source, event };
+        let finding = examine_wire(wire, &readers, agent);
+        findings.push(match key {
+            "id_reader" if !agent.runs() => ask_id_reader(finding, device),
+            _ => finding,
+        });
     }
+    findings.extend(examine_photo_decoder(device));
     for (input, chinese, english, source) in [
         (Input::ExitButton, "出门按钮", "exit button", &device.exit_button),
         (Input::DoorContact, "门磁", "door contact", &device.door_contact),
@@ -359,6 +364,58 @@ fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
         findings.push(examine_input(input, Words::new(chinese, english), source, agent));
     }
     findings
+}
+
+/// A module for identity cards is asked for its number: nobody else has it, and asking moves nothing.
+fn ask_id_reader(finding: Finding, device: &config::Device) -> Finding {
+    if !device.id_reader.starts_with("sdt:") {
+        return finding;
+    }
+    let asked = device::id_reader::sdt::ask(&device.id_reader, device).map(|serial| {
+        let number = if serial.is_empty() { "-" } else { serial.as_str() };
+        Words::new(format!("有应答，模块编号 {number}"), format!("answers; its number is {number}"))
+    });
+    finding.of(
+        asked,
+        Words::new(
+            "检查电源、TX/RX 接线、波特率与 device.id_reader",
+            "check its power, TX to RX, its speed, and device.id_reader in the configuration",
+        ),
+    )
+}
+
+/// The decoder of photos, where there is a module that reads some.
+fn examine_photo_decoder(device: &config::Device) -> Option<Finding> {
+    let program = &device.id_photo_decoder;
+    let source =
+        if program.as_os_str().is_empty() { "none".to_owned() } else { program.display().to_string() };
+    let finding = Finding::about(
+        "id_photo_decoder",
+        Words::new("身份证照片解码", "decoder of identity cards' photos"),
+        source,
+    );
+    if !device.id_reader.starts_with("sdt:") {
+        return None;
+    }
+    if program.as_os_str().is_empty() {
+        let without =
+            Words::new("未配置：身份证照片不可用", "none: identity cards are read without their photos");
+        return Some(finding.absent(without));
+    }
+    let access = rustix::fs::Access::EXEC_OK;
+    let found = rustix::fs::access(program.as_path(), access)
+        .map(|()| Words::new("存在，可执行", "is there and may be run"))
+        .map_err(|errno| {
+            let error = std::io::Error::from(errno);
+            Error::caused(Kind::Device, format!("{} cannot be run", program.display()), error)
+        });
+    Some(finding.of(
+        found,
+        Words::new(
+            "检查 device.id_photo_decoder：绝对路径，可执行",
+            "check device.id_photo_decoder: an absolute path of a program that this user may run",
+        ),
+    ))
 }
 
 /// An input: what it is in, which tells whether it is wired the right way round.

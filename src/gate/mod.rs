@@ -4,6 +4,7 @@
 mod announce;
 mod cards;
 mod controller;
+mod documents;
 mod driver;
 pub mod enrol;
 mod frame_rate;
@@ -238,6 +239,7 @@ struct Inner {
     snapshots: snapshot::Snapshots,
     frame_rates: frame_rate::FrameRates,
     reading: presented::Reading,
+    documents: documents::Documents,
     questions: presented::Questions,
     readers: Readers,
     /// The loops that a passage needs.
@@ -372,7 +374,7 @@ impl Gate {
         load(&parts.store, &parts.models, &gallery)?;
         let mut devices = parts.devices;
         let (wires, wiegand_in) = (std::mem::take(&mut devices.inputs), devices.wiegand_in.take());
-        let card_reader = devices.card_reader.take();
+        let (card_reader, id_reader) = (devices.card_reader.take(), devices.id_reader.take());
         let (hardware, lines, panel_task) =
             Hardware::start(devices, parts.templates, &settings, &parts.events)?;
         tokio::spawn(panel_task.run());
@@ -387,6 +389,7 @@ impl Gate {
         };
         let enrolment =
             Enrolment::start(workers, parts.models.clone(), parts.store.clone(), parts.events.clone())?;
+        let (documents, presenting) = documents::Documents::new();
         let inner = Arc::new(Inner {
             clock: parts.clock,
             events: parts.events,
@@ -406,6 +409,7 @@ impl Gate {
             snapshots: Default::default(),
             frame_rates: Default::default(),
             reading: Default::default(),
+            documents,
             questions: Default::default(),
             readers: parts.readers,
             loops,
@@ -426,6 +430,7 @@ impl Gate {
         if let Some(reader) = card_reader {
             cards::start(&inner, &commands, reader, &stop_inputs)?;
         }
+        documents::start(&inner, &commands, presenting, id_reader, &stop_inputs)?;
         let ending = Ending { sessions, gate: Arc::clone(&inner), output_task, stop_inputs };
         reenrol::start(Arc::clone(&inner), parts.models.clone())?;
         let eyes = Eyes {

@@ -186,6 +186,23 @@ pub(super) async fn present_card(
     presented.map_err(|_| stopping())
 }
 
+/// A document that was read goes to whoever asked for one, or to the passage. `Input` if its facts cannot be.
+pub(super) async fn present_document(
+    gate: &Inner,
+    commands: &mpsc::Sender<Command>,
+    document: Document,
+) -> Result<()> {
+    check_document(&document)?;
+    let presented = Presented::Document(Box::new(document));
+    let Err(Presented::Document(document)) = gate.reading.give(presented) else {
+        gate.read("document", "platform");
+        return Ok(());
+    };
+    gate.read("document", "session");
+    let presented = commands.send(Command::Document { document, at: Instant::now() }).await;
+    presented.map_err(|_| stopping())
+}
+
 /// [`Gate::present_wiegand`].
 pub(super) async fn present_wiegand(
     gate: &Inner,
@@ -215,16 +232,14 @@ impl Gate {
         present_wiegand(&self.inner, &self.commands, bits).await
     }
 
-    /// A document was presented at the gate. `Input` if its facts cannot be.
+    /// A document was held before the gate by hand: the services hear of it as of one that is laid on a reader, read
+    /// and taken away. `Input` if its facts cannot be; nothing has happened then.
     pub async fn present_document(&self, document: Document) -> Result<()> {
         check_document(&document)?;
-        let presented = Presented::Document(Box::new(document));
-        let Err(Presented::Document(document)) = self.inner.reading.give(presented) else {
-            self.inner.read("document", "platform");
-            return Ok(());
-        };
-        self.inner.read("document", "session");
-        self.command(Command::Document { document, at: Instant::now() }).await
+        self.inner.laid_down(&document);
+        let presented = present_document(&self.inner, &self.commands, document).await;
+        self.inner.lifted();
+        presented
     }
 
     /// A QR code was presented at the gate. `Input` if it is empty or longer than any QR code.

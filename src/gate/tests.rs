@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::sync::{broadcast, mpsc};
 
+use super::documents::Documents;
 use super::outputs::Outputs;
 use super::sessions::{Command, Sessions};
 use super::settings::Settings;
@@ -105,6 +106,7 @@ impl Bench {
             snapshots: Default::default(),
             frame_rates: Default::default(),
             reading: Default::default(),
+            documents: Documents::new().0,
             questions: Default::default(),
             readers: Readers::default(),
             loops: Loops::default(),
@@ -150,6 +152,7 @@ impl Bench {
             snapshots: Default::default(),
             frame_rates: Default::default(),
             reading: Default::default(),
+            documents: Documents::new().0,
             questions: Default::default(),
             readers: Readers::default(),
             loops: Loops::default(),
@@ -887,4 +890,47 @@ fn settings_of_a_newer_version_cost_their_own_keys_only() {
     assert_eq!(settings.rules.mode, crate::access::PassMode::Card);
     assert!(!settings.rules.stranger.identify);
     assert_eq!(settings.light, Settings::default().light, "what cannot be understood is not guessed");
+}
+
+/// A reader that panics, and then finds one document where nobody wants its print; the looks so far.
+struct Shaky(u32);
+
+impl crate::device::id_reader::IdReader for Shaky {
+    fn name(&self) -> &str {
+        "shaky"
+    }
+
+    fn look(
+        &mut self,
+        wanted: &crate::device::id_reader::Wanted,
+    ) -> Result<Option<crate::document::Happening>> {
+        self.0 += 1;
+        assert!(self.0 > 1, "the driver falls over");
+        Ok((self.0 == 2 && !wanted.viz).then_some(crate::document::Happening::Detected))
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_millis(10)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_of_documents_that_fails_is_told_and_asked_again() {
+    use crate::device::id_reader::Wanted;
+    use crate::document::Happening;
+    let bench = Bench::new(Settings::default());
+    let documents = &bench.inner.documents;
+    let mut happenings = documents.subscribe();
+    let stop = Arc::new(AtomicBool::new(false));
+    let (_, presenting) = mpsc::channel(1);
+    super::documents::start(&bench.inner, &bench.commands, presenting, Some(Box::new(Shaky(0))), &stop)
+        .unwrap();
+    let offline = happenings.recv().await.unwrap();
+    assert!(matches!(&offline, Happening::Offline { why } if why.contains("panicked")), "{offline:?}");
+    documents.want(Wanted { viz: false, ..Wanted::default() });
+    let online = happenings.recv().await.unwrap();
+    assert!(matches!(&online, Happening::Online { name, .. } if name == "shaky"), "{online:?}");
+    let detected = happenings.recv().await.unwrap();
+    assert!(matches!(detected, Happening::Detected), "{detected:?}");
+    stop.store(true, Ordering::Relaxed);
 }

@@ -15,6 +15,7 @@ mod named;
 pub mod passport;
 pub mod qyzn;
 pub mod script;
+pub mod sdt;
 pub mod terminal_ws;
 
 pub use journal::{Entry, Journal};

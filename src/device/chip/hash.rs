@@ -41,7 +41,7 @@ impl Hash {
     }
 
     /// How many bytes it has.
-    pub fn len(self) -> usize {
+    pub fn bytes(self) -> usize {
         match self {
             Self::Sha1 => 20,
             Self::Sha224 => 28,
@@ -89,7 +89,7 @@ mod tests {
         ] {
             let value = hash.of(&[b"a", b"bc"]);
             assert_eq!(value[..4], begins);
-            assert_eq!(value.len(), hash.len());
+            assert_eq!(value.len(), hash.bytes());
             assert_eq!(Hash::from_oid(hash.oid()), Some(hash));
         }
         assert!(same(b"ab", b"ab"));

@@ -76,7 +76,7 @@ impl RsaKey {
         if empty.iter().any(|byte| *byte != 0) {
             return false;
         }
-        let hash = pss.hash.len();
+        let hash = pss.hash.bytes();
         if digest.len() != hash || length < hash + pss.salt + 2 || message[length - 1] != 0xbc {
             return false;
         }
@@ -120,10 +120,10 @@ impl RsaKey {
             },
             _ => return false,
         };
-        let Some(end) = message.len().checked_sub(hash.len() + trailer).filter(|end| *end >= begin) else {
+        let Some(end) = message.len().checked_sub(hash.bytes() + trailer).filter(|end| *end >= begin) else {
             return false;
         };
-        let digest = &message[end..end + hash.len()];
+        let digest = &message[end..end + hash.bytes()];
         same(&hash.of(&[&message[begin..end], tail]), digest)
     }
 }
@@ -150,7 +150,7 @@ pub fn pkcs1(hash: Hash, digest: &[u8], length: usize) -> Option<Vec<u8>> {
 
 /// MGF1 (RFC 8017 appendix B.2.1).
 pub fn mask(hash: Hash, seed: &[u8], length: usize) -> Vec<u8> {
-    let mut mask = Vec::with_capacity(length + hash.len());
+    let mut mask = Vec::with_capacity(length + hash.bytes());
     let mut counter = 0u32;
     while mask.len() < length {
         mask.extend(hash.of(&[seed, &counter.to_be_bytes()]));

@@ -152,7 +152,7 @@ impl<'a> Chip<'a> {
             return Ok(None);
         }
         // The file may end within what was asked for.
-        if answer.status != OK && !(answer.status == 0x6282 && !answer.data.is_empty()) {
+        if answer.status != OK && (answer.status != 0x6282 || answer.data.is_empty()) {
             return Err(refused(format_args!("to read {} from byte {position}", file.name), answer.status));
         }
         if position > NEAR {

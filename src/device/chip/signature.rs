@@ -21,7 +21,7 @@ pub enum PublicKey {
     /// RSA.
     Rsa(RsaKey),
     /// A point of a curve.
-    Curve(&'static Curve, Point),
+    Curve(&'static Curve, Box<Point>),
 }
 
 /// How something is signed.
@@ -105,7 +105,7 @@ impl PublicKey {
         };
         let curve = curve.ok_or_else(|| unknown("a curve that no standard names"))?;
         let point = curve.point(key).ok_or_else(|| malformed("a public key is no point of its curve"))?;
-        Ok(Self::Curve(curve, point))
+        Ok(Self::Curve(curve, Box::new(point)))
     }
 
     /// Whether this is the signature of the parts one behind the other.

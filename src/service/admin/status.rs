@@ -205,8 +205,10 @@ fn camera(standing: &Standing, index: usize, role: CameraRole, fps: Option<f32>)
 fn devices(standing: &Standing) -> Value {
     const WIRES: [&str; 8] =
         ["relay", "wiegand", "rs485", "voice", "lamp", "screen", "thermometer", "watchdog"];
-    let said = WIRES.into_iter().filter_map(|kind| {
-        let event = standing.last(kind)?;
+    let wires = WIRES.into_iter().map(|kind| (kind, standing.last(kind)));
+    let id_reader = ("id_reader", standing.of("reader", "reader", &"id_reader".into()));
+    let said = wires.chain([id_reader]).filter_map(|(kind, event)| {
+        let event = event?;
         let fields = ["state", "error"]
             .into_iter()
             .filter_map(|field| Some((field.to_owned(), event.fields.get(field)?.clone())));

@@ -21,7 +21,7 @@ pub enum SecretKey {
     /// On a curve.
     Curve(&'static Curve, Secret),
     /// RSA with 2048 bits.
-    Rsa(RsaSecret),
+    Rsa(Box<RsaSecret>),
 }
 
 /// A secret RSA key.
@@ -86,7 +86,7 @@ impl RsaSecret {
     /// # Errors
     /// `Io`: the system gives no random numbers.
     pub fn recoverable(&self, challenge: &[u8]) -> Result<Vec<u8>> {
-        let mut message = vec![0; MODULUS - 1 - Hash::Sha256.len() - 2];
+        let mut message = vec![0; MODULUS - 1 - Hash::Sha256.bytes() - 2];
         random(&mut message)?;
         let hash = Hash::Sha256.of(&[&message, challenge]);
         Ok(self.power(&[&[0x6a], &message[..], &hash, &[0x34, 0xcc]].concat()))
@@ -151,7 +151,7 @@ impl SecretKey {
     /// # Errors
     /// `Io`: the system gives no random numbers.
     pub fn rsa() -> Result<Self> {
-        Ok(Self::Rsa(RsaSecret::new()?))
+        Ok(Self::Rsa(Box::new(RsaSecret::new()?)))
     }
 
     /// Its public key as SubjectPublicKeyInfo; `explicit`: the curve is spelled out.
