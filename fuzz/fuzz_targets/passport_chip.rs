@@ -8,13 +8,12 @@ use menshen::Result;
 use menshen::device::chip::apdu::Command;
 use menshen::device::chip::card::Card;
 use menshen::device::chip::certificate::Certificate;
-use menshen::device::chip::dg1::Mrz;
 use menshen::device::chip::security_info::SecurityInfos;
 use menshen::device::chip::session::knows_extended_length;
 use menshen::device::chip::signature::PublicKey;
 use menshen::device::chip::sod::SecurityObject;
 use menshen::device::chip::tlv::Objects;
-use menshen::device::chip::{AccessKey, Trust, Wanted, face, read};
+use menshen::device::chip::{AccessKey, Trust, Wanted, dg1, face, read};
 
 /// A card whose answers stand one behind the other, each with its length before it; then it is gone.
 struct Answers<'a>(&'a [u8]);
@@ -40,7 +39,7 @@ fuzz_target!(|bytes: &[u8]| {
         length += object.whole.len();
     }
     assert!(length <= bytes.len());
-    let _ = Mrz::from_dg1(bytes);
+    let _ = dg1::zone(bytes, Wanted::default().now.date());
     let _ = face::picture(bytes);
     let _ = SecurityInfos::read(bytes);
     let _ = PublicKey::read(bytes);

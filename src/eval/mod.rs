@@ -3,6 +3,7 @@
 
 pub mod comparison;
 pub mod liveness;
+pub mod mrz;
 pub mod pairs;
 pub mod plot;
 pub mod statistics;

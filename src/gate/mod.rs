@@ -4,6 +4,7 @@
 mod announce;
 mod cards;
 mod controller;
+pub mod document_camera;
 mod documents;
 mod driver;
 pub mod enrol;

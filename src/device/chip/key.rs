@@ -1,8 +1,8 @@
 //! What opens a chip: the lines for machines, or the card access number (ICAO 9303 part 11 section 9.7.2).
 
-use super::dg1::{Mrz, check_digit};
 use super::hash::Hash;
 use crate::error::{Error, Kind, Result};
+use crate::vision::mrz::{Zone, check};
 
 /// What opens a chip. `Debug` says only of which kind it is.
 #[derive(Clone)]
@@ -36,12 +36,10 @@ impl AccessKey {
     /// `Input`: one of them cannot be; it says which.
     pub fn mrz(number: &str, birthday: &str, expires: &str) -> Result<Self> {
         let wrong = |what| Error::new(Kind::Input, format!("the chip cannot be opened with this {what}"));
-        let with_digit = |field: &str, what| match check_digit(field) {
-            Some(digit) => Ok(format!("{field}{digit}")),
-            None => Err(wrong(what)),
-        };
+        let with_digit = |field: &str| format!("{field}{}", char::from(check::digit(field.bytes())));
         let number = number.trim_end_matches('<');
-        if number.is_empty() || number.len() > LONGEST_NUMBER {
+        let allowed = number.bytes().all(|byte| check::value(byte).is_some());
+        if number.is_empty() || number.len() > LONGEST_NUMBER || !allowed {
             return Err(wrong("number of a document"));
         }
         let day =
@@ -53,19 +51,13 @@ impl AccessKey {
             return Err(wrong("last valid day: six digits are needed"));
         }
         Ok(Self(Key::Mrz(
-            with_digit(&format!("{number:<<9}"), "number of a document")?
-                + &with_digit(birthday, "birthday")?
-                + &with_digit(expires, "last valid day")?,
+            with_digit(&format!("{number:<<9}")) + &with_digit(birthday) + &with_digit(expires),
         )))
     }
 
     /// The key of the lines for machines, as they were read from the page.
-    ///
-    /// # Errors
-    /// `Input`: they were not read well; it says which field does not fit its check digit.
-    pub fn lines(lines: &[impl AsRef<str>]) -> Result<Self> {
-        let mrz = Mrz::from_lines(lines)?;
-        Self::mrz(&mrz.number, &mrz.birthday, &mrz.expires)
+    pub fn zone(zone: &Zone) -> Self {
+        Self(Key::Mrz(zone.key_information()))
     }
 
     /// The key of a card access number: the six digits that are printed on the front.
@@ -109,6 +101,14 @@ mod tests {
         assert_eq!(key.basic().unwrap(), hex("239AB9CB282DAF66231DC5A4DF6BFBAE"));
         // Appendix D.2: a number of more than nine letters.
         let Key::Mrz(text) = AccessKey::mrz("D23145890734", "340712", "950712").unwrap().0 else { panic!() };
+        assert_eq!(text, "D23145890734934071279507122");
+        let lines = [
+            "I<UTOD23145890<7349<<<<<<<<<<<",
+            "3407127M9507122UTO<<<<<<<<<<<2",
+            "STEVENSON<<PETER<JOHN<<<<<<<<<",
+        ];
+        let zone = Zone::parse(&lines, jiff::civil::date(1990, 1, 1)).unwrap();
+        let Key::Mrz(text) = AccessKey::zone(&zone).0 else { panic!() };
         assert_eq!(text, "D23145890734934071279507122");
         // Appendix G.1.
         let (secret, kind) = AccessKey::mrz("T22000129", "640812", "101031").unwrap().password();

@@ -37,7 +37,6 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 pub use card::Card;
-use dg1::Mrz;
 pub use key::AccessKey;
 use security_info::SecurityInfos;
 use session::{Chip, File, files};
@@ -46,7 +45,7 @@ pub use sod::Signed;
 use tlv::{Objects, malformed, value};
 pub use trust::Trust;
 
-use crate::document::{ChipVerdict, Pictures, Reading};
+use crate::document::{ChipVerdict, Reading};
 use crate::error::{Context as _, Error, Result};
 
 /// What is wanted of a chip.
@@ -113,7 +112,7 @@ pub fn read(card: &mut dyn Card, key: &AccessKey, trust: &Trust, wanted: &Wanted
         }
     };
     let dg1 = required(&mut chip, files::DG1)?;
-    let mrz = Mrz::from_dg1(&dg1)?;
+    let zone = dg1::zone(&dg1, wanted.now.date())?;
     let dg2 = if wanted.photo { chip.read(files::DG2)? } else { None };
     let sod = chip.read(files::SOD)?;
     let object = sod.as_deref().map(SecurityObject::read).transpose().unwrap_or_else(|error| {
@@ -170,17 +169,10 @@ pub fn read(card: &mut dyn Card, key: &AccessKey, trust: &Trust, wanted: &Wanted
         photo_bytes = dg2.map_or(0, |dg2| dg2.len()),
         "a travel document's chip was read"
     );
-    let today = wanted.now.date();
-    let mut document = mrz.document(today);
-    document.photo = photo.clone();
-    let reading = Reading {
-        document,
-        texts: mrz.texts(today),
-        pictures: Pictures { chip_photo: photo, ..Pictures::default() },
-        mrz: mrz.lines,
-        chip: Some(ChipVerdict { signed: verdict, original }),
-        ..Reading::default()
-    };
+    let mut reading = dg1::reading(zone);
+    reading.document.photo = photo.clone();
+    reading.pictures.chip_photo = photo;
+    reading.chip = Some(ChipVerdict { signed: verdict, original });
     Ok(ChipReading { reading, opened, signed, notes })
 }
 

@@ -12,7 +12,7 @@ use crate::document::{DocumentKind, Happening, Reading};
 use crate::error::{Error, Kind, Result};
 
 /// Kinds of reader that this build knows, as they stand before the colon.
-const KINDS: [&str; 1] = ["sdt"];
+const KINDS: [&str; 2] = ["sdt", "camera"];
 
 /// What is wanted of a document: what nobody wants need not be read. All of it at first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub fn open(device: &config::Device) -> Result<Option<Box<dyn IdReader>>> {
     let name = device.id_reader.as_str();
     match name.split_once(':') {
         None if matches!(name, "none" | "sim") => Ok(None),
+        // The document camera: the agent puts it together of its camera and its models.
+        None if name == "camera" => Ok(None),
         Some(("sdt", _)) => match sdt::Sdt::open(name, device)? {
             Some(module) => Ok(Some(Box::new(module))),
             None => Err(sdt::misnamed(name)),
@@ -87,7 +89,7 @@ fn unsupported(name: &str) -> Error {
     Error::new(
         Kind::Config,
         format!(
-            "device.id_reader = {name:?} is not supported by this build: use \"sdt:/dev/ttyS2\" (any port), \"sim\" or \"none\""
+            "device.id_reader = {name:?} is not supported by this build: use \"sdt:/dev/ttyS2\" (any port), \"camera\", \"sim\" or \"none\""
         ),
     )
 }

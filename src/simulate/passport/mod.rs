@@ -16,16 +16,16 @@ pub use chip::VirtualChip;
 pub use issue::{Authority, SignedBy, VALID, Validity};
 pub use sign::SecretKey;
 
-use crate::device::chip::AccessKey;
 use crate::device::chip::cipher::Cipher;
 use crate::device::chip::curve::Curve;
-use crate::device::chip::dg1::{Mrz, check_digit};
 use crate::device::chip::hash::Hash;
 use crate::device::chip::security_info::{active_oid, chip_authentication_oid, chip_key_oid, pace_oid};
 use crate::device::chip::session::files;
 use crate::device::chip::signature::Scheme;
 use crate::device::chip::tlv::object;
+use crate::device::chip::{AccessKey, Wanted};
 use crate::error::{Context as _, Error, Kind, Result};
+use crate::vision::mrz::{Zone, check};
 
 /// What a virtual passport does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,7 +140,7 @@ pub fn specimen() -> Vec<String> {
 
 /// The lines of a passport of Utopia; what is given must be made of capital letters, digits and fillers.
 pub fn passport_lines(number: &str, birthday: &str, sex: &str, expires: &str, name: &str) -> Vec<String> {
-    let digit = |field: &str| check_digit(field).unwrap_or('<');
+    let digit = |field: &str| char::from(check::digit(field.bytes()));
     let first = format!("{:<<44}", format!("P<UTO{name}"));
     let number = format!("{number:<<9}");
     let optional = "<".repeat(14);
@@ -198,8 +198,7 @@ impl Passport {
     /// # Errors
     /// `Input`: the lines, the access number or a curve cannot be. `Io`: the system gives no random numbers.
     pub fn issue(authority: &Authority, options: Options) -> Result<Self> {
-        let mrz = AccessKey::lines(&options.lines)?;
-        Mrz::from_lines(&options.lines)?;
+        let mrz = AccessKey::zone(&Zone::parse(&options.lines, Wanted::default().now.date())?);
         let can = AccessKey::can(&options.can)?;
         let curve = |parameter: u8| {
             Curve::standardised(parameter).ok_or_else(|| {
