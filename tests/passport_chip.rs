@@ -3,6 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::civil::{DateTime, date};
@@ -295,10 +296,40 @@ fn another_card_is_not_a_passport() {
     assert!(error.to_string().contains("is this a passport?"), "{error}");
 }
 
+/// What was logged.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 #[test]
 fn nothing_about_the_person_is_shown() {
-    let read = issue_and_read(Options::default()).unwrap();
-    let shown = format!("{read:?} {:?}", Options::default());
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    let mut shown = format!("{:?}", Options::default());
+    tracing::subscriber::with_default(subscriber, || {
+        shown += &format!("{:?}", issue_and_read(Options::default()).unwrap());
+        for fault in [Fault::WrongMac, Fault::TruncatedTlv, Fault::TakenAway] {
+            let error = issue_and_read(Options { fault: Some(fault), ..Options::default() }).unwrap_err();
+            shown += &format!("{error} {error:?}");
+        }
+    });
+    let log = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("chip was read"), "{log}");
+    shown += &log;
     for secret in ["898902", "ERIKSSON", "740812", "1974"] {
         assert!(!shown.contains(secret), "{shown}");
     }
