@@ -18,6 +18,7 @@ use menshen::document::{ChipVerdict, DocumentKind, Label, Source};
 use menshen::simulate::passport::{
     Active, Authority, Fault, Options, Passport, SignedBy, passport_lines, vpcd,
 };
+use menshen::vision::mrz::Zone;
 use menshen::vision::picture::Picture;
 use menshen::{Kind, Result};
 
@@ -204,6 +205,33 @@ fn a_photo_beyond_the_near_positions_is_read() {
 }
 
 #[test]
+fn chip_and_page_are_told_together() {
+    let lines = Options::default().lines;
+    let page = || Zone::parse(&lines, NOW.date()).unwrap().into_reading();
+    let white: Arc<[u8]> = Arc::from(&b"white"[..]);
+    let with_picture = || {
+        let mut reading = page();
+        reading.pictures.white = Some(Arc::clone(&white));
+        reading
+    };
+    let whole = issue_and_read(Options::default()).unwrap().with_page(with_picture());
+    assert_eq!(whole.notes, [""; 0]);
+    let reading = whole.reading;
+    assert!(reading.document.photo.is_some() && reading.pictures.chip_photo.is_some());
+    assert_eq!(reading.pictures.white, Some(white.clone()));
+    assert_eq!(reading.chip, Some(GENUINE));
+    let sources: Vec<Source> =
+        reading.texts.iter().filter(|text| text.label == Label::Number).map(|text| text.source).collect();
+    assert_eq!(sources, [Source::Mrz, Source::Chip]);
+    // Another name on the page opens the chip all the same.
+    let mut other = page();
+    other.mrz[0] = other.mrz[0].replace("ANNA", "ANNE");
+    let whole = issue_and_read(Options::default()).unwrap().with_page(other);
+    assert!(whole.notes[0].contains("the lines of the page are not those of the chip"));
+    assert_eq!(whole.reading.document.name, "ERIKSSON ANNA MARIA");
+}
+
+#[test]
 fn nothing_is_read_that_is_not_wanted() {
     let authority = Authority::new("Authority under test").unwrap();
     let passport = Passport::issue(&authority, Options::default()).unwrap();
@@ -319,14 +347,13 @@ fn nothing_about_the_person_is_shown() {
         .with_max_level(tracing::Level::TRACE)
         .with_writer(move || writer.clone())
         .finish();
-    let mut shown = format!("{:?}", Options::default());
-    tracing::subscriber::with_default(subscriber, || {
-        shown += &format!("{:?}", issue_and_read(Options::default()).unwrap());
-        for fault in [Fault::WrongMac, Fault::TruncatedTlv, Fault::TakenAway] {
-            let error = issue_and_read(Options { fault: Some(fault), ..Options::default() }).unwrap_err();
-            shown += &format!("{error} {error:?}");
-        }
-    });
+    // For all threads: the other tests' chips may be logged too, of them nothing may be told either.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let mut shown = format!("{:?} {:?}", Options::default(), issue_and_read(Options::default()).unwrap());
+    for fault in [Fault::WrongMac, Fault::TruncatedTlv, Fault::TakenAway] {
+        let error = issue_and_read(Options { fault: Some(fault), ..Options::default() }).unwrap_err();
+        shown += &format!("{error} {error:?}");
+    }
     let log = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
     assert!(log.contains("chip was read"), "{log}");
     shown += &log;

@@ -12,13 +12,12 @@ use menshen::{Context as _, Error, Kind, Result};
 use crate::cli::say;
 
 #[derive(clap::Args)]
-#[group(id = "where", required = true)]
 pub(super) struct Args {
     /// Lay it onto the virtual reader that listens there, such as 127.0.0.1:35963 of pcscd's vpcd
-    #[arg(long, value_name = "HOST:PORT", group = "where")]
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "loopback")]
     vpcd: Option<String>,
     /// Read it right here, and say what was read
-    #[arg(long, group = "where")]
+    #[arg(long, conflicts_with = "vpcd")]
     loopback: bool,
     /// Basic Access Control alone, as older passports have it
     #[arg(long)]

@@ -45,7 +45,7 @@ pub use sod::Signed;
 use tlv::{Objects, malformed, value};
 pub use trust::Trust;
 
-use crate::document::{ChipVerdict, Reading};
+use crate::document::{ChipVerdict, Pictures, Reading};
 use crate::error::{Context as _, Error, Result};
 
 /// What is wanted of a chip.
@@ -88,6 +88,28 @@ pub struct ChipReading {
     pub signed: Option<Signed>,
     /// What else a technician may want to know: what could not be done, and why. Nothing about the person.
     pub notes: Vec<String>,
+}
+
+impl ChipReading {
+    /// This together with what was read of the page: facts and photo are the chip's, which can be proved; texts of both are kept,
+    /// the page's first; a note says where the lines of both differ, as the chip's key covers only a part of them.
+    pub fn with_page(mut self, page: Reading) -> Self {
+        let mut reading = self.reading;
+        if !page.mrz.is_empty() && page.mrz != reading.mrz {
+            self.notes.push(
+                "the lines of the page are not those of the chip: one of them was changed or misread"
+                    .to_owned(),
+            );
+        }
+        reading.texts.splice(0..0, page.texts);
+        let chip_photo = reading.pictures.chip_photo.take();
+        reading.pictures = Pictures { chip_photo, ..page.pictures };
+        if !page.mrz.is_empty() {
+            reading.mrz = page.mrz;
+        }
+        reading.bar_code = page.bar_code;
+        Self { reading, ..self }
+    }
 }
 
 /// Reads a travel document's chip.
