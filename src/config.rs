@@ -223,6 +223,8 @@ pub struct Device {
     pub card_number: Digits,
     /// Order of their bytes.
     pub card_bytes: ByteOrder,
+    /// Reader of chip cards behind PC/SC.
+    pub contact_reader: String,
     /// What goes out on the RS485 line after a passage, where its payload is `custom`.
     pub rs485_template: Template,
     /// The number that goes out on the Wiegand line after a passage, where its payload is `custom`.
@@ -257,6 +259,7 @@ impl Default for Device {
             watchdog_within_s: 30,
             thermometer: "none".into(),
             card_reader: "none".into(),
+            contact_reader: "none".into(),
             card_number: Digits::Decimal,
             card_bytes: ByteOrder::AsSent,
             rs485_template: Template::parse("{person_id},{card}\r\n").expect("its placeholders are known"),

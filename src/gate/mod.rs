@@ -375,6 +375,7 @@ impl Gate {
         load(&parts.store, &parts.models, &gallery)?;
         let mut devices = parts.devices;
         let (wires, wiegand_in) = (std::mem::take(&mut devices.inputs), devices.wiegand_in.take());
+        let contact_reader = devices.contact_reader.take();
         let (card_reader, id_reader) = (devices.card_reader.take(), devices.id_reader.take());
         let (hardware, lines, panel_task) =
             Hardware::start(devices, parts.templates, &settings, &parts.events)?;
@@ -430,6 +431,9 @@ impl Gate {
         inputs::start(&inner, &commands, wires.lines, wiegand_in, &stop_inputs)?;
         if let Some(reader) = card_reader {
             cards::start(&inner, &commands, reader, &stop_inputs)?;
+        }
+        if let Some(reader) = contact_reader {
+            cards::start_contact(&inner, &commands, reader, &stop_inputs)?;
         }
         documents::start(&inner, &commands, presenting, id_reader, &stop_inputs)?;
         let ending = Ending { sessions, gate: Arc::clone(&inner), output_task, stop_inputs };

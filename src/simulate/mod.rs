@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
+pub mod card;
 pub mod http_push;
 mod journal;
 mod listen;
