@@ -35,6 +35,8 @@ pub struct Config {
     pub device: Device,
     /// The OSDP line.
     pub osdp: Osdp,
+    /// What is believed of identity documents.
+    pub documents: Documents,
     /// Sessions and passages.
     pub gate: Gate,
     /// What the store keeps and for how long.
@@ -287,6 +289,14 @@ pub struct Osdp {
     pub secure: bool,
     /// Which cards the controller is told.
     pub report: OsdpReport,
+}
+
+/// `[documents]`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Documents {
+    /// Folder of the certificates of states' signing authorities, whose signatures in chips are believed; empty: nobody is.
+    pub csca_dir: String,
 }
 
 /// Which cards an access controller is told.
@@ -687,6 +697,9 @@ impl Config {
         if self.osdp.key_file.is_empty() {
             return fail("osdp.key_file must name a file, or be auto".into());
         }
+        if !self.documents.csca_dir.is_empty() && !self.documents.csca_dir.starts_with('/') {
+            return fail("documents.csca_dir must be an absolute path, or empty".into());
+        }
         if let Some(terminal_ws) = &self.platform.terminal_ws {
             terminal_ws.check(serial)?;
         }
@@ -821,6 +834,7 @@ mod tests {
         assert!(refused("[vison]").contains("vison"));
         assert!(refused("[osdp]\naddress = 127").contains("osdp.address"));
         assert!(refused("[osdp]\nkey_file = \"\"").contains("osdp.key_file"));
+        assert!(refused("[documents]\ncsca_dir = \"csca\"").contains("documents.csca_dir"));
         assert!(refused("[device]\ndebounce_ms = 0").contains("device.debounce_ms"));
         assert!(refused("[gate]\ndoor_held_s = 3601").contains("gate.door_held_s"));
         assert!(refused("[gate]\ndoor_grace_s = 61").contains("gate.door_grace_s"));

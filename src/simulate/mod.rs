@@ -13,6 +13,7 @@ pub mod http_push;
 mod journal;
 mod listen;
 mod named;
+pub mod passport;
 pub mod qyzn;
 pub mod scanner;
 pub mod script;
