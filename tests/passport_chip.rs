@@ -1,4 +1,5 @@
 //! Chips of passports from end to end: the virtual passport is read over its commands, with every way of opening and signing
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 //! that is known, and with every fault.
 
 use std::io::{Read as _, Write as _};
