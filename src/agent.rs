@@ -169,6 +169,9 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
             async move { server.run(stopped).await }
         }));
     }
+    if let Some(service) = &config.service.document_reader {
+        parts.push(document_reader(&gate, &config, service, &events, &stopped));
+    }
 
     let manager = manager();
     let feeder = feed(&config, &gate, &events)?;
@@ -274,6 +277,22 @@ fn push(
             http_push::Options::default(),
             until.clone(),
         )
+    })
+}
+
+/// The document reader service. One that cannot be had, because another program has its port, does not keep the gate from
+/// starting.
+fn document_reader(
+    gate: &Gate,
+    config: &Config,
+    service: &config::DocumentReader,
+    events: &Events,
+    stopped: &watch::Receiver<bool>,
+) -> tokio::task::JoinHandle<()> {
+    let (gate, config, service, until) = (gate.clone(), config.clone(), service.clone(), stopped.clone());
+    supervise("service.document_reader", events.clone(), stopped.clone(), move || {
+        let (gate, config, service, until) = (gate.clone(), config.clone(), service.clone(), until.clone());
+        async move { service::document_reader::Server::bind(gate, &config, &service).await?.run(until).await }
     })
 }
 

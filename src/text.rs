@@ -1,6 +1,7 @@
 //! Texts for visitors and technicians, in Chinese and English, from one table.
 
 pub mod console;
+pub mod document_reader;
 pub mod page;
 pub mod spoken;
 
@@ -51,6 +52,7 @@ pub fn reason(reason: Reason, language: Language) -> &'static str {
         Reason::UnknownDocument => ("证件未登记", "Document not registered"),
         Reason::NotWhiteListed => ("不在白名单", "Not on the list of this gate"),
         Reason::DocumentExpired => ("证件已过期", "Document expired"),
+        Reason::NoHolderPhoto => ("证件照片无法比对", "The photo of the document cannot be compared"),
         Reason::Mismatch => ("人证不一致", "Face and credential do not match"),
         Reason::WrongOrder => ("验证顺序错误", "Wrong order"),
         Reason::WrongCredential => ("请使用其他方式验证", "Please use another credential"),
@@ -75,6 +77,11 @@ fn in_language(chinese: &'static str, english: &'static str, language: Language)
         Language::Chinese => chinese,
         Language::English => english,
     }
+}
+
+/// What a visitor is told whose document could not be read.
+pub fn document_unread(language: Language) -> &'static str {
+    in_language("证件读取失败，请重新放置", "The document was not read, please lay it down again", language)
 }
 
 /// What a visitor is told when the platform that would open does not answer.

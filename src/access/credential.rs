@@ -192,8 +192,10 @@ pub struct DocumentCredential {
     pub expires: Option<Date>,
     /// What else is printed on it, as far as the reader tells.
     pub printed: Option<PrintedFacts>,
+    /// Whether a face can be compared with its photo: there is one, with a usable face in it.
+    pub has_photo: bool,
     /// Score 0 to 100 of the living face against the document's photo (1:1) and whether it reaches the
-    /// threshold for such photos; `None` until both are there.
+    /// threshold for such photos; `None` until both are there, and while further frames may show them alike.
     pub holder: Option<HolderMatch>,
     /// Who has this number here; of several, one.
     pub person: Option<Arc<Person>>,
@@ -205,6 +207,7 @@ impl fmt::Debug for DocumentCredential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DocumentCredential")
             .field("expires", &self.expires)
+            .field("has_photo", &self.has_photo)
             .field("holder", &self.holder)
             .field("person", &self.person)
             .finish_non_exhaustive()

@@ -16,6 +16,9 @@
 //! `IdCardVerify`) a card before the face is a mistake of the visitor ([`Reason::WrongOrder`]), while a face
 //! seen before the card does not count: the session waits for a face after it.
 //!
+//! A document whose photo cannot be compared ([`Reason::NoHolderPhoto`]) does only for somebody who is enrolled and
+//! whose face names the same person: what enrolled them is then the photo.
+//!
 //! A QR code is weighed by the platform alone (QYZN 4.6.3), in every mode, for whoever is not refused in
 //! steps 1 to 4.
 
@@ -350,12 +353,24 @@ impl Session<'_> {
                 Some(_) => {}
             }
         }
+        let any = |wanted: fn(&DocumentCredential) -> bool| documents(self.presented).any(wanted);
+        let has_photo = any(|document| document.has_photo);
+        if !has_photo && document.person.is_none() {
+            return Answer::Refuse(Reason::NoHolderPhoto);
+        }
         let order = self.rules.document_order;
         if !self.order_kept(order, CredentialKind::Document, false) {
             return out_of_order(order);
         }
-        if !documents(self.presented).any(|document| document.holder.is_some_and(|holder| holder.same)) {
-            return Answer::Await(CredentialKind::Face);
+        if !any(|document| document.holder.is_some_and(|holder| holder.same)) {
+            if has_photo {
+                return Answer::Await(CredentialKind::Face);
+            }
+            // The picture that enrolled the holder does instead of the photo.
+            if !self.order_kept(order, CredentialKind::Document, true) {
+                let reason = if self.is_ambiguous() { Reason::Ambiguous } else { Reason::NoHolderPhoto };
+                return Answer::Refuse(reason);
+            }
         }
         match self.person {
             // The card of somebody who is neither the face nor the holder.

@@ -17,7 +17,8 @@ pub mod verdict;
 mod tests;
 
 pub use credential::{
-    Credential, CredentialKind, DocumentCredential, FaceCredential, FaceMatch, Known, Liveness, PrintedFacts,
+    Credential, CredentialKind, DocumentCredential, FaceCredential, FaceMatch, HolderMatch, Known, Liveness,
+    PrintedFacts,
 };
 pub use decide::{LastPassage, decide, subject};
 pub use known::{known_as, weigh};

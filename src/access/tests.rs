@@ -70,10 +70,18 @@ fn document(person: Option<&Arc<Person>>, same: Option<bool>) -> Credential {
         name: "张三".into(),
         expires: None,
         printed: None,
+        has_photo: true,
         holder: same.map(|same| HolderMatch { score: if same { 90.0 } else { 20.0 }, same }),
         person: person.cloned(),
         also: Vec::new(),
     })
+}
+
+/// One whose photo is missing or shows no usable face.
+fn without_photo(person: Option<&Arc<Person>>) -> Credential {
+    let Credential::Document(mut document) = document(person, None) else { unreachable!("it is one") };
+    document.has_photo = false;
+    Credential::Document(document)
 }
 
 fn document_until(last_day: Date) -> Credential {
@@ -190,7 +198,25 @@ fn each_mode_takes_what_the_document_says() {
         (Document, FaceLast, &[stranger()], "?document"),
         (Document, FaceLast, &[stranger(), document(None, same)], "?face"),
         (Document, FaceLast, &[document(None, same), stranger()], "document_holder"),
+        (Document, Any, &[without_photo(None)], "!no_holder_photo"),
+        (Document, FaceFirst, &[without_photo(None)], "!no_holder_photo"),
+        (Document, Any, &[stranger(), without_photo(None)], "!no_holder_photo"),
+        (Document, Any, &[face(a), without_photo(None)], "!no_holder_photo a"),
+        (Document, Any, &[without_photo(Some(a))], "?face a"),
+        (Document, Any, &[without_photo(Some(a)), stranger()], "!no_holder_photo a"),
+        (Document, Any, &[without_photo(Some(a)), ambiguous()], "!ambiguous a"),
+        (Document, Any, &[without_photo(Some(a)), face(a)], "granted a"),
+        (Document, Any, &[without_photo(Some(a)), face(b)], "!mismatch b"),
+        (Document, FaceFirst, &[without_photo(Some(a))], "!wrong_order a"),
+        (Document, FaceFirst, &[face(a), without_photo(Some(a))], "granted a"),
+        (Document, FaceLast, &[face(a), without_photo(Some(a))], "?face a"),
+        // A face before the document does not count where the face comes last.
+        (Document, FaceLast, &[face(a), without_photo(Some(a)), stranger()], "!no_holder_photo a"),
+        (Document, Any, &[without_photo(None), document(None, same), stranger()], "document_holder"),
         //
+        (DocumentWhitelist, Any, &[without_photo(Some(a)), face(a)], "granted a"),
+        (DocumentWhitelist, Any, &[without_photo(Some(visitor)), face(visitor)], "!not_white_listed v"),
+        (FaceOrDocument, Any, &[without_photo(None)], "!no_holder_photo"),
         (DocumentWhitelist, Any, &[document(None, None)], "!unknown_document"),
         (DocumentWhitelist, Any, &[stranger(), document(None, same)], "!unknown_document"),
         (DocumentWhitelist, Any, &[face(a), document(None, same)], "!unknown_document a"),
@@ -586,6 +612,7 @@ impl Plan {
                 name: String::new(),
                 expires: expired.then_some(date(2000, 1, 1)),
                 printed: None,
+                has_photo: true,
                 holder: same.map(|same| HolderMatch { score: 50.0, same }),
                 person: person.map(|index| people[index].clone()),
                 also: Vec::new(),

@@ -117,6 +117,8 @@ pub enum Reason {
     NotWhiteListed,
     /// The document is no longer valid.
     DocumentExpired,
+    /// No face can be compared with the document's photo: it has none, or none with a usable face.
+    NoHolderPhoto,
     /// Face and card, or face and document, belong to different people.
     Mismatch,
     /// The credentials came in the wrong order.
@@ -129,7 +131,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Reason; 22] = [
+    pub const ALL: [Reason; 23] = [
         Reason::Granted,
         Reason::StrangerAllowed,
         Reason::DocumentHolder,
@@ -148,6 +150,7 @@ impl Reason {
         Reason::UnknownDocument,
         Reason::NotWhiteListed,
         Reason::DocumentExpired,
+        Reason::NoHolderPhoto,
         Reason::Mismatch,
         Reason::WrongOrder,
         Reason::WrongCredential,
@@ -175,6 +178,7 @@ impl Reason {
             Reason::UnknownDocument => "unknown_document",
             Reason::NotWhiteListed => "not_white_listed",
             Reason::DocumentExpired => "document_expired",
+            Reason::NoHolderPhoto => "no_holder_photo",
             Reason::Mismatch => "mismatch",
             Reason::WrongOrder => "wrong_order",
             Reason::WrongCredential => "wrong_credential",
@@ -216,6 +220,7 @@ impl Reason {
             | Reason::UnknownDocument
             | Reason::NotWhiteListed
             | Reason::DocumentExpired
+            | Reason::NoHolderPhoto
             | Reason::Mismatch
             | Reason::WrongOrder
             | Reason::WrongCredential

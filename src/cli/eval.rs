@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use menshen::config::{Config, Vision};
+use menshen::eval::comparison::Column;
 use menshen::eval::pairs::Pairs;
-use menshen::eval::{comparison, liveness, mrz, plot};
+use menshen::eval::{comparison, document_photo, liveness, mrz, plot};
 use menshen::vision::calibration::Calibration;
 use menshen::vision::enrolment::Examiner;
 use menshen::vision::models::{MANIFEST, Models};
+use menshen::vision::picture::Picture;
 use menshen::{Context, Error, Kind, Result};
 use serde::Serialize;
 
@@ -51,6 +53,10 @@ struct MatchArgs {
     /// The folder below which the pictures are
     #[arg(long, value_name = "DIR")]
     root: PathBuf,
+    /// Makes the pictures of column a as coarse as the photos of identity documents (102 by 126 pixels, JPEG of at
+    /// most 2 KiB) and suggests settings.documents.photo_threshold
+    #[arg(long)]
+    document: bool,
     /// Draws the two distributions and the ROC
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -139,11 +145,31 @@ fn compare(args: &MatchArgs) -> Result<ExitCode> {
         0 => available_parallelism().map_or(1, usize::from),
         workers => workers,
     };
-    let embedded = comparison::embed(&pairs, &args.root, workers, || {
-        let mut examiner = Examiner::new(&models, 1)?;
-        Ok(move |bytes: &[u8]| Ok(examiner.template(bytes, false)?.map(|(template, ..)| template)))
-    })?;
-    let report = comparison::compare(&pairs, &embedded, &calibration, &models.embedder_id())?;
+    let embed = |column| {
+        comparison::embed(&pairs, column, &args.root, workers, || {
+            let mut examiner = Examiner::new(&models, 1)?;
+            Ok(move |bytes: &[u8]| Ok(examiner.template(bytes, false)?.map(|(template, ..)| template)))
+        })
+    };
+    let report = if args.document {
+        let photos = comparison::embed(&pairs, Column::A, &args.root, workers, || {
+            let (mut examiner, mut picture) = (Examiner::new(&models, 1)?, Picture::new());
+            Ok(move |bytes: &[u8]| {
+                let Some((_, face, _)) = examiner.template(bytes, false)? else { return Ok(None) };
+                picture.decode_file(bytes)?;
+                match examiner.portrait(&document_photo::portrait(&picture, &face)?) {
+                    Ok(template) => Ok(Some(template)),
+                    Err(error) if error.kind() == Kind::Face => Ok(None),
+                    Err(error) => Err(error),
+                }
+            })
+        })?;
+        comparison::compare(&pairs, (&photos, &embed(Column::B)?), &calibration, &models.embedder_id())?
+            .of_document_photos(&calibration)
+    } else {
+        let embedded = embed(Column::Both)?;
+        comparison::compare(&pairs, (&embedded, &embedded), &calibration, &models.embedder_id())?
+    };
     if let Some(file) = &args.plot {
         std::fs::write(file, plot::svg(&report))
             .context(|| format!("the plot {} cannot be written", file.display()))?;
@@ -178,6 +204,15 @@ fn compare(args: &MatchArgs) -> Result<ExitCode> {
             100.0 * at.tar,
             at.cosine,
             at.score
+        ))?;
+    }
+    if let Some(suggested) = report.document_photo {
+        say(format_args!(
+            "photo_threshold {} (cosine {:.4}): FAR {:.3} %, FRR {:.3} %",
+            suggested.threshold,
+            suggested.cosine,
+            100.0 * suggested.far,
+            100.0 * suggested.frr
         ))?;
     }
     for name in &report.no_face_pictures {

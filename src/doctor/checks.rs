@@ -73,6 +73,7 @@ pub fn examine(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
         findings.push(look_through(camera, index, agent));
     }
     findings.extend(wires(config, agent));
+    findings.push(device::pcsc::examine(&config.device));
     findings.push(device::voice::examine(&config.device, config.terminal.language));
     findings.push(device::watchdog::examine(&config.device.watchdog));
     findings.push(machine(config));
@@ -80,6 +81,7 @@ pub fn examine(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
     findings.extend(platforms(config, agent));
     findings.push(update(config, agent));
     findings.push(page(config, agent));
+    findings.extend(crate::service::document_reader::examine(config, agent.runs()));
     findings
 }
 
@@ -345,13 +347,14 @@ fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
         looked.into_iter().map(|(wire, open)| examine_wire(wire, &*open, agent)).collect();
     for (key, chinese, english, source, event) in [
         ("id_reader", "身份证阅读器", "document reader", &device.id_reader, "id_reader"),
-        ("qr_reader", "二维码阅读器", "QR reader", &device.qr_reader, "reader"),
+        ("qr_reader", "二维码阅读器", "QR reader", &device.qr_reader, "qr_reader"),
     ] {
         let readers = || device::reader::Readers::open(device).and_then(|_| device::gpio::examine(source));
         let wire = Wire { key, what: Words::new(chinese, english), source, event };
         let finding = examine_wire(wire, &readers, agent);
         findings.push(match key {
             "id_reader" if !agent.runs() => ask_id_reader(finding, device),
+            "qr_reader" if !agent.runs() => examine_code_reader(finding, config),
             _ => finding,
         });
     }
@@ -382,6 +385,36 @@ fn ask_id_reader(finding: Finding, device: &config::Device) -> Finding {
             "check its power, TX to RX, its speed, and device.id_reader in the configuration",
         ),
     )
+}
+
+/// A scanner says nothing before a code is held before it: its port is opened. The camera as a reader needs one.
+fn examine_code_reader(finding: Finding, config: &Config) -> Finding {
+    let advice = || {
+        Words::new(
+            "检查接线、波特率与 device.qr_reader",
+            "check its wires, its speed, and device.qr_reader in the configuration",
+        )
+    };
+    match config.device.qr_reader.as_str() {
+        "camera" if config.camera.iter().any(|camera| camera.role == CameraRole::Visible) => {
+            finding.well(Words::new("由可见光摄像头识读", "codes are read by the visible camera"))
+        }
+        "camera" => finding.failed(
+            Words::new("没有可见光摄像头", "there is no visible camera"),
+            Words::new("检查 [[camera]]", "check [[camera]] in the configuration"),
+        ),
+        name if name.starts_with("serial:") => {
+            let opened = device::code_reader::examine(&config.device);
+            let well = || {
+                Words::new(
+                    "串口可以打开；请扫一个码试试",
+                    "its port can be opened; hold a code before it to try it",
+                )
+            };
+            finding.of(opened.map(|()| well()), advice())
+        }
+        _ => finding,
+    }
 }
 
 /// The decoder of photos, where there is a module that reads some.

@@ -57,8 +57,11 @@ pub struct Report {
     pub tar_at_far: BTreeMap<&'static str, AtFar>,
     /// What a gate does whose `SimilarThres` is the usual 80.
     pub at_score_80: AtScore,
+    /// Of documents' photos: what `settings.documents.photo_threshold` could be; `None` of others, or with too few
+    /// impostors.
+    pub document_photo: Option<Suggested>,
     /// The pictures without a face.
-    pub no_face_pictures: Vec<String>,
+    pub no_face_pictures: BTreeSet<String>,
     /// The pictures that could not be read, and why.
     pub unreadable_pictures: BTreeMap<String, String>,
     /// Numbers of the malformed lines.
@@ -90,6 +93,19 @@ pub struct AtFar {
     pub score: f32,
 }
 
+/// A threshold for documents' photos and what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Suggested {
+    /// Score, 0 to 100.
+    pub threshold: u8,
+    /// The cosine that the calibration gives for it.
+    pub cosine: f32,
+    /// Share of the impostors that is accepted.
+    pub far: f64,
+    /// Share of the genuine that is refused.
+    pub frr: f64,
+}
+
 /// What is accepted from a score on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct AtScore {
@@ -101,11 +117,23 @@ pub struct AtScore {
     pub far: Option<f64>,
 }
 
-/// Embeds every picture that `pairs` name once, side by side on `workers` threads. Each thread makes an embedder of
+/// Which pictures of a list of pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Column {
+    /// Those of `a`.
+    A,
+    /// Those of `b`.
+    B,
+    /// All.
+    Both,
+}
+
+/// Embeds every picture that a column of `pairs` names once, side by side on `workers` threads. Each thread makes an embedder of
 /// its own with `make`; what that gives is asked for the bytes of each picture. An error of it that concerns the
 /// picture (`Input`) is kept with the picture; any other ends the evaluation.
 pub fn embed<E>(
     pairs: &Pairs,
+    column: Column,
     root: &Path,
     workers: usize,
     make: impl Fn() -> Result<E> + Sync,
@@ -113,8 +141,9 @@ pub fn embed<E>(
 where
     E: FnMut(&[u8]) -> Result<Option<Template>>,
 {
-    let names: BTreeSet<&str> =
-        pairs.pairs.iter().flat_map(|pair| [pair.a.as_str(), pair.b.as_str()]).collect();
+    let a = pairs.pairs.iter().map(|pair| pair.a.as_str()).filter(|_| column != Column::B);
+    let b = pairs.pairs.iter().map(|pair| pair.b.as_str()).filter(|_| column != Column::A);
+    let names: BTreeSet<&str> = a.chain(b).collect();
     let names: Vec<&str> = names.into_iter().collect();
     let next = AtomicUsize::new(0);
     let done = Mutex::new(BTreeMap::new());
@@ -144,20 +173,21 @@ where
     Ok(done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
-/// Compares the pairs. `Input` if none could be compared.
+/// Compares the pairs: `a` and `b` have the pictures of the columns, and may be the same. `Input` if none could be
+/// compared.
 pub fn compare(
     pairs: &Pairs,
-    embedded: &BTreeMap<String, Embedded>,
+    (a, b): (&BTreeMap<String, Embedded>, &BTreeMap<String, Embedded>),
     calibration: &Calibration,
     model: &str,
 ) -> Result<Report> {
     let (mut genuine, mut impostor) = (Vec::new(), Vec::new());
     let (mut no_face, mut unreadable) = (0, 0);
     for pair in &pairs.pairs {
-        match (embedded.get(&pair.a), embedded.get(&pair.b)) {
-            (Some(Embedded::Template(a)), Some(Embedded::Template(b))) => {
+        match (a.get(&pair.a), b.get(&pair.b)) {
+            (Some(Embedded::Template(one)), Some(Embedded::Template(other))) => {
                 let list = if pair.same { &mut genuine } else { &mut impostor };
-                list.push(a.cosine(b));
+                list.push(one.cosine(other));
             }
             (
                 Some(Embedded::NoFace | Embedded::Template(_)),
@@ -209,9 +239,16 @@ pub fn compare(
             tar: scores.frr(usual).map(|frr| 1.0 - frr),
             far: scores.far(usual),
         },
-        no_face_pictures: named(embedded, |embedded| matches!(embedded, Embedded::NoFace)),
-        unreadable_pictures: embedded
+        document_photo: None,
+        no_face_pictures: a
             .iter()
+            .chain(b)
+            .filter(|(_, embedded)| matches!(embedded, Embedded::NoFace))
+            .map(|(name, _)| name.clone())
+            .collect(),
+        unreadable_pictures: a
+            .iter()
+            .chain(b)
             .filter_map(|(name, embedded)| match embedded {
                 Embedded::Unreadable(why) => Some((name.clone(), why.clone())),
                 _ => None,
@@ -222,8 +259,24 @@ pub fn compare(
     })
 }
 
-fn named(embedded: &BTreeMap<String, Embedded>, which: impl Fn(&Embedded) -> bool) -> Vec<String> {
-    embedded.iter().filter(|(_, embedded)| which(embedded)).map(|(name, _)| name.clone()).collect()
+impl Report {
+    /// With what [`Scores::document_photo`] suggests.
+    #[must_use]
+    pub fn of_document_photos(mut self, calibration: &Calibration) -> Self {
+        self.document_photo = self.scores.document_photo(calibration);
+        self
+    }
+}
+
+impl Scores {
+    /// Where to put the threshold for documents' photos: the score, rounded up, at the smallest false accept rate of
+    /// 1e-2 and 1e-3 that the impostors carry. `None` if they carry neither.
+    fn document_photo(&self, calibration: &Calibration) -> Option<Suggested> {
+        let at = self.at_far(1e-3).or_else(|| self.at_far(1e-2))?;
+        let threshold = calibration.score(at.threshold).ceil();
+        let cosine = calibration.cosine(threshold);
+        Some(Suggested { threshold: threshold as u8, cosine, far: self.far(cosine)?, frr: self.frr(cosine)? })
+    }
 }
 
 #[cfg(test)]
@@ -257,14 +310,14 @@ mod tests {
                 }
             })
         };
-        let embedded = embed(&pairs, dir.path(), 3, make).unwrap();
+        let embedded = embed(&pairs, Column::Both, dir.path(), 3, make).unwrap();
         assert_eq!(asked.lock().unwrap().len(), 5);
         let calibration = Calibration::new(vec![[0.0, 0.0], [0.5, 80.0], [1.0, 100.0]]).unwrap();
-        let report = compare(&pairs, &embedded, &calibration, "m").unwrap();
+        let report = compare(&pairs, (&embedded, &embedded), &calibration, "m").unwrap();
         assert_eq!((report.pairs, report.genuine, report.impostor), (8, 1, 2));
         assert_eq!((report.no_face, report.unreadable, report.malformed), (2, 3, 1));
         assert_eq!(report.malformed_lines, [10]);
-        assert_eq!(report.no_face_pictures, ["empty"]);
+        assert_eq!(report.no_face_pictures, BTreeSet::from(["empty".to_owned()]));
         let named: Vec<_> = report.unreadable_pictures.keys().map(String::as_str).collect();
         assert_eq!(named, ["broken", "missing"]);
         assert!(report.unreadable_pictures["broken"].contains("half a picture"));
@@ -289,9 +342,9 @@ mod tests {
         std::fs::write(dir.path().join("x"), "x").unwrap();
         let pairs = Pairs::parse("x,x,1");
         let fails = || Ok(|_: &[u8]| Err(Error::new(Kind::Model, "no model")));
-        assert_eq!(embed(&pairs, dir.path(), 1, fails).unwrap_err().kind(), Kind::Model);
+        assert_eq!(embed(&pairs, Column::Both, dir.path(), 1, fails).unwrap_err().kind(), Kind::Model);
         let missing = BTreeMap::from([("x".to_owned(), Embedded::NoFace)]);
         let calibration = Calibration::new(vec![[0.0, 0.0], [1.0, 100.0]]).unwrap();
-        assert_eq!(compare(&pairs, &missing, &calibration, "m").unwrap_err().kind(), Kind::Input);
+        assert_eq!(compare(&pairs, (&missing, &missing), &calibration, "m").unwrap_err().kind(), Kind::Input);
     }
 }

@@ -2,6 +2,7 @@
 //! `menshen eval` prints what these modules compute; nothing here runs on a gate that works.
 
 pub mod comparison;
+pub mod document_photo;
 pub mod liveness;
 pub mod mrz;
 pub mod pairs;

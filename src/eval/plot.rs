@@ -193,7 +193,7 @@ mod tests {
         ]);
         let calibration = Calibration::new(vec![[0.0, 0.0], [0.5, 80.0], [1.0, 100.0]]).unwrap();
         let pairs = Pairs::parse("a,c,1\na,b,0\nb,c,0");
-        let report = compare(&pairs, &embedded, &calibration, "<model>").unwrap();
+        let report = compare(&pairs, (&embedded, &embedded), &calibration, "<model>").unwrap();
         let svg = svg(&report);
         assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
         assert!(svg.contains("&lt;model&gt;: 1 genuine, 2 impostor pairs, EER 0.00 %"));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::sync::{broadcast, mpsc};
 
+use super::announce;
 use super::presented::present_document;
 use super::sessions::Command;
 use super::{Gate, Inner, report_panic};
@@ -16,6 +17,7 @@ use crate::device::id_reader::{IdReader, Wanted};
 use crate::device::reader::Reader;
 use crate::document::{Document, DocumentKind, Happening, Reading, Source};
 use crate::error::{Context, Result};
+use crate::text;
 
 /// Happenings that a service may be behind before it loses the oldest.
 const BEHIND: usize = 64;
@@ -117,6 +119,12 @@ impl Inner {
     fn happened(&self, happening: Happening) {
         let reading = match &happening {
             Happening::Read(reading) => Some(Arc::clone(reading)),
+            // Whoever laid it down is told what to do, where documents are asked for.
+            Happening::Failed { .. } if self.settings.load().rules.mode.takes_documents() => {
+                let sentence = text::document_unread(self.language);
+                announce::tell(self, sentence, sentence);
+                None
+            }
             _ => None,
         };
         if self.tell(happening)

@@ -21,6 +21,7 @@ use crate::event::Events;
 use crate::store::{FACES_PER_PERSON, GalleryChange, NewFace, Pending, Store};
 use crate::vision::Models;
 use crate::vision::enrolment::Examiner;
+use crate::vision::template::Template;
 
 /// Orders under way at once; a caller beyond that is told to try again.
 const UNDER_WAY: usize = 64;
@@ -32,6 +33,36 @@ const IDLE: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub struct Enrolment {
     orders: mpsc::Sender<Order>,
+    portraits: Portraits,
+}
+
+/// Photos of identity documents, examined on the same threads. Their owners stand at the gate: they come first.
+#[derive(Clone, Default)]
+pub(super) struct Portraits {
+    queue: Arc<Queue>,
+}
+
+impl Portraits {
+    /// The template of the face in a document's photo. `Face` if there is no usable one, `Timeout` if the threads are
+    /// too busy to say so `within` the time.
+    pub(super) fn template(
+        &self,
+        photo: Arc<[u8]>,
+        within: Duration,
+    ) -> impl Future<Output = Result<Template>> + Send + 'static {
+        let (answer, answered) = oneshot::channel();
+        self.queue.put_first(Job::Portrait(photo, answer));
+        async move {
+            match tokio::time::timeout(within, answered).await {
+                Ok(Ok(examined)) => examined,
+                Ok(Err(_)) => Err(stopped()),
+                Err(_) => Err(Error::new(
+                    Kind::Timeout,
+                    format!("the photo of a document was not examined within {} s", within.as_secs()),
+                )),
+            }
+        }
+    }
 }
 
 struct Order {
@@ -63,10 +94,16 @@ impl Enrolment {
         let (examining, examined) = mpsc::channel(UNDER_WAY);
         let (committing, committed) = mpsc::channel(UNDER_WAY);
         let pool = Workers::start(workers, models)?;
+        let portraits = Portraits { queue: Arc::clone(&pool.queue) };
         tokio::spawn(examine(received, pool, examining));
         tokio::spawn(commit(examined, store, committing));
         tokio::spawn(publish(committed, events));
-        Ok(Self { orders })
+        Ok(Self { orders, portraits })
+    }
+
+    /// The way of documents' photos to the same threads.
+    pub(super) fn portraits(&self) -> Portraits {
+        self.portraits.clone()
     }
 
     /// Takes an order; its place among the orders is that of this call, not of the first poll.
@@ -252,7 +289,12 @@ impl PersonPatch {
 }
 
 /// A picture to examine and where its template goes.
-type Job = (NewPicture, oneshot::Sender<Result<NewFace>>);
+enum Job {
+    /// One that enrols.
+    Enrol(NewPicture, oneshot::Sender<Result<NewFace>>),
+    /// The photo of a document.
+    Portrait(Arc<[u8]>, oneshot::Sender<Result<Template>>),
+}
 
 /// Pictures that wait for a worker. Each worker waits on its own clock, so that each lets its models go in time.
 #[derive(Default)]
@@ -284,6 +326,15 @@ impl Queue {
     fn add(&self, job: Job) {
         self.lock().jobs.push_back(job);
         self.added.notify_one();
+    }
+
+    /// Before all that waits. What comes after the end is dropped, and whoever asked is told so.
+    fn put_first(&self, job: Job) {
+        let mut state = self.lock();
+        if !state.closed {
+            state.jobs.push_front(job);
+            self.added.notify_one();
+        }
     }
 
     fn close(&self) {
@@ -327,7 +378,7 @@ impl Workers {
     /// Sends a picture to the workers. There are never more than those of the orders under way.
     fn examine(&self, picture: NewPicture) -> oneshot::Receiver<Result<NewFace>> {
         let (answer, answered) = oneshot::channel();
-        self.queue.add((picture, answer));
+        self.queue.add(Job::Enrol(picture, answer));
         answered
     }
 }
@@ -339,7 +390,7 @@ impl Drop for Workers {
 }
 
 /// A visitor before the door comes before a picture in a queue: the thread runs at a lower priority.
-fn yield_to_passages() {
+pub(super) fn yield_to_passages() {
     // On Linux a thread's nice value is its own. Refused (a container's rule), the thread runs as it is.
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 10);
 }
@@ -348,7 +399,7 @@ fn work(queue: &Queue, models: &Models) {
     let mut examiner: Option<Examiner> = None;
     loop {
         let patience = if examiner.is_some() { IDLE } else { Duration::MAX };
-        let (picture, answer) = match queue.take(patience) {
+        let job = match queue.take(patience) {
             Taken::Job(job) => job,
             Taken::Idle => {
                 examiner = None;
@@ -356,34 +407,47 @@ fn work(queue: &Queue, models: &Models) {
             }
             Taken::Closed => return,
         };
-        // A picture that makes a library panic costs that picture: the models are loaded anew.
-        let examined = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            examine_one(&mut examiner, models, picture)
-        }));
-        let result = examined.unwrap_or_else(|_| {
-            examiner = None;
-            Err(Error::new(Kind::Face, "the picture could not be examined"))
-        });
-        // A picture that cannot even be decoded is a bad picture, not a bad order (QYZN 110, not 104).
-        let result = result.map_err(|error| match error.kind() {
-            Kind::Input => Error::new(Kind::Face, error.to_string()),
-            _ => error,
-        });
-        let _ = answer.send(result);
+        match job {
+            Job::Enrol(picture, answer) => {
+                let examined = examine_safely(&mut examiner, models, |examiner| {
+                    let examined = examiner.examine(&picture.bytes)?;
+                    Ok(NewFace {
+                        face_id: picture.face_id,
+                        picture: picture.bytes,
+                        model: models.embedder_id(),
+                        template: examined.template.to_bytes(),
+                    })
+                });
+                let _ = answer.send(examined);
+            }
+            // Whoever took the document away again needs no answer.
+            Job::Portrait(_, answer) if answer.is_closed() => {}
+            Job::Portrait(photo, answer) => {
+                let examined = examine_safely(&mut examiner, models, |examiner| examiner.portrait(&photo));
+                let _ = answer.send(examined);
+            }
+        }
     }
 }
 
-fn examine_one(examiner: &mut Option<Examiner>, models: &Models, picture: NewPicture) -> Result<NewFace> {
-    let examiner = match examiner {
-        Some(examiner) => examiner,
-        None => examiner.insert(Examiner::new(models, 1)?),
-    };
-    let examined = examiner.examine(&picture.bytes)?;
-    Ok(NewFace {
-        face_id: picture.face_id,
-        picture: picture.bytes,
-        model: models.embedder_id(),
-        template: examined.template.to_bytes(),
+/// A picture that makes a library panic costs that picture: the models are loaded anew.
+fn examine_safely<T>(
+    examiner: &mut Option<Examiner>,
+    models: &Models,
+    examine: impl FnOnce(&mut Examiner) -> Result<T>,
+) -> Result<T> {
+    let examined = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| match &mut *examiner {
+        Some(examiner) => examine(examiner),
+        none => examine(none.insert(Examiner::new(models, 1)?)),
+    }));
+    let result = examined.unwrap_or_else(|_| {
+        *examiner = None;
+        Err(Error::new(Kind::Face, "the picture could not be examined"))
+    });
+    // A picture that cannot even be decoded is a bad picture, not a bad order (QYZN 110, not 104).
+    result.map_err(|error| match error.kind() {
+        Kind::Input => Error::new(Kind::Face, error.to_string()),
+        _ => error,
     })
 }
 
@@ -400,9 +464,19 @@ mod tests {
             assert!(workers.into_iter().all(|worker| worker.join().unwrap()));
         });
         let (answer, _answered) = oneshot::channel();
-        queue.add((NewPicture { face_id: "1".into(), bytes: Vec::new() }, answer));
-        assert!(matches!(queue.take(Duration::MAX), Taken::Job((picture, _)) if picture.face_id == "1"));
+        queue.add(Job::Enrol(NewPicture { face_id: "1".into(), bytes: Vec::new() }, answer));
+        // Whoever stands at the gate comes first.
+        queue.put_first(Job::Portrait(Arc::from(*b"photo"), oneshot::channel().0));
+        assert!(
+            matches!(queue.take(Duration::MAX), Taken::Job(Job::Portrait(photo, _)) if *photo == *b"photo")
+        );
+        assert!(
+            matches!(queue.take(Duration::MAX), Taken::Job(Job::Enrol(picture, _)) if picture.face_id == "1")
+        );
         queue.close();
         assert!(matches!(queue.take(Duration::MAX), Taken::Closed));
+        let (answer, answered) = oneshot::channel();
+        queue.put_first(Job::Portrait(Arc::from(*b"late"), answer));
+        assert!(answered.blocking_recv().is_err(), "nobody is left to examine it");
     }
 }

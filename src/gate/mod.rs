@@ -3,6 +3,7 @@
 
 mod announce;
 mod cards;
+mod codes;
 mod controller;
 pub mod document_camera;
 mod documents;
@@ -234,6 +235,9 @@ struct Inner {
     outputs: Outputs,
     hardware: Hardware,
     settled: Arc<watch::Settled>,
+    /// What a likeness of two templates is on the scale of the protocols.
+    calibration: Calibration,
+    portraits: enrol::Portraits,
     machine: Machine,
     /// Whether there is a line to the platform that may open the door.
     platform_reached: AtomicBool,
@@ -242,6 +246,7 @@ struct Inner {
     reading: presented::Reading,
     documents: documents::Documents,
     questions: presented::Questions,
+    codes: codes::Codes,
     readers: Readers,
     /// The loops that a passage needs.
     loops: Loops,
@@ -375,7 +380,9 @@ impl Gate {
         load(&parts.store, &parts.models, &gallery)?;
         let mut devices = parts.devices;
         let (wires, wiegand_in) = (std::mem::take(&mut devices.inputs), devices.wiegand_in.take());
+        let contact_reader = devices.contact_reader.take();
         let (card_reader, id_reader) = (devices.card_reader.take(), devices.id_reader.take());
+        let code_reader = devices.code_reader.take();
         let (hardware, lines, panel_task) =
             Hardware::start(devices, parts.templates, &settings, &parts.events)?;
         tokio::spawn(panel_task.run());
@@ -405,6 +412,8 @@ impl Gate {
             outputs,
             hardware,
             settled: Arc::default(),
+            calibration: Calibration::new(parts.models.manifest().embedder.calibration.points.clone())?,
+            portraits: enrolment.portraits(),
             machine: Machine::new(parts.system, parts.log),
             platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
@@ -412,6 +421,7 @@ impl Gate {
             reading: Default::default(),
             documents,
             questions: Default::default(),
+            codes: Default::default(),
             readers: parts.readers,
             loops,
         });
@@ -430,6 +440,12 @@ impl Gate {
         inputs::start(&inner, &commands, wires.lines, wiegand_in, &stop_inputs)?;
         if let Some(reader) = card_reader {
             cards::start(&inner, &commands, reader, &stop_inputs)?;
+        }
+        if let Some(reader) = contact_reader {
+            cards::start_contact(&inner, &commands, reader, &stop_inputs)?;
+        }
+        if let Some(reader) = code_reader {
+            codes::start(&inner, &commands, reader, &stop_inputs)?;
         }
         documents::start(&inner, &commands, presenting, id_reader, &stop_inputs)?;
         let ending = Ending { sessions, gate: Arc::clone(&inner), output_task, stop_inputs };

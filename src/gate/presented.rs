@@ -1,7 +1,7 @@
 //! What visitors present besides their faces: cards, documents and QR codes, whichever reader they came from.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::civil::Date;
@@ -9,9 +9,10 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::sessions::Command;
+use super::sessions::{Command, HolderPhoto};
 use super::{Gate, Inner, stopping};
 use crate::access::PrintedFacts;
+use crate::device::code_reader::CODE_BYTES;
 use crate::device::reader::Readers;
 use crate::device::wiegand;
 use crate::document::Document;
@@ -23,8 +24,11 @@ const NUMBER_BYTES: usize = 64;
 /// Longest text that is printed on a document, in bytes.
 const PRINTED_BYTES: usize = 1024;
 
-/// Longest QR code, in bytes: the largest symbol of ISO/IEC 18004 holds 2953 bytes, or 4296 letters and digits.
-const QR_BYTES: usize = 4296;
+/// Largest photo of a holder, in bytes: those of passports have some 20 000.
+const PHOTO_BYTES: usize = 1 << 20;
+
+/// How long the photo of a document may wait for the threads that examine pictures, which may have to load their models.
+const PHOTO_WITHIN: Duration = Duration::from_secs(10);
 
 /// QR codes that wait for the platform.
 const WAITING_QUESTIONS: usize = 8;
@@ -37,7 +41,11 @@ pub(super) fn printed(document: &Document) -> PrintedFacts {
         ethnic: document.ethnic.clone(),
         birthday: day(document.birthday),
         address: document.address.clone(),
-        expires: day(document.expires),
+        expires: match (document.valid_from, document.expires) {
+            // As it is printed on such cards.
+            (Some(_), None) => "长期".into(),
+            (_, expires) => day(expires),
+        },
     }
 }
 
@@ -199,7 +207,41 @@ pub(super) async fn present_document(
         return Ok(());
     };
     gate.read("document", "session");
-    let presented = commands.send(Command::Document { document, at: Instant::now() }).await;
+    let at = Instant::now();
+    let photo = holder_photo(gate, document.photo.as_ref()).await.map(Arc::new);
+    let presented = commands.send(Command::Document { document, photo, at }).await;
+    presented.map_err(|_| stopping())
+}
+
+/// The photo of a document, ready to be compared; `None` without one. One that shows no usable face comes without a
+/// template, which is logged.
+async fn holder_photo(gate: &Inner, photo: Option<&Arc<[u8]>>) -> Option<HolderPhoto> {
+    let Some(jpeg) = photo.filter(|jpeg| jpeg.len() <= PHOTO_BYTES) else {
+        let bytes = photo.map(|jpeg| jpeg.len());
+        tracing::info!(bytes, "a document has no photo that its holder can be compared with");
+        return None;
+    };
+    let template = match gate.portraits.template(Arc::clone(jpeg), PHOTO_WITHIN).await {
+        Ok(template) => Some(template),
+        Err(error) => {
+            tracing::warn!(%error, bytes = jpeg.len(), "no face can be compared with the photo of a document");
+            None
+        }
+    };
+    Some(HolderPhoto { jpeg: Arc::clone(jpeg), template })
+}
+
+/// [`Gate::present_qr`].
+pub(super) async fn present_qr(
+    gate: &Inner,
+    commands: &mpsc::Sender<Command>,
+    content: String,
+) -> Result<()> {
+    if content.is_empty() || content.len() > CODE_BYTES {
+        return Err(Error::new(Kind::Input, format!("a QR code has 1 to {CODE_BYTES} bytes")));
+    }
+    gate.read("qr", "session");
+    let presented = commands.send(Command::Qr { content, at: Instant::now() }).await;
     presented.map_err(|_| stopping())
 }
 
@@ -244,11 +286,7 @@ impl Gate {
 
     /// A QR code was presented at the gate. `Input` if it is empty or longer than any QR code.
     pub async fn present_qr(&self, content: String) -> Result<()> {
-        if content.is_empty() || content.len() > QR_BYTES {
-            return Err(Error::new(Kind::Input, format!("a QR code has 1 to {QR_BYTES} bytes")));
-        }
-        self.inner.read("qr", "session");
-        self.command(Command::Qr { content, at: Instant::now() }).await
+        present_qr(&self.inner, &self.commands, content).await
     }
 
     /// The next card or document that is presented from this call (not its first poll) on; it is no passage then.

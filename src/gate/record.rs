@@ -19,6 +19,8 @@ pub(super) struct Happened {
     pub(super) captured: Instant,
     /// All credentials, in their order.
     pub(super) presented: Vec<Credential>,
+    /// The photo of the document among them, as JPEG.
+    pub(super) photo: Option<Arc<[u8]>>,
     /// Who, where it is known.
     pub(super) person: Option<Arc<Person>>,
     /// Why.
@@ -76,8 +78,16 @@ impl Happened {
         self.names.iter().map(|(name, _)| name.key.clone()).collect()
     }
 
-    /// Score of the face comparison.
+    /// Score of the face comparison: with the photo of the document where there is one, else with the gallery.
     pub(super) fn score(&self) -> Option<f32> {
+        let holder = self.presented.iter().rev().find_map(|credential| match credential {
+            Credential::Document(document) => document.holder.map(|holder| holder.score),
+            _ => None,
+        });
+        holder.or_else(|| self.gallery_score())
+    }
+
+    fn gallery_score(&self) -> Option<f32> {
         self.presented.iter().find_map(|credential| match credential {
             Credential::Face(face) => Some(match face.matched {
                 FaceMatch::Person { score, .. }
@@ -214,7 +224,13 @@ pub(super) fn compose(
     };
     NewRecord {
         facts,
-        pictures: snap.map(|jpeg| (PictureKind::Snap, jpeg)).into_iter().collect(),
+        pictures: [
+            snap.map(|jpeg| (PictureKind::Snap, jpeg)),
+            happened.photo.as_ref().map(|jpeg| (PictureKind::Document, jpeg.to_vec())),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         destinations: destinations(gate, settings, happened.reason),
         spend: person.is_some() && opened,
     }

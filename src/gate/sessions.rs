@@ -3,6 +3,7 @@
 //! One task holds them all. It decides at once and never waits for a disk or a wire: what follows a verdict
 //! (the record, then the door) runs beside it and reports back, so that ten visitors at once do not queue.
 
+mod holder;
 mod presented;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -23,13 +24,16 @@ use super::passage::{Finished, Stored, WithoutAnswer, carry_out, open_for};
 use super::record::{self, Happened};
 use super::sighting::{Compared, Sighting, Snap, VisibleFace};
 use crate::access::{
-    Credential, CredentialKind, FaceCredential, FaceMatch, LastPassage, Liveness, Opens, Person, PersonKey,
-    Reason, Verdict, known_as, subject, weigh,
+    Credential, CredentialKind, FaceCredential, FaceMatch, HolderMatch, LastPassage, Liveness, Opens,
+    PassMode, Person, PersonKey, Reason, Verdict, known_as, subject, weigh,
 };
 use crate::document::Document;
 use crate::store::{NewRecord, PersonRow, RecordId};
 use crate::text;
 use crate::vision::liveness::Judgement;
+use crate::vision::template::Template;
+pub(super) use holder::HolderPhoto;
+use holder::{Looked, Tries};
 
 /// Frames that must agree on a person whose score is not clearly above the threshold.
 const AGREEING_FRAMES: u32 = 2;
@@ -42,6 +46,9 @@ const CLEARLY_ABOVE: f32 = 8.0;
 
 /// Comparisons without a match before somebody is called a stranger, besides the time it takes.
 const STRANGER_COMPARISONS: u32 = 3;
+
+/// How long ago a face that stands before the camera may have been seen.
+const IN_VIEW: Duration = Duration::from_secs(1);
 
 /// How long a visitor who is in no frame is remembered.
 const FORGOTTEN: Duration = Duration::from_secs(5);
@@ -69,12 +76,49 @@ pub(super) enum Command {
     PlatformLost,
     /// A card was presented.
     Card { number: String, at: Instant },
-    /// An identity document was presented.
-    Document { document: Box<Document>, at: Instant },
+    /// An identity document was presented, with its photo where it has one.
+    Document { document: Box<Document>, photo: Option<Arc<HolderPhoto>>, at: Instant },
     /// A QR code was presented.
     Qr { content: String, at: Instant },
     /// Somebody asks whether the sessions live.
     Answers { reply: tokio::sync::oneshot::Sender<()> },
+}
+
+/// What one visitor has presented, and what belongs to it.
+#[derive(Clone, Default)]
+struct Shown {
+    /// The credentials, in their order.
+    credentials: Vec<Credential>,
+    /// The photo of the document among them.
+    photo: Option<Arc<HolderPhoto>>,
+    /// The last frame in which a face was one of them, for the record.
+    snap: Option<Snap>,
+}
+
+/// What was presented without a face.
+struct Loose {
+    until: Instant,
+    shown: Shown,
+    /// What must come next.
+    next: CredentialKind,
+}
+
+/// A credential on its way to be weighed.
+struct Offered {
+    track: Option<u64>,
+    credential: Credential,
+    /// When it came, for durations.
+    captured: Instant,
+    /// The same by the gate's clock.
+    at: Timestamp,
+    /// The frame with the face.
+    snap: Option<Snap>,
+    /// The photo of a document.
+    photo: Option<Arc<HolderPhoto>>,
+    /// What the living face and the document's photo come to.
+    holder: Option<HolderMatch>,
+    /// Whether it belongs to what was presented without a face.
+    joins_loose: bool,
 }
 
 /// A visitor.
@@ -82,7 +126,11 @@ struct Session {
     /// When the face was in a frame last.
     seen: Instant,
     /// What was presented before the credential that is being weighed.
-    presented: Vec<Credential>,
+    shown: Shown,
+    /// The face as it was compared last, unless it was judged an attack since.
+    face: Option<Template>,
+    /// Its comparisons with the photo of a document.
+    tries: Option<Tries>,
     /// The person of the last comparison, by every name, and in how many in a row.
     agreed: Option<(Vec<PersonRow>, u32)>,
     /// Since when, and in how many comparisons, nobody matched.
@@ -114,7 +162,9 @@ impl Session {
     fn new(seen: Instant) -> Self {
         Self {
             seen,
-            presented: Vec::new(),
+            shown: Shown::default(),
+            face: None,
+            tries: None,
             agreed: None,
             unknown: None,
             doubted: false,
@@ -142,8 +192,8 @@ pub(super) struct Sessions {
     gate: Arc<Inner>,
     /// By track of the face.
     visitors: HashMap<u64, Session>,
-    /// Credentials that came without a face, and until when they count.
-    loose: Option<(Instant, Vec<Credential>)>,
+    /// Credentials that came without a face.
+    loose: Option<Loose>,
     answerable: HashMap<RecordId, Answerable>,
     /// Answers to records whose verdict is still being carried out.
     early: HashMap<RecordId, (Instant, Option<bool>)>,
@@ -208,7 +258,7 @@ impl Sessions {
         loop {
             tokio::select! {
                 sighting = sightings.recv() => match sighting {
-                    Some(sighting) => self.see(&sighting),
+                    Some(sighting) => self.see(sighting),
                     None => return,
                 },
                 Some(command) = commands.recv() => self.obey(command),
@@ -233,12 +283,12 @@ impl Sessions {
         self.save(true).await;
     }
 
-    fn see(&mut self, sighting: &Sighting) {
+    fn see(&mut self, mut sighting: Sighting) {
         if !sighting.faces.is_empty() {
             self.gate.machine.activity.visitor();
         }
-        for face in &sighting.faces {
-            self.look_at(face, sighting);
+        for face in std::mem::take(&mut sighting.faces) {
+            self.look_at(face, &sighting);
         }
         for track in &sighting.lost {
             if let Some(session) = self.visitors.get(track) {
@@ -250,16 +300,31 @@ impl Sessions {
         }
     }
 
-    fn look_at(&mut self, face: &VisibleFace, sighting: &Sighting) {
+    fn look_at(&mut self, mut face: VisibleFace, sighting: &Sighting) {
         let settings = self.gate.settings.load_full();
         let captured = Instant::from_std(sighting.captured);
         let session = self.visitors.entry(face.track).or_insert_with(|| Session::new(captured));
         session.seen = captured;
+        match &face.template {
+            _ if face.judgement == Judgement::Attack && settings.face.live_level > 0 => session.face = None,
+            Some(_) => session.face = face.template.take(),
+            None => {}
+        }
+        // Something lies on a reader for which a face is waited.
+        let loose = self.loose.as_ref().filter(|loose| loose.next == CredentialKind::Face);
+        // Whoever has had their verdict is looked at for that alone.
+        let had_verdict = matches!(session.state, State::Settled | State::Unknown);
         match session.state {
             State::Awaiting(CredentialKind::Face, _) | State::Open | State::Unknown => {}
             State::Paused(until) if captured >= until => session.state = State::Open,
+            State::Settled if loose.is_some() => {}
             State::Settled | State::Closing | State::Awaiting(..) | State::Paused(_) => return,
         }
+        // What the face may complete: what its own visitor presented, else what nobody's face has answered for.
+        let joins_loose = session.shown.credentials.is_empty() && loose.is_some();
+        let shown = if joins_loose { loose.map(|loose| &loose.shown) } else { Some(&session.shown) };
+        let photo = shown.and_then(|shown| shown.photo.clone()).filter(|photo| photo.template.is_some());
+        let owners = shown.map(|shown| known_as(&shown.credentials)).unwrap_or_default();
         if face.compared == Compared::Not {
             return;
         }
@@ -298,13 +363,15 @@ impl Sessions {
             Compared::Ambiguous { score } | Compared::Stranger { score } => {
                 session.agreed = None;
                 session.doubted |= matches!(face.compared, Compared::Ambiguous { .. });
-                if session.state == State::Unknown {
+                if had_verdict && photo.is_none() {
                     return;
                 }
                 let (since, comparisons) = session.unknown.unwrap_or((captured, 0));
                 session.unknown = Some((since, comparisons + 1));
-                let long_enough = captured.saturating_duration_since(since)
-                    >= Duration::from_millis(self.gate.config.stranger_after_ms);
+                // With a document's photo beside it the gallery is not what tells who it is.
+                let long_enough = photo.is_some()
+                    || captured.saturating_duration_since(since)
+                        >= Duration::from_millis(self.gate.config.stranger_after_ms);
                 if !long_enough || comparisons + 1 < STRANGER_COMPARISONS {
                     return;
                 }
@@ -317,7 +384,7 @@ impl Sessions {
         // A stranger's liveness matters only where a stranger may pass, alone or with a document.
         let rules = &settings.rules;
         let known = matches!(matched, FaceMatch::Person { .. });
-        let asked = known || rules.stranger.open || rules.mode.takes_documents();
+        let asked = known || rules.stranger.open || rules.mode.takes_documents() || photo.is_some();
         let liveness = if settings.face.live_level == 0 || !asked {
             Liveness::NotAsked
         } else {
@@ -331,30 +398,134 @@ impl Sessions {
                 Judgement::NotYet => return,
             }
         };
-        let credential = Credential::Face(FaceCredential { matched, liveness });
-        self.weigh(Some(face.track), credential, captured, sighting.at, Some(sighting.snap.clone()));
+        let named: Vec<PersonKey> = match &matched {
+            FaceMatch::Person { person, also, .. } => {
+                let others = also.iter().map(|known| known.person.key.clone());
+                std::iter::once(person.key.clone()).chain(others).collect()
+            }
+            FaceMatch::Ambiguous { .. } | FaceMatch::Stranger { .. } => Vec::new(),
+        };
+        let mut offered = Offered {
+            track: Some(face.track),
+            credential: Credential::Face(FaceCredential { matched, liveness }),
+            captured,
+            at: sighting.at,
+            snap: Some(sighting.snap.clone()),
+            photo: None,
+            holder: None,
+            joins_loose,
+        };
+        let looked = match (&photo, liveness) {
+            // An attack ends everything, whatever it is like.
+            (Some(photo), Liveness::Live(_) | Liveness::NotAsked) => {
+                self.compare_with_photo(face.track, photo, captured)
+            }
+            _ => None,
+        };
+        match looked {
+            Some(Looked::Same(found)) => offered.holder = Some(found),
+            Some(Looked::Unlike) if !joins_loose => return,
+            // It is another visitor's, or will be seen to be this one's in a moment.
+            Some(Looked::Unlike | Looked::Other(_))
+                if joins_loose && !had_verdict && self.passes_by_face(&named, &owners) =>
+            {
+                offered.joins_loose = false;
+            }
+            Some(Looked::Unlike) => return,
+            Some(Looked::Other(_)) if joins_loose && self.another_may_be_holder(face.track, &photo) => return,
+            Some(Looked::Other(found)) => offered.holder = Some(found),
+            // A card, or a document without a photo: only its owner's face is worth another verdict.
+            None if had_verdict && joins_loose => {
+                let alive = !matches!(liveness, Liveness::Attack(_));
+                if !alive || !named.iter().any(|key| owners.contains(key)) {
+                    return;
+                }
+            }
+            None => {}
+        }
+        self.weigh(offered);
+    }
+
+    /// Compares the face of a visitor with the photo of a document; `None` if that cannot be done.
+    fn compare_with_photo(&mut self, track: u64, photo: &Arc<HolderPhoto>, at: Instant) -> Option<Looked> {
+        let session = self.visitors.get_mut(&track)?;
+        let face = session.face.as_ref()?;
+        Tries::look(&mut session.tries, photo, face, &self.gate.calibration, at)?;
+        let threshold = f32::from(self.gate.settings.load().documents.photo_threshold);
+        let patience = Duration::from_millis(self.gate.config.stranger_after_ms);
+        session.tries.as_ref().map(|tries| tries.outcome(threshold, patience, at))
+    }
+
+    /// Whether somebody whose face names `named` needs no document, and the one on the reader (of `owners`) is not
+    /// theirs.
+    fn passes_by_face(&self, named: &[PersonKey], owners: &[PersonKey]) -> bool {
+        let by_face = self.gate.settings.load().rules.mode == PassMode::FaceOrDocument;
+        by_face && !named.is_empty() && !named.iter().any(|key| owners.contains(key))
+    }
+
+    /// Whether somebody else is in view who has not been compared with a photo often enough.
+    fn another_may_be_holder(&self, track: u64, photo: &Option<Arc<HolderPhoto>>) -> bool {
+        let Some(photo) = photo else { return false };
+        let settings = self.gate.settings.load();
+        let threshold = f32::from(settings.documents.photo_threshold);
+        let patience = Duration::from_millis(self.gate.config.stranger_after_ms);
+        let now = Instant::now();
+        self.visitors.iter().any(|(other, session)| {
+            let tries = session.tries.as_ref().filter(|tries| tries.are_about(photo));
+            let done = tries
+                .is_some_and(|tries| matches!(tries.outcome(threshold, patience, now), Looked::Other(_)));
+            *other != track && now < session.seen + IN_VIEW && session.face.is_some() && !done
+        })
+    }
+
+    /// What was presented without a face is somebody's, or nobody's any more. Those who had their verdict before are
+    /// no longer looked at for it.
+    fn take_loose(&mut self) -> Option<Loose> {
+        let loose = self.loose.take()?;
+        for (track, session) in &self.visitors {
+            if session.state == State::Settled {
+                self.gate.settled.add(*track);
+            }
+        }
+        Some(loose)
+    }
+
+    /// Something was presented without a face.
+    fn put_loose(&mut self, loose: Loose) {
+        if loose.next == CredentialKind::Face {
+            for (track, session) in &mut self.visitors {
+                if session.state == State::Settled {
+                    self.gate.settled.look_again(*track);
+                }
+            }
+        }
+        self.loose = Some(loose);
     }
 
     /// Weighs a credential together with what the same visitor presented before.
-    fn weigh(
-        &mut self,
-        track: Option<u64>,
-        credential: Credential,
-        captured: Instant,
-        at: Timestamp,
-        snap: Option<Snap>,
-    ) {
-        let mut presented = match track.and_then(|track| self.visitors.get(&track)) {
-            Some(session) if !session.presented.is_empty() => session.presented.clone(),
-            _ => self.loose.as_ref().map(|(_, loose)| loose.clone()).unwrap_or_default(),
+    fn weigh(&mut self, offered: Offered) {
+        let Offered { track, credential, captured, at, snap, photo, holder, joins_loose } = offered;
+        let mut shown = match track.and_then(|track| self.visitors.get(&track)) {
+            Some(session) if !session.shown.credentials.is_empty() => session.shown.clone(),
+            _ if joins_loose => self.loose.as_ref().map(|loose| loose.shown.clone()).unwrap_or_default(),
+            _ => Shown::default(),
         };
-        presented.push(credential);
-
-        if known_as(&presented).iter().any(|key| self.busy.contains(key)) {
+        shown.credentials.push(credential);
+        shown.photo = photo.or(shown.photo);
+        shown.snap = snap.or(shown.snap);
+        if holder.is_some() {
+            for credential in &mut shown.credentials {
+                if let Credential::Document(document) = credential {
+                    document.holder = holder;
+                }
+            }
+        }
+        let presented = &shown.credentials;
+        if known_as(presented).iter().any(|key| self.busy.contains(key)) {
             return;
         }
         let moment = self.gate.moment();
-        let verdict = weigh(&presented, &self.gate.rules(), &moment, |key| self.last_passage(key));
+        let verdict = weigh(presented, &self.gate.rules(), &moment, |key| self.last_passage(key));
         let patience = Duration::from_secs(self.gate.config.session_timeout_s);
         match verdict {
             Verdict::Await { person, next } => {
@@ -366,11 +537,13 @@ impl Sessions {
                         return;
                     }
                     Some(session) => {
-                        session.presented = presented;
+                        session.shown = shown;
                         session.state = State::Awaiting(next, until);
-                        self.loose = None;
+                        if joins_loose {
+                            self.take_loose();
+                        }
                     }
-                    None => self.loose = Some((until, presented)),
+                    None => self.put_loose(Loose { until, shown, next }),
                 }
                 announce::taken(&self.gate, taken, Some(next));
                 self.gate.events.send(
@@ -380,7 +553,9 @@ impl Sessions {
                 );
             }
             verdict => {
-                self.loose = None;
+                if joins_loose {
+                    self.take_loose();
+                }
                 // A face alone has its verdict at once, with a sentence.
                 let alone = presented.len() == 1;
                 let taken = presented.last().map(Credential::kind);
@@ -389,7 +564,7 @@ impl Sessions {
                     taken.filter(|kind| !alone || *kind != CredentialKind::Face),
                     None,
                 );
-                self.close(track, presented, verdict, captured, at, snap);
+                self.close(track, shown, verdict, captured, at);
             }
         }
     }
@@ -409,12 +584,12 @@ impl Sessions {
     fn close(
         &mut self,
         track: Option<u64>,
-        presented: Vec<Credential>,
+        shown: Shown,
         verdict: Verdict,
         captured: Instant,
         at: Timestamp,
-        snap: Option<Snap>,
     ) {
+        let Shown { credentials: presented, photo, snap } = shown;
         let result = verdict.qyzn_result();
         let (person, reason, opens) = match verdict {
             Verdict::Pass { person, reason, opens } => (person, reason, Some(opens)),
@@ -422,7 +597,8 @@ impl Sessions {
             Verdict::Await { .. } => return,
         };
         if let Some(session) = track.and_then(|track| self.visitors.get_mut(&track)) {
-            session.presented.clear();
+            session.shown = Shown::default();
+            session.tries = None;
             session.agreed = None;
             session.unknown = None;
             session.compared = None;
@@ -447,7 +623,9 @@ impl Sessions {
             return;
         }
         let names = person.as_ref().map(|person| record::names(person, &presented)).unwrap_or_default();
-        let happened = Happened { at, captured, presented, person, reason, result, opens, track, names };
+        let photo = photo.map(|photo| Arc::clone(&photo.jpeg));
+        let happened =
+            Happened { at, captured, presented, photo, person, reason, result, opens, track, names };
         let people = happened.keys();
         for key in &people {
             self.busy.insert(key.clone());
@@ -476,10 +654,15 @@ impl Sessions {
                 self.passages.remove(key);
             }
         }
-        if let Some(session) = finished.track.and_then(|track| self.visitors.get_mut(&track))
+        if let Some(track) = finished.track
+            && let Some(session) = self.visitors.get_mut(&track)
             && session.state == State::Closing
         {
             session.state = State::Settled;
+            // Meanwhile something was laid on a reader.
+            if self.loose.is_some() {
+                self.gate.settled.look_again(track);
+            }
         }
         if let Some(Stored { record, opened, person, asks }) = finished.record {
             let now = Instant::now();
@@ -547,7 +730,7 @@ impl Sessions {
                 self.gate.machine.activity.visitor();
                 self.card(number, at);
             }
-            Command::Document { document, at } => self.document(*document, at),
+            Command::Document { document, photo, at } => self.document(*document, photo, at),
             Command::Qr { content, at } => self.qr(content, at),
             // Whoever asked may have gone.
             Command::Answers { reply } => drop(reply.send(())),
@@ -640,15 +823,17 @@ impl Sessions {
             .collect();
         for track in late {
             // Whoever stays in view is not asked again: the session ends with the track.
-            let presented = self
+            let shown = self
                 .visitors
                 .get_mut(&track)
-                .map(|session| std::mem::take(&mut session.presented))
+                .map(|session| std::mem::take(&mut session.shown))
                 .unwrap_or_default();
-            self.time_out(Some(track), presented);
+            self.time_out(Some(track), shown);
         }
-        if let Some((_, presented)) = self.loose.take_if(|(until, _)| *until <= now) {
-            self.time_out(None, presented);
+        if self.loose.as_ref().is_some_and(|loose| loose.until <= now)
+            && let Some(Loose { shown, .. }) = self.take_loose()
+        {
+            self.time_out(None, shown);
         }
         // The end of a track may be in a look that was dropped.
         self.visitors.retain(|_, session| {
@@ -675,15 +860,16 @@ impl Sessions {
         }
     }
 
-    fn time_out(&mut self, track: Option<u64>, presented: Vec<Credential>) {
-        let person = subject(&presented).cloned();
+    fn time_out(&mut self, track: Option<u64>, shown: Shown) {
+        let presented = &shown.credentials;
+        let person = subject(presented).cloned();
         let nobody = presented.iter().all(|credential| {
             matches!(credential, Credential::Face(FaceCredential { matched: FaceMatch::Stranger { .. }, .. }))
         });
         // A stranger who was offered to show a document and did not is a stranger, not a late visitor.
         let reason = if nobody { Reason::Stranger } else { Reason::Timeout };
         let verdict = Verdict::Refuse { person, reason };
-        self.close(track, presented, verdict, Instant::now(), self.gate.clock.now(), None);
+        self.close(track, shown, verdict, Instant::now(), self.gate.clock.now());
     }
 
     /// Hands every record in memory to the store, at a stop.

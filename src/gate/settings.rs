@@ -16,6 +16,8 @@ use crate::error::{Error, Kind, Result};
 pub struct Settings {
     /// `vaparam`.
     pub face: FaceSettings,
+    /// Identity documents; no platform has a message for it.
+    pub documents: DocumentSettings,
     /// `switchCtrl`.
     pub relay: RelaySettings,
     /// `weigand`.
@@ -72,6 +74,21 @@ impl Default for FaceSettings {
             distance: 0,
             safety_helmet: false,
         }
+    }
+}
+
+/// What is asked of identity documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DocumentSettings {
+    /// Score, 0..=100, from which a living face is that of a document's photo. Such photos are small, coarse and up
+    /// to twenty years old, and only one comparison is made: the threshold is lower than that of `vaparam`.
+    pub photo_threshold: u8,
+}
+
+impl Default for DocumentSettings {
+    fn default() -> Self {
+        Self { photo_threshold: 70 }
     }
 }
 
@@ -420,12 +437,14 @@ impl Settings {
     /// Ranges that the types cannot say. Names the first key that is out of range.
     pub fn check(&self) -> Result<()> {
         let face = &self.face;
-        let ranges: [(&str, i64, i64, i64); 16] = [
+        let ranges: [(&str, i64, i64, i64); 17] = [
             ("SimilarThres", face.similar_threshold.into(), 0, 100),
             ("DetThres", face.detect_threshold.into(), 0, 100),
             ("LiveThres", face.live_threshold.into(), 0, 100),
             ("LiveSwitch", face.live_level.into(), 0, 2),
             ("Distance", face.distance.into(), 0, 5),
+            // Nearly everybody is like everybody else below that.
+            ("documents.photo_threshold", self.documents.photo_threshold.into(), 30, 100),
             ("outputInterval", self.relay.pulse_ms.into(), 0, 10_000),
             ("outputDelay", self.relay.delay_ms.into(), 0, 5_000),
             ("utc_offset_minutes", self.time.utc_offset_minutes.into(), -720, 840),

@@ -11,6 +11,7 @@ use crate::frame::{Frame, PixelFormat};
 use crate::store::{FaceRow, PersonRow};
 use crate::vision::liveness::Judgement;
 use crate::vision::picture::Picture;
+use crate::vision::template::Template;
 
 /// JPEG quality of pictures that the camera did not deliver as JPEG.
 const JPEG_QUALITY: u8 = 85;
@@ -33,6 +34,8 @@ pub(super) struct Sighting {
 pub(super) struct VisibleFace {
     /// Which of the visitors it is.
     pub(super) track: u64,
+    /// The template of it in this frame, if one was made.
+    pub(super) template: Option<Template>,
     /// What the gallery said, with the thresholds applied.
     pub(super) compared: Compared,
     /// Liveness 0 to 100, once enough has been seen.

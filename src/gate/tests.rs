@@ -1,5 +1,8 @@
 //! The gate with everything real but the eyes: what a camera would have seen is put in by hand.
 
+mod holder;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +34,8 @@ struct Bench {
     started: Instant,
     folder: tempfile::TempDir,
     judgement: Judgement,
+    /// The templates of visitors, by track; of the others none was made.
+    faces: HashMap<u64, Template>,
 }
 
 fn person(id: &str) -> Person {
@@ -53,6 +58,11 @@ fn person(id: &str) -> Person {
 fn machine() -> Machine {
     let clock = crate::clock::AdjustedClock::new(Arc::new(crate::clock::SystemClock));
     Machine::new(Arc::new(crate::device::system::Simulated::new(clock)), LogLevel::default())
+}
+
+/// A score is the cosine in hundredths.
+fn calibration() -> Calibration {
+    Calibration::new(vec![[0.0, 0.0], [1.0, 100.0]]).unwrap()
 }
 
 /// Every device but a serial line and a thermometer.
@@ -101,6 +111,8 @@ impl Bench {
             outputs,
             hardware,
             settled: Arc::default(),
+            calibration: calibration(),
+            portraits: Default::default(),
             machine,
             platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
@@ -108,6 +120,7 @@ impl Bench {
             reading: Default::default(),
             documents: Documents::new().0,
             questions: Default::default(),
+            codes: Default::default(),
             readers: Readers::default(),
             loops: Loops::default(),
         });
@@ -122,6 +135,7 @@ impl Bench {
             started: Instant::now(),
             folder,
             judgement: Judgement::NotYet,
+            faces: HashMap::new(),
         };
         bench.restart();
         bench
@@ -147,6 +161,8 @@ impl Bench {
             outputs,
             hardware,
             settled: Arc::default(),
+            calibration: calibration(),
+            portraits: Default::default(),
             machine: machine(),
             platform_reached: AtomicBool::new(false),
             snapshots: Default::default(),
@@ -154,6 +170,7 @@ impl Bench {
             reading: Default::default(),
             documents: Documents::new().0,
             questions: Default::default(),
+            codes: Default::default(),
             readers: Readers::default(),
             loops: Loops::default(),
         });
@@ -189,6 +206,7 @@ impl Bench {
             .iter()
             .map(|(track, compared)| VisibleFace {
                 track: *track,
+                template: self.faces.get(track).cloned(),
                 compared: compared.clone(),
                 liveness: None,
                 judgement: self.judgement,

@@ -267,7 +267,10 @@ fn look(
         live_level: Level::from_switch(settings.face.live_level),
         live_threshold: settings.face.live_threshold,
     };
-    eyes.settled.take(eyes.run, |track| watcher.settle(track));
+    eyes.settled.take(eyes.run, |track, settled| match settled {
+        true => watcher.settle(track),
+        false => watcher.unsettle(track),
+    });
     let look = match watcher.look(&frame, &params, &eyes.gallery) {
         Ok(look) => look,
         Err(error) if error.kind() == Kind::Input => {
@@ -277,6 +280,9 @@ fn look(
         Err(error) => return Err(error),
     };
     let somebody = !look.idle;
+    if somebody {
+        eyes.gate.show_to_code_reader(watcher.picture(), frame.captured);
+    }
     eyes.gate.snapshots.offer(&frame, look.faces.iter().any(|face| face.fault.is_none()));
     // Once more when the last face has gone, so that whoever draws boxes takes them away.
     if eyes.gate.events.watched() && !(look.faces.is_empty() && look.lost.is_empty()) {
@@ -291,13 +297,14 @@ fn look(
     let threshold = f32::from(settings.face.similar_threshold);
     let faces: Vec<VisibleFace> = look
         .faces
-        .iter()
+        .into_iter()
         .map(|face| VisibleFace {
             track: visitor(eyes.run, face.track),
             compared: match &face.template {
                 Some(template) if face.searched => identify(eyes, template, face.found.as_ref(), threshold),
                 _ => Compared::Not,
             },
+            template: face.template,
             liveness: face.liveness,
             judgement: face.judgement,
         })
@@ -319,22 +326,32 @@ fn visitor(run: u64, track: TrackId) -> u64 {
     run << 32 | (track.0 & u64::from(u32::MAX))
 }
 
-/// Visitors who have their verdict, on their way from the sessions to the threads that look.
+/// Visitors who have their verdict, or are to be looked at again, on their way from the sessions to the threads that
+/// look.
 #[derive(Default)]
-pub(super) struct Settled(Mutex<Vec<u64>>);
+pub(super) struct Settled(Mutex<Vec<(u64, bool)>>);
 
 impl Settled {
     /// The session of this visitor is decided.
     pub(super) fn add(&self, visitor: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(visitor);
+        self.push(visitor, true);
     }
 
-    /// Hands over the tracks of one run.
-    fn take(&self, run: u64, mut each: impl FnMut(TrackId)) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|visitor| {
+    /// Something lies on a reader that may be this visitor's, whatever was decided before.
+    pub(super) fn look_again(&self, visitor: u64) {
+        self.push(visitor, false);
+    }
+
+    fn push(&self, visitor: u64, settled: bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((visitor, settled));
+    }
+
+    /// Hands over the tracks of one run, in the order of what was said of them.
+    fn take(&self, run: u64, mut each: impl FnMut(TrackId, bool)) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(visitor, settled)| {
             let mine = visitor >> 32 == run;
             if mine {
-                each(TrackId(visitor & u64::from(u32::MAX)));
+                each(TrackId(visitor & u64::from(u32::MAX)), *settled);
             }
             // What a run left behind that has ended is nobody's.
             !mine && visitor >> 32 > run.saturating_sub(64)

@@ -3,7 +3,9 @@
 
 use std::collections::HashSet;
 
-use super::{Language, door_failed, no_answer, one_moment, platform_refused, platform_unreachable};
+use super::{
+    Language, document_unread, door_failed, no_answer, one_moment, platform_refused, platform_unreachable,
+};
 use super::{prompt, reason, turned_away, welcome};
 use crate::access::{CredentialKind, Reason};
 
@@ -48,6 +50,7 @@ pub fn sentences(language: Language) -> Vec<Sentence> {
         ("door_failed", door_failed(language)),
         ("platform_unreachable", platform_unreachable(language)),
         ("platform_refused", platform_refused(language)),
+        ("document_unread", document_unread(language)),
     ];
     let others = others.into_iter().map(|(key, text)| (key.to_owned(), text));
     let mut known = HashSet::new();

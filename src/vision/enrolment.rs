@@ -157,6 +157,27 @@ impl Examiner {
         Ok(found)
     }
 
+    /// The template of the holder's face in the photo of an identity document: such photos are small and old, and
+    /// judged by [`Limits::DOCUMENT`]. Errors as those of [`Examiner::examine`].
+    pub fn portrait(&mut self, bytes: &[u8]) -> Result<Template> {
+        self.picture.decode_file(bytes)?;
+        let found = self.look_at_portrait();
+        self.picture.shrink();
+        found?.map_err(Error::from)
+    }
+
+    fn look_at_portrait(&mut self) -> Result<std::result::Result<Template, PictureFault>> {
+        let Some((face, companions)) = self.find()? else { return Ok(Err(PictureFault::NoFace)) };
+        if companions > 0 {
+            return Ok(Err(PictureFault::SeveralFaces));
+        }
+        let Some(quality) = self.measure(&face) else { return Ok(Err(PictureFault::NoFace)) };
+        if let Some(fault) = quality.first_failure(&Limits::DOCUMENT) {
+            return Ok(Err(PictureFault::Quality(fault)));
+        }
+        self.embedder.mirrored_template(&self.aligned).map(Ok)
+    }
+
     fn look_at_picture(&mut self) -> Result<Examination> {
         let Some((face, companions)) = self.find()? else {
             return Ok(Examination::Bad(PictureFault::NoFace));

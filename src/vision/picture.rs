@@ -81,6 +81,17 @@ impl Picture {
         [self.pixels[at], self.pixels[at + 1], self.pixels[at + 2]]
     }
 
+    /// The brightness of each pixel, line by line, in place of what `luma` held.
+    pub fn luma(&self, luma: &mut Vec<u8>) {
+        luma.clear();
+        // The weights of BT.601, which add up to 256.
+        let brightness = |rgb: &[u8]| {
+            let [red, green, blue] = [rgb[0], rgb[1], rgb[2]].map(u32::from);
+            ((77 * red + 150 * green + 29 * blue) >> 8) as u8
+        };
+        luma.extend(self.pixels.chunks_exact(3).map(brightness));
+    }
+
     /// Decodes a frame of a camera. EXIF is not looked at. `Input` if the bytes are damaged or cut off: the
     /// frame is then dropped, the next one comes soon.
     pub fn decode_frame(&mut self, frame: &Frame) -> Result<()> {

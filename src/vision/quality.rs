@@ -116,6 +116,22 @@ impl Limits {
         mouth: 0.25,
     };
 
+    /// For the photo of an identity document: 102 by 126 pixels in the chip of a Chinese one, with some 25 pixels
+    /// between the pupils, and packed into 1024 bytes. It cannot be taken again, so that only what is no portrait at
+    /// all is refused; what its coarseness costs is in the threshold for such photos.
+    pub const DOCUMENT: Self = Self {
+        pupil_distance: 12.0,
+        sharpness: 0.08,
+        brightness: (25.0, 245.0),
+        clipped: 0.6,
+        yaw: 45.0,
+        pitch: 45.0,
+        roll: 30.0,
+        inside: 0.8,
+        eyes: f32::NEG_INFINITY,
+        mouth: f32::NEG_INFINITY,
+    };
+
     /// For a frame that is worth a template: the next one comes soon, but so does the visitor's impatience.
     pub const MATCHING: Self = Self {
         pupil_distance: 14.0,

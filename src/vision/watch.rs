@@ -317,6 +317,13 @@ impl Watcher {
         }
     }
 
+    /// The track's face is compared in every frame again.
+    pub fn unsettle(&mut self, track: TrackId) {
+        if let Some(visit) = self.visits.get_mut(&track) {
+            visit.settled = false;
+        }
+    }
+
     /// The judge of a track's liveness, for its judgement and the parts of its score; `None` if the track is gone.
     pub fn judge(&self, track: TrackId) -> Option<&Judge> {
         self.visits.get(&track).map(|visit| &visit.judge)

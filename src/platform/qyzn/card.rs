@@ -8,15 +8,13 @@ use super::code::{self, Answer};
 use super::json::Fields;
 use super::link::Work;
 use super::snapshot::seconds;
-use crate::document::Document;
+use crate::document::{Document, DocumentKind};
 use crate::error::{Error, Kind, Result};
 use crate::gate::{Gate, Presented};
 
 /// Range of `timeOut` in seconds; the document gives none.
 const SECONDS: (i64, i64) = (1, 300);
 
-/// `cardType` of an identity card.
-const IDENTITY_CARD: u8 = 0;
 /// `cardType` of an IC card.
 const IC_CARD: u8 = 3;
 
@@ -54,6 +52,20 @@ fn written(presented: &Presented) -> Value {
     }
 }
 
+/// `cardType` of a document. The table has numbers for three; the others are read as the first, by their number and
+/// name.
+fn card_type(kind: DocumentKind) -> u8 {
+    match kind {
+        DocumentKind::Resident => 0,
+        DocumentKind::Foreigner => 1,
+        DocumentKind::HongKongMacaoTaiwan => 2,
+        DocumentKind::Passport
+        | DocumentKind::TravelCard
+        | DocumentKind::Visa
+        | DocumentKind::SocialSecurity => 0,
+    }
+}
+
 fn document_fields(document: &Document) -> Value {
     let date = |date: Date| format!("{:04}{:02}{:02}", date.year(), date.month(), date.day());
     let mut data = Map::new();
@@ -73,7 +85,7 @@ fn document_fields(document: &Document) -> Value {
         }
     };
     put("idUsefulLife", &validity);
-    data.insert("cardType".to_owned(), json!(IDENTITY_CARD));
+    data.insert("cardType".to_owned(), json!(card_type(document.kind)));
     Value::Object(data)
 }
 

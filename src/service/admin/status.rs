@@ -207,7 +207,8 @@ fn devices(standing: &Standing) -> Value {
         ["relay", "wiegand", "rs485", "voice", "lamp", "screen", "thermometer", "watchdog"];
     let wires = WIRES.into_iter().map(|kind| (kind, standing.last(kind)));
     let id_reader = ("id_reader", standing.of("reader", "reader", &"id_reader".into()));
-    let said = wires.chain([id_reader]).filter_map(|(kind, event)| {
+    let qr_reader = ("qr_reader", standing.of("reader", "reader", &"qr_reader".into()));
+    let said = wires.chain([id_reader, qr_reader]).filter_map(|(kind, event)| {
         let event = event?;
         let fields = ["state", "error"]
             .into_iter()

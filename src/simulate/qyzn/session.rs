@@ -478,6 +478,11 @@ impl Terminal {
             self.violation("snapshot_face: only a part of the fields of a document is there");
         }
         let picture = wire::jpeg(text("snapPic")).unwrap_or_default();
+        let compared = wire::jpeg(text("comparePic")).unwrap_or_default();
+        let md5 = |picture: &[u8]| match picture {
+            [] => String::new(),
+            picture => format!("{:x}", md5::compute(picture)),
+        };
         self.note(
             "snapshot_face",
             json!({
@@ -491,11 +496,17 @@ impl Terminal {
                 "result": data.get("result"),
                 "snaptime": text("snaptime"),
                 "snapPic_bytes": picture.len(),
-                "snapPic_md5": if picture.is_empty() { String::new() } else { format!("{:x}", md5::compute(&picture)) },
+                "snapPic_md5": md5(&picture),
                 "idNum": data.get("idNum"),
+                "icNum": data.get("icNum"),
                 "gender": data.get("gender"),
+                "ethnic": data.get("ethnic"),
+                "birthday": data.get("birthday"),
+                "address": data.get("address"),
+                "expiredate": data.get("expiredate"),
                 "bodyTemp": data.get("bodyTemp"),
-                "comparePic_bytes": wire::jpeg(text("comparePic")).unwrap_or_default().len(),
+                "comparePic_bytes": compared.len(),
+                "comparePic_md5": md5(&compared),
             }),
         );
         self.answer_as_told(received, "snapshot_face", json!({ "snaptime": text("snaptime") }));

@@ -223,7 +223,7 @@ fn read(card: &Card, fingerprints: bool, lengths: Lengths) -> Vec<u8> {
 }
 
 /// A pseudo terminal and its path.
-fn line() -> Result<(OwnedFd, PathBuf)> {
+pub(super) fn line() -> Result<(OwnedFd, PathBuf)> {
     let failed = |errno: rustix::io::Errno| {
         Error::caused(Kind::Io, "a pseudo terminal cannot be had", std::io::Error::from(errno))
     };
@@ -402,7 +402,7 @@ fn hear(bytes: &mut Vec<u8>, state: &mut State) -> Option<Vec<u8>> {
 }
 
 /// In pieces, as a wire brings them.
-fn write(line: &OwnedFd, bytes: &[u8]) {
+pub(super) fn write(line: &OwnedFd, bytes: &[u8]) {
     for mut piece in bytes.chunks(61) {
         while !piece.is_empty() {
             match rustix::io::write(line, piece) {

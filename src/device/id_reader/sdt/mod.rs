@@ -292,7 +292,7 @@ impl Sdt {
         self.waiting.clear();
         self.hold = Hold::Nothing;
         self.again = Some(Instant::now() + AGAIN);
-        if std::mem::replace(&mut self.away, Some(away)) == Some(away) {
+        if self.away.replace(away) == Some(away) {
             return None;
         }
         let port = self.port.path().display().to_string();
