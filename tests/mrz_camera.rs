@@ -206,7 +206,7 @@ fn frames(folder: &Path, shown: &[Option<&[&str]>]) {
 
 fn camera_over(folder: &Path) -> DocumentCamera {
     let source = format!("files:{}", folder.display());
-    let camera = Camera { fps: 60, ..Camera::new(CameraRole::Document, source) };
+    let camera = Camera { fps: 8, ..Camera::new(CameraRole::Document, source) };
     DocumentCamera::new(0, camera, Models::open(&models_dir(), "auto").unwrap(), 1, Arc::new(SystemClock))
 }
 
@@ -231,38 +231,42 @@ fn read(happening: Happening) -> Arc<Reading> {
 #[test]
 fn a_passport_is_detected_read_and_taken_away_and_then_a_card() {
     let folder = tempfile::tempdir().unwrap();
+    // Three seconds of each.
     let shown: Vec<Option<&[&str]>> =
-        [vec![None; 14], vec![Some(&PASSPORT[..]); 14], vec![None; 14], vec![Some(&CARD[..]); 14]].concat();
+        [vec![None; 24], vec![Some(&PASSPORT[..]); 24], vec![None; 24], vec![Some(&CARD[..]); 24]].concat();
     frames(folder.path(), &shown);
     let mut reader = camera_over(folder.path());
     assert!(matches!(next(&mut reader), Happening::Online { name, .. } if name == "document camera"));
-    assert!(matches!(next(&mut reader), Happening::Detected));
-    let reading = read(next(&mut reader));
-    assert_eq!(reading.document.kind, DocumentKind::Passport);
-    assert_eq!(reading.document.number, "L898902C3");
-    assert_eq!(reading.document.name, "ERIKSSON ANNA MARIA");
-    assert_eq!(reading.mrz, PASSPORT);
-    // The page as the camera saw it: one of its own files.
-    let white = reading.pictures.white.as_ref().unwrap();
-    assert!(
-        (14..28).any(|n| std::fs::read(folder.path().join(format!("{n:03}.jpg"))).unwrap()[..] == white[..])
-    );
-    assert!(!format!("{reading:?}").contains("ERIKSSON"));
-    assert!(matches!(next(&mut reader), Happening::TakenAway));
-    assert!(matches!(next(&mut reader), Happening::Detected));
-    let reading = read(next(&mut reader));
-    assert_eq!(
-        (reading.document.kind, &reading.document.number[..]),
-        (DocumentKind::TravelCard, "D23145890")
-    );
-    assert!(matches!(next(&mut reader), Happening::TakenAway));
+    // A slow machine may miss one of them in the first round.
+    let mut seen = Vec::new();
+    for _ in 0..6 {
+        assert!(matches!(next(&mut reader), Happening::Detected));
+        let reading = read(next(&mut reader));
+        assert!(matches!(next(&mut reader), Happening::TakenAway));
+        assert_eq!(reading.document.name, "ERIKSSON ANNA MARIA");
+        assert!(!format!("{reading:?}").contains("ERIKSSON"));
+        let (first, kind, number, lines) = match reading.mrz.len() {
+            2 => (24, DocumentKind::Passport, "L898902C3", &PASSPORT[..]),
+            _ => (72, DocumentKind::TravelCard, "D23145890", &CARD[..]),
+        };
+        assert_eq!((reading.document.kind, &reading.document.number[..]), (kind, number));
+        assert_eq!(reading.mrz, lines);
+        // The page as the camera saw it.
+        let shown = std::fs::read(folder.path().join(format!("{first:03}.jpg"))).unwrap();
+        assert_eq!(reading.pictures.white.as_deref(), Some(&shown[..]));
+        seen.push(kind);
+        if seen.contains(&DocumentKind::Passport) && seen.contains(&DocumentKind::TravelCard) {
+            return;
+        }
+    }
+    panic!("{seen:?}");
 }
 
 #[test]
 fn another_document_may_lie_there_without_the_plate_having_been_empty() {
     let folder = tempfile::tempdir().unwrap();
     let shown: Vec<Option<&[&str]>> =
-        [vec![None; 10], vec![Some(&PASSPORT[..]); 40], vec![Some(&CARD[..]); 40]].concat();
+        [vec![None; 24], vec![Some(&PASSPORT[..]); 24], vec![Some(&CARD[..]); 24]].concat();
     frames(folder.path(), &shown);
     let mut reader = camera_over(folder.path());
     assert!(matches!(next(&mut reader), Happening::Online { .. }));
@@ -278,7 +282,7 @@ fn a_paper_without_a_zone_fails_and_says_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let page: &[&str] = &["", ""];
     // Shown for longer than a document is looked at.
-    let shown: Vec<Option<&[&str]>> = [vec![None; 6], vec![Some(page); 400]].concat();
+    let shown: Vec<Option<&[&str]>> = [vec![None; 6], vec![Some(page); 100]].concat();
     frames(folder.path(), &shown);
     let mut reader = camera_over(folder.path());
     assert!(matches!(next(&mut reader), Happening::Online { .. }));
