@@ -107,8 +107,9 @@ def run(browser, texts, shot):
     browser.wait("reader", "return document.querySelector('#status').innerText === arguments[0]", texts["connected"])
     check(True, "and one that is back")
 
+    before = browser.script("return window.set")
     browser.click("#save")
-    browser.wait("settings", "return window.seen.slice(-1)[0] === 'Reply'")
+    browser.wait("settings", "return window.set === arguments[0] + 3", before)
     want("lay down")
     browser.wait("all in one", "return window.seen.includes('Save/DocInfoAllInOne')")
     browser.wait("text", TEXT, "UVDull")
