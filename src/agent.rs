@@ -18,6 +18,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::event::Events;
 use crate::gate::document_camera::DocumentCamera;
 use crate::gate::hardware::Templates;
+use crate::gate::passport_reader::{self, PassportReader};
 use crate::gate::{Eyes, Gate, Parts};
 use crate::intercom::Intercom;
 use crate::log::LogLevel;
@@ -96,8 +97,14 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
     }
     let store = Store::open(&options, Arc::clone(&clock))?;
     let mut devices = device::Devices::open(&config.device)?;
-    if config.device.id_reader == "camera" {
+    let id_reader = config.device.id_reader.as_str();
+    if id_reader == "camera" {
         devices.id_reader = Some(document_camera(&config, &models, &clock)?);
+    } else if device::pcsc::part(id_reader).is_some() {
+        let (page, field) = (document_camera(&config, &models, &clock)?, passport_reader::field(id_reader)?);
+        let trust = device::chip::Trust::open(&config.documents)?;
+        let reader = PassportReader::new(page, Box::new(field), trust, Arc::clone(&clock));
+        devices.id_reader = Some(Box::new(reader));
     }
     let (gate, eyes, ending) = Gate::start(Parts {
         clock,
@@ -326,7 +333,7 @@ fn pairs(cameras: &[config::Camera]) -> Vec<(usize, usize)> {
     of(CameraRole::Visible).zip(of(CameraRole::Infrared)).collect()
 }
 
-/// The first document camera as the reader of documents, for `device.id_reader = "camera"`.
+/// The first document camera as the reader of documents, for `device.id_reader = "camera"` or `"pcsc:READER"`.
 fn document_camera(
     config: &Config,
     models: &Models,
@@ -337,7 +344,7 @@ fn document_camera(
         cameras.find(|(_, camera)| camera.role == CameraRole::Document).ok_or_else(|| {
             Error::new(
                 Kind::Config,
-                "device.id_reader = \"camera\" needs a [[camera]] with role = \"document\"",
+                "device.id_reader = \"camera\" and \"pcsc:READER\" need a [[camera]] with role = \"document\"",
             )
         })?;
     Ok(Box::new(DocumentCamera::new(

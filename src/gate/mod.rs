@@ -18,6 +18,7 @@ pub mod network;
 pub mod outputs;
 mod panel;
 mod passage;
+pub mod passport_reader;
 mod presented;
 mod record;
 mod reenrol;

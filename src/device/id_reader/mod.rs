@@ -13,7 +13,7 @@ use crate::document::{DocumentKind, Happening, Reading};
 use crate::error::{Error, Kind, Result};
 
 /// Kinds of reader that this build knows, as they stand before the colon.
-const KINDS: [&str; 3] = ["document_reader", "sdt", "camera"];
+const KINDS: [&str; 4] = ["document_reader", "sdt", "camera", "pcsc"];
 
 /// What is wanted of a document: what nobody wants need not be read. All of it at first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub fn open(device: &config::Device) -> Result<Option<Box<dyn IdReader>>> {
         None if matches!(name, "none" | "sim") => Ok(None),
         // The document camera: the agent puts it together of its camera and its models.
         None if name == "camera" => Ok(None),
+        // The same, with a reader of chips beneath its plate.
+        _ if crate::device::pcsc::part(name).is_some() => Ok(None),
         Some(("document_reader", _)) => remote::open(name).map(Some),
         Some(("sdt", _)) => match sdt::Sdt::open(name, device)? {
             Some(module) => Ok(Some(Box::new(module))),
@@ -91,7 +93,7 @@ fn unsupported(name: &str) -> Error {
     Error::new(
         Kind::Config,
         format!(
-            "device.id_reader = {name:?} is not supported by this build: use \"sdt:/dev/ttyS2\" (any port), \"camera\", \
+            "device.id_reader = {name:?} is not supported by this build: use \"sdt:/dev/ttyS2\" (any port), \"camera\", \"pcsc:READER\", \
              \"document_reader:ws://HOST:90/echo\", \"sim\" or \"none\""
         ),
     )
