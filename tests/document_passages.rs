@@ -117,8 +117,12 @@ fn word(verdict: &Event) -> String {
     }
 }
 
+/// The next verdict, once it is carried out: whoever has just been let in is not weighed again before.
 async fn verdict(running: &mut Running) -> String {
     let verdict = running.event(|event| event.kind == "verdict").await;
+    if verdict.fields["verdict"] != "await" {
+        running.event(|event| event.kind == "record" && event.fields["state"] == "stored").await;
+    }
     // What a failing test shows.
     println!("{} {:?}", word(&verdict), verdict.fields);
     word(&verdict)
