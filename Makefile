@@ -16,7 +16,7 @@ help:
 	@echo "make bundle  a signed update of that image (docs/update.md)"
 	@echo "make test-boot  the boot script in U-Boot: updates, roll-backs, power cuts"
 	@echo "make gate    build the emulated gate and boot it in QEMU: docs/emulated-gate.md"
-	@echo "make test-gate  build it and run its acceptance"
+	@echo "make test-gate  build it and run its acceptance (THOROUGH=1: what takes minutes, too)"
 	@echo "make licences  the licences of all that is linked, as text"
 	@echo "make lint    formatting and clippy"
 	@echo "make deny    licences, sources and known holes of the crates"
@@ -77,4 +77,4 @@ test-gate:
 	$(CARGO) build --locked
 	scripts/gate/build.sh test
 	scripts/gate/acceptance.py --menshen $(BUILT)/debug/menshen --image $(BUILT)/gate/gate.img \
-	    --bundles $(BUILT)/gate/bundles --tests $(BUILT)/gate/tests
+	    --bundles $(BUILT)/gate/bundles --tests $(BUILT)/gate/tests $(if $(THOROUGH),--thorough)

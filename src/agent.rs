@@ -16,6 +16,7 @@ use crate::config::{self, CameraRole, Config};
 use crate::device::camera::Partner;
 use crate::error::{Context, Error, Kind, Result};
 use crate::event::Events;
+use crate::gate::document_camera::DocumentCamera;
 use crate::gate::hardware::Templates;
 use crate::gate::{Eyes, Gate, Parts};
 use crate::intercom::Intercom;
@@ -94,6 +95,10 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
         tracing::warn!(?erased, "the gate has been reset: people, records, settings and keys are gone");
     }
     let store = Store::open(&options, Arc::clone(&clock))?;
+    let mut devices = device::Devices::open(&config.device)?;
+    if config.device.id_reader == "camera" {
+        devices.id_reader = Some(document_camera(&config, &models, &clock)?);
+    }
     let (gate, eyes, ending) = Gate::start(Parts {
         clock,
         events: events.clone(),
@@ -103,10 +108,7 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
         settings: config.settings.clone(),
         language: config.terminal.language,
         destinations: config.platform.qyzn.iter().map(|_| Destination::Qyzn).collect(),
-        devices: device::Devices {
-            osdp: device::osdp::open(&config)?,
-            ..device::Devices::open(&config.device)?
-        },
+        devices: device::Devices { osdp: device::osdp::open(&config)?, ..devices },
         templates: Templates::new(&config.device),
         system: device::system::open(&config.device.system, adjusted, &config.terminal.data_dir)?,
         log,
@@ -166,6 +168,9 @@ async fn run_parts(config: Config, log: LogLevel) -> Result<Ended> {
             let (server, stopped) = (Arc::clone(&server), stopped.clone());
             async move { server.run(stopped).await }
         }));
+    }
+    if let Some(service) = &config.service.document_reader {
+        parts.push(document_reader(&gate, &config, service, &events, &stopped));
     }
 
     let manager = manager();
@@ -275,6 +280,22 @@ fn push(
     })
 }
 
+/// The document reader service. One that cannot be had, because another program has its port, does not keep the gate from
+/// starting.
+fn document_reader(
+    gate: &Gate,
+    config: &Config,
+    service: &config::DocumentReader,
+    events: &Events,
+    stopped: &watch::Receiver<bool>,
+) -> tokio::task::JoinHandle<()> {
+    let (gate, config, service, until) = (gate.clone(), config.clone(), service.clone(), stopped.clone());
+    supervise("service.document_reader", events.clone(), stopped.clone(), move || {
+        let (gate, config, service, until) = (gate.clone(), config.clone(), service.clone(), until.clone());
+        async move { service::document_reader::Server::bind(gate, &config, &service).await?.run(until).await }
+    })
+}
+
 /// The intercom, where there are a platform to ask and somebody to carry the call.
 fn intercom(config: &Config, gate: &Gate, requests: &Requests) -> Result<Option<Intercom>> {
     let Some(qyzn) = &config.platform.qyzn else {
@@ -303,6 +324,29 @@ fn pairs(cameras: &[config::Camera]) -> Vec<(usize, usize)> {
         places.filter(move |(_, camera)| camera.role == role).map(|(index, _)| index)
     };
     of(CameraRole::Visible).zip(of(CameraRole::Infrared)).collect()
+}
+
+/// The first document camera as the reader of documents, for `device.id_reader = "camera"`.
+fn document_camera(
+    config: &Config,
+    models: &Models,
+    clock: &SharedClock,
+) -> Result<Box<dyn device::id_reader::IdReader>> {
+    let mut cameras = config.camera.iter().enumerate();
+    let (index, camera) =
+        cameras.find(|(_, camera)| camera.role == CameraRole::Document).ok_or_else(|| {
+            Error::new(
+                Kind::Config,
+                "device.id_reader = \"camera\" needs a [[camera]] with role = \"document\"",
+            )
+        })?;
+    Ok(Box::new(DocumentCamera::new(
+        index,
+        camera.clone(),
+        models.clone(),
+        config.vision.threads,
+        Arc::clone(clock),
+    )))
 }
 
 /// The cameras, as places in the configuration, that still load their models for the first time.
@@ -335,7 +379,13 @@ fn watch_cameras(
                 continue;
             }
             (CameraRole::Document, _) => {
-                tracing::warn!(camera = index, "this build does not use document cameras");
+                // It is the reader of documents, which has a thread of its own.
+                if config.device.id_reader != "camera" {
+                    tracing::warn!(
+                        camera = index,
+                        "the document camera is not used: set device.id_reader = \"camera\""
+                    );
+                }
                 continue;
             }
         }

@@ -1,5 +1,6 @@
 //! The configuration: one typed tree, no unknown keys, a default and an example for every key.
 
+pub mod document_reader;
 pub mod server;
 
 use std::fmt;
@@ -7,6 +8,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+pub use document_reader::DocumentReader;
 
 use crate::device::card_reader::{ByteOrder, Digits};
 use crate::error::{Context, Error, Kind, Result};
@@ -32,6 +35,8 @@ pub struct Config {
     pub device: Device,
     /// The OSDP line.
     pub osdp: Osdp,
+    /// What is believed of identity documents.
+    pub documents: Documents,
     /// Sessions and passages.
     pub gate: Gate,
     /// What the store keeps and for how long.
@@ -221,6 +226,8 @@ pub struct Device {
     pub card_number: Digits,
     /// Order of their bytes.
     pub card_bytes: ByteOrder,
+    /// Reader of chip cards behind PC/SC.
+    pub contact_reader: String,
     /// What goes out on the RS485 line after a passage, where its payload is `custom`.
     pub rs485_template: Template,
     /// The number that goes out on the Wiegand line after a passage, where its payload is `custom`.
@@ -255,6 +262,7 @@ impl Default for Device {
             watchdog_within_s: 30,
             thermometer: "none".into(),
             card_reader: "none".into(),
+            contact_reader: "none".into(),
             card_number: Digits::Decimal,
             card_bytes: ByteOrder::AsSent,
             rs485_template: Template::parse("{person_id},{card}\r\n").expect("its placeholders are known"),
@@ -281,6 +289,14 @@ pub struct Osdp {
     pub secure: bool,
     /// Which cards the controller is told.
     pub report: OsdpReport,
+}
+
+/// `[documents]`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Documents {
+    /// Folder of the certificates of states' signing authorities, whose signatures in chips are believed; empty: nobody is.
+    pub csca_dir: String,
 }
 
 /// Which cards an access controller is told.
@@ -557,6 +573,8 @@ impl TerminalWs {
 pub struct Service {
     /// The page and the API of the technician.
     pub admin: Option<Admin>,
+    /// The document reader service.
+    pub document_reader: Option<DocumentReader>,
 }
 
 /// `[service] admin`
@@ -679,6 +697,9 @@ impl Config {
         if self.osdp.key_file.is_empty() {
             return fail("osdp.key_file must name a file, or be auto".into());
         }
+        if !self.documents.csca_dir.is_empty() && !self.documents.csca_dir.starts_with('/') {
+            return fail("documents.csca_dir must be an absolute path, or empty".into());
+        }
         if let Some(terminal_ws) = &self.platform.terminal_ws {
             terminal_ws.check(serial)?;
         }
@@ -690,6 +711,9 @@ impl Config {
                 "service.admin listens on {}, which others can reach: name a token_file, or listen on 127.0.0.1",
                 admin.listen
             ));
+        }
+        if let Some(document_reader) = &self.service.document_reader {
+            document_reader.check()?;
         }
         if let Some(qyzn) = &self.platform.qyzn
             && !qyzn.tls
@@ -784,6 +808,7 @@ mod tests {
                     token_file: None,
                     allowed_origins: Vec::new(),
                 }),
+                document_reader: Some(DocumentReader::new("127.0.0.1:90".parse().unwrap())),
             },
             ..Config::default()
         };
@@ -809,6 +834,7 @@ mod tests {
         assert!(refused("[vison]").contains("vison"));
         assert!(refused("[osdp]\naddress = 127").contains("osdp.address"));
         assert!(refused("[osdp]\nkey_file = \"\"").contains("osdp.key_file"));
+        assert!(refused("[documents]\ncsca_dir = \"csca\"").contains("documents.csca_dir"));
         assert!(refused("[device]\ndebounce_ms = 0").contains("device.debounce_ms"));
         assert!(refused("[gate]\ndoor_held_s = 3601").contains("gate.door_held_s"));
         assert!(refused("[gate]\ndoor_grace_s = 61").contains("gate.door_grace_s"));

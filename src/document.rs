@@ -88,6 +88,43 @@ impl fmt::Debug for Document {
     }
 }
 
+impl Document {
+    /// Its facts as texts that were read from `source`, in the order in which cards show them; those that there are. Dates are
+    /// `2026-01-31`; a validity that has begun and has no end is `长期`.
+    pub fn texts(&self, source: Source) -> Vec<Text> {
+        let day = |date: Option<Date>| date.map(|date| date.to_string()).unwrap_or_default();
+        let long_term = self.valid_from.map_or("", |_| LONG_TERM);
+        let expires = self.expires.map_or_else(|| long_term.to_owned(), |date| date.to_string());
+        // A citizen's card does not say whose citizen it is.
+        let citizen = matches!(self.kind, DocumentKind::Resident | DocumentKind::HongKongMacaoTaiwan);
+        let nationality = if citizen { String::new() } else { self.nationality.clone() };
+        [
+            (Label::Name, self.name.clone()),
+            (Label::LatinName, self.latin_name.clone()),
+            (Label::Gender, self.gender.clone()),
+            (Label::Ethnic, self.ethnic.clone()),
+            (Label::Nationality, nationality),
+            (Label::Birthday, day(self.birthday)),
+            (Label::Address, self.address.clone()),
+            (Label::AdditionalAddress, self.additional_address.clone()),
+            (Label::Number, self.number.clone()),
+            (Label::Issuer, self.issuer.clone()),
+            (Label::ValidFrom, day(self.valid_from)),
+            (Label::Expires, expires),
+            (Label::PermitNumber, self.permit_number.clone()),
+            (Label::IssueCount, self.issue_count.clone()),
+            (Label::Version, self.version.clone()),
+        ]
+        .into_iter()
+        .filter(|(_, content)| !content.is_empty())
+        .map(|(label, content)| Text { label, content, source })
+        .collect()
+    }
+}
+
+/// How cards say that they are valid without an end.
+pub const LONG_TERM: &str = "长期";
+
 /// One reading of a document: its facts, and what else the reader has of it.
 #[derive(Clone, Default)]
 pub struct Reading {

@@ -1,6 +1,7 @@
 //! Texts for visitors and technicians, in Chinese and English, from one table.
 
 pub mod console;
+pub mod document_reader;
 pub mod page;
 pub mod spoken;
 

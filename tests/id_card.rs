@@ -233,6 +233,7 @@ fn a_card_is_read_byte_for_byte() {
     assert_eq!((document.valid_from, document.expires), (Some(date(2010, 1, 1)), None));
     assert_eq!((&document.photo, reading.fingerprints.len(), card_type(&reading)), (&None, 0, 'B'));
     assert_eq!(rustix::termios::tcgetattr(&line.end).unwrap().output_speed(), 115_200);
+    assert!(reader.period() >= Duration::from_millis(300), "modules want no more looks");
 }
 
 #[test]
@@ -362,8 +363,8 @@ fn noise_costs_nothing() {
 fn whatever_status_stands_in_the_way_is_told() {
     let (module, mut reader) = fitted();
     for (status, words) in [
-        (0x10, "hears damaged commands"),
-        (0x11, "hears damaged commands"),
+        (0x10, "the module gives the answer that it received a damaged command"),
+        (0x11, "the module gives the answer that it received a damaged command"),
         (0x24, "an error that it cannot tell (status 24)"),
         (0x31, "the card does not trust the module (status 31)"),
         (0x32, "the module does not trust the card (status 32)"),

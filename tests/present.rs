@@ -8,6 +8,7 @@ mod support {
 
 use menshen::access::PassMode;
 use menshen::config::Config;
+use menshen::document::{Happening, Label};
 use serde_json::{Value, json};
 use support::admin::Bench;
 
@@ -37,8 +38,26 @@ async fn what_is_presented_reaches_the_gate() {
     assert_eq!((qr.status, qr.json()), (200, json!({"presented": "qr"})));
     let document = json!({"kind": "document", "number": "420381198802141789", "name": "Jim",
         "birthday": "1989-10-10", "valid_from": "2000-01-01", "valid_until": "2030-01-01"});
+    assert!(
+        matches!(bench.gate.document_reader(), Some(Happening::Online { name, .. }) if name == "simulated")
+    );
+    let mut happenings = bench.gate.documents();
     let document = bench.post("/api/v1/present", &document).await;
     assert_eq!((document.status, document.json()), (200, json!({"presented": "document"})));
+    assert!(matches!(happenings.try_recv(), Ok(Happening::Detected)));
+    let Ok(Happening::Read(reading)) = happenings.try_recv() else { panic!("the services hear nothing") };
+    let texts: Vec<_> = reading.texts.iter().map(|text| (text.label, text.content.as_str())).collect();
+    assert_eq!(
+        texts,
+        [
+            (Label::Name, "Jim"),
+            (Label::Birthday, "1989-10-10"),
+            (Label::Number, "420381198802141789"),
+            (Label::ValidFrom, "2000-01-01"),
+            (Label::Expires, "2030-01-01"),
+        ]
+    );
+    assert!(matches!(happenings.try_recv(), Ok(Happening::TakenAway)));
     for (bad, text) in [
         (json!({"kind": "card"}), "a card has either a number or bits"),
         (json!({"kind": "card", "number": "1", "bits": bits}), "a card has either a number or bits"),
@@ -56,6 +75,7 @@ async fn what_is_presented_reaches_the_gate() {
         assert_eq!(refused.status, 400, "{bad}");
         assert!(said["error"]["text"].as_str().unwrap().contains(text), "{bad}: {said}");
     }
+    assert!(happenings.try_recv().is_err(), "what is refused has not happened");
     // A form of another site cannot do it.
     let headers = [("Content-Type", "application/json"), ("Origin", "http://elsewhere.example")];
     let elsewhere = bench.send("POST", "/api/v1/present", &headers, b"{}").await;

@@ -12,7 +12,7 @@ TOP = Path(__file__).resolve().parent.parent
 TRIPLE = "aarch64-unknown-linux-gnu"
 
 # Crates that need a Debian package to be built: (crate, kind in cross-packages.txt, package).
-NEEDS = (("alsa-sys", "target", "libasound2-dev"), ("clang-sys", "build", "libclang-dev"),
+NEEDS = (("alsa-sys", "target", "libasound2-dev"), ("pcsc-sys", "target", "libpcsclite-dev"), ("clang-sys", "build", "libclang-dev"),
          ("libudev-sys", "target", "libudev-dev"), ("cmake", "build", "cmake"), ("pkg-config", "build", "pkg-config"))
 
 

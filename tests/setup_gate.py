@@ -142,15 +142,22 @@ class Frames(unittest.TestCase):
 class Choice(unittest.TestCase):
     def test_every_need_is_an_earlier_check(self):
         earlier = set()
-        for name, _, needs in acceptance.CHECKS:
+        for name, _, needs, _ in acceptance.CHECKS:
             for need in needs:
                 self.assertIn(need, earlier, f"{name} needs {need}")
             earlier.add(name)
 
     def test_what_is_chosen_brings_what_it_needs(self):
-        names = [name for name, _, _ in acceptance.chosen(["exit button"])]
+        names = [name for name, *_ in acceptance.chosen(["exit button"], False)]
         self.assertEqual(names, ["it boots until it is ready for faces", "it logs in to its platform", "the exit button opens"])
-        self.assertEqual(len(acceptance.chosen([])), len(acceptance.CHECKS))
+        self.assertEqual(acceptance.chosen([], True), acceptance.CHECKS)
+
+    def test_what_takes_minutes_is_made_where_it_is_asked_for(self):
+        every_change = acceptance.chosen([], False)
+        self.assertEqual([check for check in every_change if check[3]], [])
+        self.assertEqual(len(every_change), sum(not check[3] for check in acceptance.CHECKS))
+        names = [name for name, *_ in acceptance.chosen(["factory reset"], False)]
+        self.assertIn("a factory reset leaves nobody", names)
 
 
 if __name__ == "__main__":

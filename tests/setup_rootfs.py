@@ -481,6 +481,13 @@ class Units(unittest.TestCase):
         for key in ("MemoryMax", "SystemCallFilter", "DeviceAllow", "RestrictAddressFamilies", "TasksMax"):
             self.assertIn(key, service)
 
+    def test_the_agent_may_have_port_90_without_a_capability(self):
+        lines = (TREE / "usr/lib/sysctl.d/50-gate-ports.conf").read_text().splitlines()
+        settings = [line for line in lines if line and not line.startswith("#")]
+        self.assertEqual(settings, ["net.ipv4.ip_unprivileged_port_start = 90"])
+        service = unit("menshen.service")["Service"]
+        self.assertEqual((service["CapabilityBoundingSet"], service["AmbientCapabilities"]), ("", ""))
+
     def test_the_agent_comes_back(self):
         sections = unit("menshen.service")
         self.assertEqual(sections["Unit"]["StartLimitIntervalSec"], "0")

@@ -390,6 +390,46 @@ async fn a_new_version_is_installed_and_the_gate_restarts_into_it_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_waits_for_a_package_on_its_way_and_does_not_bring_one_that_failed() {
+    let (machine, data) = (Machine::new(), tempfile::tempdir().unwrap());
+    let (mut running, updates) = gate(&machine, data.path());
+    // Somebody is there.
+    running.gate.present_card("3000001".into()).await.unwrap();
+    running.event(|event| event.kind == "voice").await;
+    offer(&updates, b"the first", Age::Any).await.unwrap();
+    update(&mut running, "installed").await;
+    until_free(&updates).await;
+    let go = machine.path("go");
+    machine.does(
+        "install",
+        &format!(
+            "while ! [ -e '{}' ]; do sleep 0.02; done; echo 'LastError: no space'; exit 1",
+            go.display()
+        ),
+    );
+    offer(&updates, b"the second", Age::Any).await.unwrap();
+    // Nobody has been there for longer than a restart waits for.
+    while !running.gate.quiet_for(Duration::from_secs(17)) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    std::fs::write(go, b"").unwrap();
+    let restart = |event: &Event| event.kind == "system" && event.fields["order"] == "restart";
+    let next = running
+        .event(|event| restart(event) || event.kind == "update" && event.fields["state"] == "failed")
+        .await;
+    assert_eq!(next.kind, "update", "it restarts while a package is being installed");
+    // The slot that the first was in was written over by the second: only the third is there to be started.
+    machine.does("install", INSTALL);
+    offer(&updates, b"the third", Age::Any).await.unwrap();
+    let next = running
+        .event(|event| restart(event) || event.kind == "update" && event.fields["state"] == "installed")
+        .await;
+    assert_eq!(next.kind, "update", "it restarts into what failed");
+    running.event(restart).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_refused_leaves_nothing_behind() {
     let (machine, data) = (Machine::new(), tempfile::tempdir().unwrap());
     let (mut running, updates) = gate(&machine, data.path());

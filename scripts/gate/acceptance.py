@@ -5,7 +5,8 @@ loudspeaker, at the platform, on the disk.
 
     acceptance.py [--menshen FILE] [--image FILE] [--bundles DIR] [--tests DIR] [--cuts N] [NAME...]
 
-NAMEs choose checks (those that they need run too). Exit code 0: all passed.
+NAMEs choose checks (those that they need run too). With --thorough, those too that take minutes each and are for a
+release, not for every change. Exit code 0: all passed.
 """
 
 import argparse
@@ -42,9 +43,9 @@ class Skipped(Exception):
     """A check that could not be made, with the reason."""
 
 
-def check(needs=()):
+def check(needs=(), thorough=False):
     def register(function):
-        CHECKS.append((function.__name__.replace("_", " "), function, needs))
+        CHECKS.append((function.__name__.replace("_", " "), function, needs, thorough))
         return function
     return register
 
@@ -116,17 +117,17 @@ class Site:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return server.server_port
 
-    def switch_on(self, disk, log=None):
+    def switch_on(self, disk, log=None, devices=()):
         """Switches a gate on and does not wait for it."""
         forwards = {"10.0.2.100:5005": self.platform.port}
         if self.bundles:
             forwards["10.0.2.101:80"] = self.bundles
-        self.gate = Gate(self.options.boot, disk, self.host, forwards, log, self.runs)
+        self.gate = Gate(self.options.boot, disk, self.host, forwards, log, self.runs, devices=devices)
         return self.gate
 
-    def start(self, disk, log=None):
+    def start(self, disk, log=None, devices=()):
         """Switches a gate on and waits for its shells."""
-        self.switch_on(disk, log)
+        self.switch_on(disk, log, devices)
         self.gate.wait_for_shell()
         self.gate.page.listen()
         return self.gate
@@ -149,9 +150,14 @@ class Site:
     def pid(self):
         return int(self.gate.shell.run("systemctl show -p MainPID --value menshen 2>/dev/null || pidof menshen"))
 
-    def close(self):
+    def switch_off(self):
+        """Ends the gate that is on, if one is."""
         if self.gate:
             self.gate.close()
+            self.gate = None
+
+    def close(self):
+        self.switch_off()
         self.platform.close()
 
 
@@ -180,7 +186,10 @@ def its_devices_are_found(site):
     text = site.gate.shell.run("menshen doctor", 120, check=False)
     bad = [line for line in text.splitlines() if line.startswith("FAIL")]
     expect(not bad, f"menshen doctor finds: {bad}")
-    return f"menshen doctor: {sum(line.startswith('ok') for line in text.splitlines())} things in order"
+    names = site.gate.shell.run("ls /dev/gate").split()
+    for kind in ("serial-", "gpio-", "camera-", "rtc"):
+        expect(any(name.startswith(kind) for name in names), f"/dev/gate has no name for {kind}: {names}")
+    return f"menshen doctor: {sum(line.startswith('ok') for line in text.splitlines())} things in order; {len(names)} names in /dev/gate"
 
 
 # A door that is opened soon after an opening is not forced, so this comes first.
@@ -423,26 +432,27 @@ def a_killed_process_is_back_and_the_door_shut(site):
 # ---- the technician's line -----------------------------------------------------------------------
 
 
+def log_in(console, password):
+    """Logs in at the prompt that is there; answers with the mark after the password."""
+    mark = console.mark()
+    console.send(b"technician\r")
+    console.wait(rb"[Pp]assword: ", mark)
+    mark = console.mark()
+    console.send(password + b"\r")
+    return mark
+
+
 @check(needs=["it boots until it is ready for faces"])
 def the_technician_logs_in_on_the_serial_line(site):
     console = site.gate.console
 
-    def log_in(password):
-        mark = console.mark()
-        console.send(b"\r")
-        console.wait(rb"login: ", mark)
-        mark = console.mark()
-        console.send(b"technician\r")
-        console.wait(rb"[Pp]assword: ", mark)
-        mark = console.mark()
-        console.send(password + b"\r")
-        return mark
-
-    # Getty begins anew after a refusal, some seconds later.
-    mark = log_in(b"not-the-password")
+    mark = console.mark()
+    console.send(b"\r")
+    console.wait(rb"login: ", mark)
+    mark = log_in(console, b"not-the-password")
     console.wait(rb"[Ll]ogin incorrect", mark)
     console.wait(rb"login: ", mark)
-    mark = log_in(site.options.password.encode())
+    mark = log_in(console, site.options.password.encode())
     # The first thing that a technician sees: the console's screen, or a prompt of the shell.
     seen = console.wait(rb"\x1b\[|[$#] ", mark)
     console.send(b"\x04")
@@ -613,7 +623,7 @@ def an_update_over_the_wire_is_installed(site):
     gate.wait_for_reboot(before)
     status = site.ready()
     expect(gate.slot() != slot, f"it started slot {slot} again")
-    expect("+good" in gate.shell.run("cat /etc/os-release"), "another system runs than the one that was sent")
+    expect(".good" in gate.shell.run("cat /etc/os-release"), "another system runs than the one that was sent")
     gate.page.wait("update", page, 2 * PATIENCE, state="good")
     expect(status["store"]["people"] == people, f"{people} people before, {status['store']['people']} after")
     site.slot = gate.slot()
@@ -635,10 +645,176 @@ def a_bad_update_rolls_back(site):
     gate.wait_for_reboot(before)
     status = site.ready()
     expect(gate.slot() == site.slot, f"it runs slot {gate.slot()}, not {site.slot}")
-    expect("+good" in gate.shell.run("cat /etc/os-release"), "it does not run the system of before")
+    expect(".good" in gate.shell.run("cat /etc/os-release"), "it does not run the system of before")
     expect(status["store"]["people"] == people, f"{people} people before, {status['store']['people']} after")
     platform.wait("logged_in", journal)
     return f"back in slot {site.slot} after {tries} starts and {time.monotonic() - began:.0f} s, {people} people kept"
+
+
+# ---- what takes minutes --------------------------------------------------------------------------
+
+
+@check(needs=["it boots until it is ready for faces"], thorough=True)
+def a_process_that_hangs_is_ended_by_its_watchdog(site):
+    gate = site.gate
+    pid = site.pid()
+    within = int(gate.shell.run("systemctl show -p WatchdogUSec --value menshen | sed 's/1min/60/; s/s$//'"))
+    gate.shell.run(f"kill -STOP {pid}")
+    began = time.monotonic()
+    while site.pid() in (0, pid):
+        expect(time.monotonic() < began + within + PATIENCE, f"it hangs since {within + PATIENCE:.0f} s and nobody has ended it")
+        time.sleep(1)
+    back = time.monotonic() - began
+    expect(back > within / 2, f"it was ended after {back:.0f} s, its watchdog gives it {within}")
+    site.ready()
+    why = gate.shell.run("journalctl -u menshen --no-pager -n 60 | grep -ic watchdog")
+    expect(int(why) > 0, "the journal does not say that it was the watchdog")
+    return f"a new process after {back:.0f} s (the watchdog gives it {within})"
+
+
+@check(needs=["an update over the wire is installed"], thorough=True)
+def an_update_on_a_stick_is_installed(site):
+    bundle = site.options.bundles / "newer.raucb"
+    if not bundle.is_file():
+        raise Skipped(f"there is no {bundle} (--bundles)")
+    stick, disk = site.runs / "stick.vfat", site.runs / "stick-gate.img"
+    subprocess.run(["truncate", "-s", "256M", stick], check=True)
+    power.tool("mkfs.vfat", "-n", "STICK", stick)
+    power.tool("mcopy", "-i", stick, bundle, "::menshen-newer.raucb")
+    # The gate as it is after the update, switched off and on again with a stick in it.
+    before, people = site.gate.slot(), site.gate.page.get("/api/v1/status")["store"]["people"]
+    site.gate.shell.run("sync")
+    site.switch_off()
+    power.copy(site.cut, disk)
+    site.start(disk, devices=[
+        "-device", "qemu-xhci", "-drive", f"if=none,id=stick,format=raw,readonly=on,file={stick}",
+        "-device", "usb-storage,drive=stick",
+    ])
+    gate = site.gate
+    boot, began = gate.boot_id(), time.monotonic()
+    gate.page.wait("update", 0, 4 * PATIENCE, state="installed")
+    gate.wait_for_reboot(boot)
+    status = site.ready()
+    gate.page.wait("update", 0, 2 * PATIENCE, state="good")
+    expect(gate.slot() != before, f"it started slot {gate.slot()} again")
+    expect(".newer" in gate.shell.run("cat /etc/os-release"), "another system runs than the one on the stick")
+    expect(status["store"]["people"] == people, f"{people} people before, {status['store']['people']} after")
+    # The stick is still in: it must not be installed again and again.
+    waiting = gate.shell.run("systemctl show -p ActiveState --value 'menshen-stick@*'; journalctl -b -u 'menshen-stick@*' --no-pager -o cat | tail -3")
+    expect("not newer" in waiting, f"the stick that is still in was not refused as no newer: {waiting}")
+    site.stick = disk
+    return f"from slot {before} to {gate.slot()} and good after {time.monotonic() - began:.0f} s; left in, it is refused"
+
+
+@check(needs=["an update over the wire is installed"], thorough=True)
+def power_cuts_during_an_update_leave_a_gate_that_boots(site):
+    site.switch_off()
+    base, disk, log = site.runs / "update-base.img", site.runs / "update.img", site.runs / "update.log"
+    power.copy(site.stick if hasattr(site, "stick") else site.cut, base)
+    power.copy(base, disk)
+    gate = site.start(disk, log)
+    site.ready()
+    people = gate.page.get("/api/v1/status")["store"]["people"]
+    site.platform.wait("logged_in", 0)
+    first = log.stat().st_size
+    page = gate.page.mark()
+    boot = upgrade(site, "newer")
+    gate.page.wait("update", page, 4 * PATIENCE, state="installed")
+    installed = log.stat().st_size
+    gate.wait_for_reboot(boot)
+    site.ready()
+    gate.page.wait("update", page, 2 * PATIENCE, state="good")
+    site.switch_off()
+    writes = power.Log(log)
+    begins, ends = writes.position(first), len(writes.entries)
+    # Half of them while it is being written, half from its last writes to the new system's word that it is good.
+    done = writes.position(installed)
+    moments = sorted(
+        [site.rng.randrange(begins, done) for _ in range(3)] + [site.rng.randrange(max(begins, done - 40), ends) for _ in range(3)])
+    cuts, slots = power.Cuts(base, writes, site.options.seed), []
+    for moment in moments:
+        cut = site.runs / "update-cut.img"
+        cuts.cut(moment, cut)
+        gate = site.start(cut)
+        status = site.ready(2 * PATIENCE)
+        expect(status["store"]["people"] == people, f"cut at write {moment}: {status['store']['people']} people, not {people}")
+        slots.append(gate.slot())
+        site.switch_off()
+    log.unlink()
+    return f"cuts at {moments} of writes {begins} to {ends} (installed at {done}): each boots, slots {''.join(slots)}, {people} people kept"
+
+
+@check(needs=["people are enrolled by the platform"], thorough=True)
+def a_factory_reset_leaves_nobody(site):
+    site.switch_off()
+    disk = site.runs / "reset.img"
+    power.copy(site.disk, disk)
+    gate = site.start(disk)
+    site.ready()
+    before = gate.page.get("/api/v1/status")["store"]["people"]
+    expect(before > 0, "nobody was enrolled before the reset")
+    serial = gate.page.get("/api/v1/status")["serial"]
+    gate.shell.run("touch /var/lib/technician/left-here; journalctl --sync; journalctl -n 1 --no-pager >/run/before")
+    pid = site.pid()
+    gate.shell.run("menshen factory-reset --confirm RESET", 60)
+    began = time.monotonic()
+    while site.pid() in (0, pid):
+        expect(time.monotonic() < began + PATIENCE, "the agent did not restart")
+        time.sleep(0.5)
+    status = site.ready()
+    expect(status["store"]["people"] == 0, f"{status['store']['people']} people are left")
+    expect(status["serial"] == serial, "the gate has another serial number")
+    left = gate.shell.run("ls -A /var/lib/technician /data/system | tr '\n' ' '; journalctl --no-pager -o cat | grep -c 'enrolled' || true")
+    expect("left-here" not in left and "forgetting" not in left, f"this is left: {left}")
+    gate.shell.run("sync")
+    site.switch_off()
+    people, _ = examine(site, disk)
+    expect(not people, f"the store still has {people}")
+    return f"{before} people before, nobody after; the serial number stays"
+
+
+@check(thorough=True)
+def a_new_gate_asks_for_the_technicians_password_once(site):
+    site.switch_off()
+    disk, system = site.runs / "new.img", site.runs / "new-root.ext4"
+    power.copy(site.options.image, disk)
+    # As the product's image is: without a password.
+    for name in ("root-a", "root-b"):
+        power.extract(disk, name, system)
+        power.tool("debugfs", "-w", "-R", "rm /usr/share/menshen/technician.hash", system)
+        power.replace(disk, name, system)
+    gate = site.switch_on(disk)
+    console = gate.console
+
+    def type_at(prompt, text, since, within=2 * PATIENCE):
+        console.wait(prompt, since, within)
+        mark = console.mark()
+        console.send(text + b"\r")
+        return mark
+
+    mark = type_at(rb"Password \(8\+\): ", b"short", 0)
+    mark = type_at(rb"at least 8.*Password \(8\+\): ", b"a-long-one", mark)
+    mark = type_at(rb"again: ", b"another-one", mark)
+    mark = type_at(rb"they differ.*Password \(8\+\): ", b"a-long-one", mark)
+    mark = type_at(rb"again: ", b"a-long-one", mark)
+    console.wait(rb"The password is set", mark)
+    gate.wait_for_shell()
+    site.ready()
+    mark = console.mark()
+    console.send(b"\r")
+    console.wait(rb"login: ", mark)
+    mark = log_in(console, b"a-long-one")
+    console.wait(rb"\x1b\[", mark)
+    gate.shell.run("sync")
+    site.switch_off()
+    # Whoever switches it off and on is not asked again, and the password still holds.
+    gate = site.switch_on(disk)
+    gate.console.wait(rb"login: ", 0, 2 * PATIENCE)
+    expect(b"Password (8+)" not in gate.console.since(0), "it asks again on its second boot")
+    mark = log_in(gate.console, b"a-long-one")
+    gate.console.wait(rb"\x1b\[", mark)
+    site.switch_off()
+    return "too short and mistyped ones are refused; it holds after a restart, which does not ask again"
 
 
 def examine(site, disk):
@@ -685,6 +861,7 @@ def main():
     parser.add_argument("--cuts", type=int, default=20)
     parser.add_argument("--storm", type=float, default=30, help="seconds of passages and enrolments before the power goes")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 30))
+    parser.add_argument("--thorough", action="store_true", help="the checks too that take minutes each")
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
     options.partition = None if options.partition == "-" else options.partition
@@ -695,10 +872,10 @@ def main():
     sys.exit(run(options))
 
 
-def chosen(names):
+def chosen(names, thorough):
     """The checks to make, with what they need, in their order."""
-    by_name = {name: needs for name, _, needs in CHECKS}
-    wanted = set(by_name) if not names else set()
+    by_name = {name: needs for name, _, needs, _ in CHECKS}
+    wanted = {name for name, _, _, slow in CHECKS if thorough or not slow} if not names else set()
     queue = [name for name in by_name if any(word in name for word in names)]
     while queue:
         name = queue.pop()
@@ -716,7 +893,7 @@ def run(options):
     site = Site(options)
     outcome = {}
     try:
-        for name, function, needs in chosen(options.names):
+        for name, function, needs, _ in chosen(options.names, options.thorough):
             missing = [need for need in needs if outcome.get(need) != "passed"]
             started = time.monotonic()
             if missing:

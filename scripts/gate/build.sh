@@ -39,7 +39,7 @@ release=$(sed -n 's/^release=//p' "$out/gate.kernel")
 # Versions to update to are copies of the root filesystem with another number; what differs is written into them.
 version=$(sed -n '/^\[package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 bundle() { # NAME FILE-IN-THE-GATE CONTENT [FILE-IN-THE-GATE CONTENT]…
-    local name=$1 root=$out/root-$1.ext4 number=$version+$1
+    local name=$1 root=$out/root-$1.ext4 number=$version+$((++bundles)).$1
     shift
     cp --sparse=always --reflink=auto "$out/root.ext4" "$root"
     debugfs -R "cat /usr/lib/os-release" "$root" 2>/dev/null | sed "s/^IMAGE_VERSION=.*/IMAGE_VERSION=$number/" >"$out/content"
@@ -55,8 +55,9 @@ bundle() { # NAME FILE-IN-THE-GATE CONTENT [FILE-IN-THE-GATE CONTENT]…
     rm -f "$root"
 }
 replace() { # IMAGE PATH FILE
+    # debugfs makes a folder a second time where it is there already, which damages the file system.
+    debugfs -R "stat ${2%/*}" "$1" 2>&1 | grep -q '^Inode:' || debugfs -w -R "mkdir ${2%/*}" "$1" >/dev/null 2>&1
     debugfs -w -f - "$1" >/dev/null 2>&1 <<COMMANDS
-mkdir ${2%/*}
 rm $2
 write $3 $2
 sif $2 mode 0100644
@@ -65,11 +66,14 @@ COMMANDS
 }
 mkdir -p "$out/bundles"
 say "bundles"
+# Each is newer than the one before.
+bundles=0
 bundle good
 # Its agent ends at once; its judge has less patience than the product's five minutes.
 bundle bad /etc/systemd/system/menshen.service.d/broken.conf $'[Service]\nExecStart=\nExecStart=/bin/false\n' \
     /etc/systemd/system/menshen-healthy.service.d/soon.conf \
     $'[Service]\nExecStart=\nExecStart=/usr/bin/menshen healthy --confirm --within 15 --steady 5\n'
+bundle newer
 
 say "the drivers' own tests"
 mkdir -p "$out/tests"

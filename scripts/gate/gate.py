@@ -404,9 +404,10 @@ class Gate:
     host      a folder that the gate sees as /run/gate-rig/host
     forwards  the gate's only neighbours: {"10.0.2.100:5005": port on the host}
     log       if given, every write of the disk goes there too (QEMU's blklogwrites), for power cuts
+    devices   further arguments for QEMU
     """
 
-    def __init__(self, boot, disk, host, forwards, log=None, folder=None, cores=None):
+    def __init__(self, boot, disk, host, forwards, log=None, folder=None, cores=None, devices=()):
         # Paths of sockets have 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="menshen-gate."))
         self.logs = folder or WORK / "logs"
@@ -447,7 +448,7 @@ class Gate:
             "-chardev", self.rs485.chardev(), "-device", "pci-serial,chardev=rs485",
             "-netdev", net, "-device", "virtio-net-pci,netdev=net",
             "-virtfs", f"local,path={host},mount_tag=gate-rig,security_model=none",
-            "-device", "i6300esb", "-action", "watchdog=reset",
+            "-device", "i6300esb", "-action", "watchdog=reset", *devices,
         ]
         self.started = time.monotonic()
         self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stderr=open(self.logs / "qemu.log", "ab"))

@@ -149,19 +149,26 @@ def extract(disk, name, to):
         target.truncate(size)
 
 
+def replace(disk, name, source):
+    """Writes a partition's content back, which `extract` has taken out."""
+    offset, _ = partition(disk, name)
+    tool("dd", f"if={source}", f"of={disk}", "bs=1M", f"seek={offset >> 20}", "conv=notrunc", "status=none")
+
+
+def tool(*command, good=(0,)):
+    """Runs a tool for file systems, of which some lie in sbin."""
+    environment = dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin", LC_ALL="C")
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode not in good:
+        raise Failed(f"{' '.join(map(str, command))} ended with {done.returncode}: {done.stdout.decode(errors='replace')[-800:]}")
+
+
 def files(filesystem, to):
     """What an ext4 filesystem holds once its journal was replayed, as at the next mount. Damage that a mount would
     not mend is refused."""
-    environment = dict(os.environ, PATH=os.environ["PATH"] + ":/usr/sbin:/sbin", LC_ALL="C")
-
-    def run(*command, good):
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        if done.returncode not in good:
-            raise Failed(f"{' '.join(map(str, command))} ended with {done.returncode}: {done.stdout.decode(errors='replace')[-800:]}")
-
-    run("e2fsck", "-y", "-E", "journal_only", filesystem, good=(0, 1))
+    tool("e2fsck", "-y", "-E", "journal_only", filesystem, good=(0, 1))
     # Preening mends what the kernel mends at a mount (orphans) and stops at anything else.
-    run("e2fsck", "-f", "-p", filesystem, good=(0, 1))
+    tool("e2fsck", "-f", "-p", filesystem, good=(0, 1))
     shutil.rmtree(to, ignore_errors=True)
     to.mkdir(parents=True)
-    run("debugfs", "-R", f"rdump / {to}", filesystem, good=(0,))
+    tool("debugfs", "-R", f"rdump / {to}", filesystem, good=(0,))

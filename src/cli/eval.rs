@@ -7,7 +7,7 @@ use std::thread::available_parallelism;
 use menshen::config::{Config, Vision};
 use menshen::eval::comparison::Column;
 use menshen::eval::pairs::Pairs;
-use menshen::eval::{comparison, document_photo, liveness, plot};
+use menshen::eval::{comparison, document_photo, liveness, mrz, plot};
 use menshen::vision::calibration::Calibration;
 use menshen::vision::enrolment::Examiner;
 use menshen::vision::models::{MANIFEST, Models};
@@ -29,6 +29,20 @@ enum What {
     Match(MatchArgs),
     /// Judges presentations: how many attacks pass and how many people are refused (ISO/IEC 30107-3)
     Liveness(LivenessArgs),
+    /// Reads the machine readable zones in pictures of documents: how many are read, rightly where a text is beside them
+    Mrz(MrzArgs),
+}
+
+#[derive(clap::Args)]
+struct MrzArgs {
+    /// The pictures; what the zone of NAME.jpg says may be in NAME.txt
+    #[arg(long, value_name = "DIR")]
+    pages: PathBuf,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    models: ModelsArgs,
 }
 
 #[derive(clap::Args)]
@@ -116,6 +130,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.what {
         What::Match(args) => compare(args),
         What::Liveness(args) => judge(args),
+        What::Mrz(args) => zones(args),
     }
 }
 
@@ -209,6 +224,35 @@ fn compare(args: &MatchArgs) -> Result<ExitCode> {
     for line in &report.malformed_lines {
         say(format_args!("malformed       line {line} of {}", args.pairs.display()))?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn zones(args: &MrzArgs) -> Result<ExitCode> {
+    use mrz::Outcome;
+    let vision = args.models.vision()?;
+    let models = Models::open(&vision.models_dir, &vision.onnxruntime)?;
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let report = mrz::evaluate(&models, vision.threads, &args.pages, today)?;
+    if args.json {
+        say(json(&report)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for line in &report.pictures {
+        say(format_args!(
+            "{:<24} {:?}, {} corrected, {:.0} ms",
+            line.picture, line.outcome, line.corrections, line.milliseconds
+        ))?;
+    }
+    say(format_args!(
+        "pictures        {}: {} read rightly, {} wrongly, {} without a text; {} unread, {} without a zone, {} no pictures",
+        report.pictures.len(),
+        report.count(Outcome::Right),
+        report.count(Outcome::Wrong),
+        report.count(Outcome::Read),
+        report.count(Outcome::Unread),
+        report.count(Outcome::Nothing),
+        report.count(Outcome::NoPicture)
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

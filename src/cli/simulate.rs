@@ -19,6 +19,8 @@ use tokio::time::Duration;
 
 use super::say;
 
+mod card;
+mod passport;
 mod scanner;
 mod sdt;
 mod terminal_ws;
@@ -45,6 +47,12 @@ enum What {
     ///
     /// Exit codes: 0 all requests were as docs/http-push.md lays them down, 1 not.
     HttpPush(super::http_push::Args),
+    /// A chip card in a virtual PC/SC reader (Debian's vsmartcard-vpcd)
+    Card(card::Card),
+    /// A passport with a chip: generated keys and certificates, on a virtual reader or read right here
+    ///
+    /// Exit codes: 0 it was read and is genuine, or the reader let it go; 1 not.
+    Passport(passport::Args),
     /// A module for identity cards on a pseudo terminal, whose path it prints: for device.id_reader = "sdt:PATH"
     ///
     /// Exit codes: 0 it was told to end, 1 it could not be started.
@@ -129,6 +137,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             What::Qyzn(args) => qyzn(args).await,
             What::TerminalWs(args) => terminal_ws::terminal_ws(args).await,
             What::HttpPush(args) => super::http_push::run(args).await,
+            What::Card(args) => card::card(args).await,
+            What::Passport(args) => tokio::task::block_in_place(|| passport::run(args)),
             What::Sdt(args) => sdt::sdt(args).await,
             What::Scanner(args) => scanner::scanner(args).await,
         }

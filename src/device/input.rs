@@ -236,15 +236,13 @@ impl GpioInput {
     }
 
     fn listen(&mut self, within: Duration) -> Result<()> {
-        let open = match self.open.take() {
-            Some(open) => open,
-            None => {
-                let open = self.ask()?;
-                self.say(open.debouncer.high, gpio::monotonic());
-                open
-            }
+        let Some(open) = &mut self.open else {
+            let open = self.ask()?;
+            // How it is found is told before anything is waited for.
+            self.say(open.debouncer.high, gpio::monotonic());
+            self.open = Some(open);
+            return Ok(());
         };
-        let open = self.open.insert(open);
         if open.busy {
             std::thread::sleep(PACE);
         }

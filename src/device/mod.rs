@@ -1,8 +1,10 @@
 //! Hardware: one trait for each kind of device, the real driver and the simulated one behind it. The
 //! configuration names which (`"sim"`, `"gpio:…"`, `"files:DIR"`); nothing else in the agent can tell.
 
+pub mod bank_card;
 pub mod camera;
 pub mod card_reader;
+pub mod chip;
 pub mod code_reader;
 pub mod direction;
 pub mod gpio;
@@ -11,6 +13,7 @@ pub mod id_reader;
 pub mod input;
 pub mod lamp;
 pub mod osdp;
+pub mod pcsc;
 pub mod reader;
 pub mod relay;
 pub mod rs485;
@@ -51,6 +54,8 @@ pub struct Devices {
     pub osdp: Option<osdp::Setup>,
     /// The reader of IC cards, where it is a real one.
     pub card_reader: Option<card_reader::Fitted>,
+    /// The reader of chip cards, where there is one.
+    pub contact_reader: Option<pcsc::ContactReader>,
     /// The reader of QR and bar codes, where it is a real one.
     pub code_reader: Option<code_reader::Fitted>,
     /// The reader of identity documents, where it is a real one.
@@ -73,6 +78,7 @@ impl Devices {
             rs485: rs485::open(&config.rs485, &config.rs485_direction)?,
             osdp: None,
             card_reader: card_reader::open(config)?,
+            contact_reader: pcsc::open(config)?,
             code_reader: code_reader::open(config)?,
             id_reader: id_reader::open(config)?,
             voice: voice::open(&config.voice, &config.voice_dir)?,

@@ -1,6 +1,7 @@
 //! Readers of what visitors present: the Wiegand input for cards, QR codes, identity documents. The simulated
 //! ones are driven by `menshen present` and the API of the technician.
 
+use super::pcsc;
 use crate::config;
 use crate::error::{Error, Kind, Result};
 
@@ -19,7 +20,7 @@ pub enum Reader {
 /// The readers of a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Readers {
-    /// `device.wiegand_in` and `device.card_reader`; simulated if one of them is.
+    /// `device.wiegand_in`, `device.card_reader` and `device.contact_reader`; simulated if one of them is.
     pub card: Reader,
     /// `device.qr_reader`.
     pub qr: Reader,
@@ -39,13 +40,18 @@ impl Readers {
                 Ok(Reader::Real)
             }
             real if key == "card_reader" && real.starts_with("pn532:") => Ok(Reader::Real),
+            real if key == "contact_reader" && pcsc::part(real).is_some() => Ok(Reader::Real),
             real if key == "id_reader" && super::id_reader::is_known(real) => Ok(Reader::Real),
             other => Err(Error::new(
                 Kind::Config,
                 format!("device.{key} = {other:?} is not supported by this build: use \"sim\" or \"none\""),
             )),
         };
-        let cards = [open("wiegand_in", &device.wiegand_in)?, open("card_reader", &device.card_reader)?];
+        let cards = [
+            open("wiegand_in", &device.wiegand_in)?,
+            open("card_reader", &device.card_reader)?,
+            open("contact_reader", &device.contact_reader)?,
+        ];
         let card = [Reader::Simulated, Reader::Real].into_iter().find(|reader| cards.contains(reader));
         Ok(Self {
             card: card.unwrap_or_default(),

@@ -73,6 +73,7 @@ pub fn examine(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
         findings.push(look_through(camera, index, agent));
     }
     findings.extend(wires(config, agent));
+    findings.push(device::pcsc::examine(&config.device));
     findings.push(device::voice::examine(&config.device, config.terminal.language));
     findings.push(device::watchdog::examine(&config.device.watchdog));
     findings.push(machine(config));
@@ -80,6 +81,7 @@ pub fn examine(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
     findings.extend(platforms(config, agent));
     findings.push(update(config, agent));
     findings.push(page(config, agent));
+    findings.extend(crate::service::document_reader::examine(config, agent.runs()));
     findings
 }
 

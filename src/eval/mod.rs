@@ -4,6 +4,7 @@
 pub mod comparison;
 pub mod document_photo;
 pub mod liveness;
+pub mod mrz;
 pub mod pairs;
 pub mod plot;
 pub mod statistics;

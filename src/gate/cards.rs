@@ -1,7 +1,8 @@
-//! The IC-card reader: each card that is laid on it is presented once, until it is lifted.
+//! The readers of cards: each card that is laid on one, or put into it, is presented once, until it is lifted.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -11,6 +12,7 @@ use super::inputs::listen;
 use super::presented::present_card;
 use super::sessions::Command;
 use crate::device::card_reader::{Fitted, Uid};
+use crate::device::pcsc::{ContactReader, Seen};
 use crate::error::Result;
 
 /// Cards that wait to be presented; a hand lays down no more than this.
@@ -18,6 +20,9 @@ const WAITING: usize = 4;
 
 /// Looks in a row without the card after which it has been lifted: one may miss it at the edge of the field.
 const LIFTED_AFTER: u32 = 3;
+
+/// How long the reader of chip cards is listened to before the thread looks whether it is to end.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Which card lies on the reader.
 #[derive(Debug, Default)]
@@ -84,6 +89,52 @@ pub(super) fn start(
             }
             Ok(hold.see(reader.look()?))
         },
+    )?;
+    tokio::spawn(present(Arc::downgrade(gate), commands.clone(), cards));
+    Ok(())
+}
+
+/// The same for a reader of chip cards, which says by itself when a card is new. A card that cannot be read is told, and
+/// costs nothing else.
+pub(super) fn start_contact(
+    gate: &Arc<Inner>,
+    commands: &mpsc::Sender<Command>,
+    mut reader: ContactReader,
+    stop: &Arc<AtomicBool>,
+) -> Result<()> {
+    let (put_in, cards) = mpsc::channel(WAITING);
+    let (events, mut failed) = (gate.events.clone(), false);
+    let tell = move |state: &str, error: Option<String>| {
+        let mut fields = json!({ "reader": "contact_reader", "state": state });
+        if let Some(error) = error {
+            fields["error"] = error.into();
+        }
+        events.send("reader", fields);
+    };
+    listen(
+        "contact-reader",
+        gate,
+        stop,
+        move |outcome: Result<Option<Seen>>| {
+            match &outcome {
+                Ok(Some(Seen::Unreadable(error))) => {
+                    tracing::info!(%error, "a card in the reader was not presented");
+                    tell("unreadable", Some(error.to_string()));
+                }
+                Ok(_) if std::mem::take(&mut failed) => tell("ok", None),
+                Ok(_) => {}
+                Err(error) => {
+                    failed = true;
+                    tracing::warn!(%error, "the reader of chip cards does not work; the gate keeps trying");
+                    tell("failed", Some(error.to_string()));
+                }
+            }
+            match outcome {
+                Ok(Some(Seen::Card(number))) => put_in.blocking_send(number).is_ok(),
+                _ => true,
+            }
+        },
+        move || reader.next(LOOK),
     )?;
     tokio::spawn(present(Arc::downgrade(gate), commands.clone(), cards));
     Ok(())

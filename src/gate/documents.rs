@@ -15,7 +15,7 @@ use super::sessions::Command;
 use super::{Gate, Inner, report_panic};
 use crate::device::id_reader::{IdReader, Wanted};
 use crate::device::reader::Reader;
-use crate::document::{Document, Happening, Reading};
+use crate::document::{Document, DocumentKind, Happening, Reading, Source};
 use crate::error::{Context, Result};
 use crate::text;
 
@@ -138,7 +138,13 @@ impl Inner {
     /// [`Gate::present_document`]: laid down, read, presented and lifted at once.
     pub(super) fn laid_down(&self, document: &Document) {
         self.tell(Happening::Detected);
-        self.tell(Happening::Read(Arc::new(Reading { document: document.clone(), ..Reading::default() })));
+        let card = matches!(
+            document.kind,
+            DocumentKind::Resident | DocumentKind::Foreigner | DocumentKind::HongKongMacaoTaiwan
+        );
+        let texts = document.texts(if card { Source::Chip } else { Source::Viz });
+        let reading = Reading { document: document.clone(), texts, ..Reading::default() };
+        self.tell(Happening::Read(Arc::new(reading)));
     }
 
     pub(super) fn lifted(&self) {
@@ -279,9 +285,13 @@ impl Watch {
                         "the reader of documents is not there: it is looked for"
                     );
                 }
-                // More may have happened.
+                // What was detected is read at once.
+                let pause = match happening {
+                    Happening::Detected => Duration::ZERO,
+                    _ => self.reader.period(),
+                };
                 self.tell(happening);
-                Duration::ZERO
+                pause
             }
         }
     }

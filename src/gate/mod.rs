@@ -5,6 +5,7 @@ mod announce;
 mod cards;
 mod codes;
 mod controller;
+pub mod document_camera;
 mod documents;
 mod driver;
 pub mod enrol;
@@ -379,6 +380,7 @@ impl Gate {
         load(&parts.store, &parts.models, &gallery)?;
         let mut devices = parts.devices;
         let (wires, wiegand_in) = (std::mem::take(&mut devices.inputs), devices.wiegand_in.take());
+        let contact_reader = devices.contact_reader.take();
         let (card_reader, id_reader) = (devices.card_reader.take(), devices.id_reader.take());
         let code_reader = devices.code_reader.take();
         let (hardware, lines, panel_task) =
@@ -438,6 +440,9 @@ impl Gate {
         inputs::start(&inner, &commands, wires.lines, wiegand_in, &stop_inputs)?;
         if let Some(reader) = card_reader {
             cards::start(&inner, &commands, reader, &stop_inputs)?;
+        }
+        if let Some(reader) = contact_reader {
+            cards::start_contact(&inner, &commands, reader, &stop_inputs)?;
         }
         if let Some(reader) = code_reader {
             codes::start(&inner, &commands, reader, &stop_inputs)?;

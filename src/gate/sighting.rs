@@ -90,10 +90,15 @@ pub(super) fn jpeg(frame: &Frame) -> Result<Vec<u8>> {
     let mut picture = Picture::new();
     picture.decode_frame(frame)?;
     let (width, height) = picture.size();
+    encode(picture.pixels(), width, height)
+}
+
+/// Red, green and blue as JPEG.
+pub(super) fn encode(pixels: &[u8], width: u32, height: u32) -> Result<Vec<u8>> {
     let side = |pixels: u32| u16::try_from(pixels).map_err(|_| too_large());
     let mut jpeg = Vec::new();
     Encoder::new(&mut jpeg, JPEG_QUALITY)
-        .encode(picture.pixels(), side(width)?, side(height)?, ColorType::Rgb)
+        .encode(pixels, side(width)?, side(height)?, ColorType::Rgb)
         .map_err(|error| Error::caused(Kind::Input, "a frame could not be encoded", error))?;
     Ok(jpeg)
 }

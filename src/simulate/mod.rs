@@ -8,10 +8,12 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
+pub mod card;
 pub mod http_push;
 mod journal;
 mod listen;
 mod named;
+pub mod passport;
 pub mod qyzn;
 pub mod scanner;
 pub mod script;

@@ -474,16 +474,24 @@ impl Updates {
                 () = self.inner.restart.notified() => {}
                 _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
             }
-            tokio::select! {
-                () = self.quiet(&gate) => {}
+            // From here on nobody begins to bring another package.
+            let _busy = tokio::select! {
+                busy = self.quiet_and_idle(&gate) => busy,
                 _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
-            }
+            };
             let inner = Arc::clone(&self.inner);
-            if !blocking(move || Ok(inner.order_once())).await? {
-                let error = "the machine was told to restart and did not: restart it by hand";
-                tracing::warn!("{error}");
-                self.inner.events.send("update", json!({ "state": "waiting", "error": error }));
-                continue;
+            match blocking(move || Ok(inner.order_restart())).await? {
+                Ordered::Now => {}
+                Ordered::Before => {
+                    let error = "the machine was told to restart and did not: restart it by hand";
+                    tracing::warn!("{error}");
+                    self.inner.events.send("update", json!({ "state": "waiting", "error": error }));
+                    continue;
+                }
+                Ordered::Nothing => {
+                    tracing::info!("no restart: the package that was installed last did not end well");
+                    continue;
+                }
             }
             tracing::info!("the gate restarts into its new version");
             if let Err(error) = gate.restart(OrderedBy::Update).await {
@@ -493,6 +501,18 @@ impl Updates {
                     json!({ "state": "waiting", "error": format!("the machine does not restart: {error}") }),
                 );
             }
+        }
+    }
+
+    /// Waits for the time of restarts, until nobody is at the gate and no other package is on its way: a restart
+    /// would cut its installation short.
+    async fn quiet_and_idle(&self, gate: &Gate) -> OwnedMutexGuard<()> {
+        loop {
+            self.quiet(gate).await;
+            if let Ok(busy) = Arc::clone(&self.inner.busy).try_lock_owned() {
+                return busy;
+            }
+            drop(self.inner.busy.lock().await);
         }
     }
 
@@ -550,6 +570,17 @@ impl Updates {
         })
         .await
     }
+}
+
+/// A restart into what was installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ordered {
+    /// To be ordered now.
+    Now,
+    /// It was ordered before, in this start of the machine.
+    Before,
+    /// There is nothing to restart into: another installation came after it, and failed.
+    Nothing,
 }
 
 /// Whether `now` is within the hour that begins at `at`.
@@ -711,20 +742,23 @@ impl Inner {
     }
 
     /// Notes that the restart is ordered, and which cameras give pictures now: the next system is measured by it.
-    /// False if it was ordered before, in this start of the machine.
-    fn order_once(&self) -> bool {
-        let Ok(Some(mut attempt)) = self.notes.attempt() else { return true };
-        if attempt.state != State::Installed || attempt.boot != self.boot {
-            return true;
+    fn order_restart(&self) -> Ordered {
+        // Without a note there is something installed all the same.
+        let Ok(Some(mut attempt)) = self.notes.attempt() else { return Ordered::Now };
+        if attempt.state != State::Installed {
+            return Ordered::Nothing;
+        }
+        if attempt.boot != self.boot {
+            return Ordered::Now;
         }
         if std::mem::replace(&mut attempt.ordered, true) {
-            return false;
+            return Ordered::Before;
         }
         attempt.cameras = health::watching(&self.events);
         if let Err(error) = self.notes.keep(&attempt) {
             tracing::warn!(%error, "the restart into a new version cannot be noted");
         }
-        true
+        Ordered::Now
     }
 
     /// Looks what became of the last upgrade, tells it, and cleans up after it: once, before anything new begins.

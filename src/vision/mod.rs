@@ -12,6 +12,7 @@ pub mod liveness;
 pub mod liveness_model;
 pub mod models;
 pub mod motion;
+pub mod mrz;
 pub mod picture;
 pub mod quality;
 pub mod template;

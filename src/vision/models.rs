@@ -25,6 +25,9 @@ const ALIGNMENT_VERSION: u32 = 1;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
+    /// What the set-up trains; nothing to the agent.
+    #[serde(default)]
+    pub train: Vec<toml::Value>,
     /// What the set-up downloads; nothing to the agent.
     #[serde(default)]
     pub download: Vec<toml::Value>,
@@ -40,6 +43,8 @@ pub struct Manifest {
     pub embedder: EmbedderModel,
     /// Looks for prints and screens in one colour picture. A gate can be without.
     pub liveness: Option<LivenessModel>,
+    /// Reads lines of OCR-B. Only a gate with a document camera needs it.
+    pub mrz: Option<MrzModel>,
 }
 
 /// Names of the detector's outputs.
@@ -192,6 +197,35 @@ pub struct LivenessModel {
     pub source: String,
 }
 
+/// `[mrz]`: a reader of one line of OCR-B, of the 37 characters of machine readable zones.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MrzModel {
+    /// For logs and pages.
+    pub name: String,
+    /// In the folder of the manifest.
+    pub file: String,
+    /// Of the file, hexadecimal.
+    pub sha256: String,
+    /// Name of the input, `[1, 1, height, width]`: a strip of mean 0 and deviation 1.
+    pub input: String,
+    /// Name of the output, `[1, 38, 1, width / 4]`, not softmaxed: digits, letters, filler, none.
+    pub output: String,
+    /// Pixels of the strip.
+    pub height: usize,
+    /// Likewise; 45 characters at least.
+    pub width: usize,
+    /// Height of a capital in the strip, in pixels.
+    pub capital: usize,
+    /// Of the weights.
+    pub licence: String,
+    /// Who trained it on what.
+    pub provenance: String,
+    /// What it cannot do.
+    #[serde(default)]
+    pub limits: String,
+}
+
 impl Manifest {
     /// Reads `models.toml` of a folder. `Model` if it is absent, malformed or contradicts itself.
     pub fn load(dir: &Path) -> Result<Self> {
@@ -228,6 +262,14 @@ impl Manifest {
                 || !(liveness.crop >= 1.0 && liveness.crop <= 10.0))
         {
             return wrong("[liveness] has a size, crop or live_class out of range".into());
+        }
+        if let Some(mrz) = &manifest.mrz
+            && (!(8..=64).contains(&mrz.capital)
+                || !(mrz.capital..=256).contains(&mrz.height)
+                || !(45 * mrz.capital..=4096).contains(&mrz.width)
+                || mrz.width % 4 != 0)
+        {
+            return wrong("[mrz] has a height, width or capital out of range".into());
         }
         Ok(manifest)
     }

@@ -142,6 +142,11 @@ impl Picture {
         }
     }
 
+    /// Turns the picture by half a turn.
+    pub fn turn_round(&mut self) {
+        self.turn(Orientation::Rotate180);
+    }
+
     fn clear(&mut self) {
         self.pixels.clear();
         (self.width, self.height) = (0, 0);

@@ -39,7 +39,7 @@ def free_port():
 class Browser:
     """One chromium with one page. Use it in a `with` statement: it ends the browser it started."""
 
-    def __init__(self, size=(1280, 1000), language="zh-CN", dark=False):
+    def __init__(self, size=(1280, 1000), language="zh-CN", dark=False, insecure=False):
         self.port = free_port()
         self.profile = tempfile.mkdtemp(prefix="menshen-browser-")
         self.driver = subprocess.Popen(
@@ -54,6 +54,8 @@ class Browser:
             arguments.append(f"--window-size={size[0]},{size[1]}")
             if dark:
                 arguments.append("--force-dark-mode")
+            if insecure:  # a certificate that nobody has made it trust
+                arguments.append("--ignore-certificate-errors")
             wanted = {"browserName": "chrome", "goog:chromeOptions": {"args": arguments}, "goog:loggingPrefs": {"browser": "ALL"}}
             answer = self._request("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
             self.session = answer["sessionId"]

@@ -3,6 +3,7 @@
 
 pub mod codes;
 pub mod photo;
+pub mod remote;
 pub mod sdt;
 
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::document::{DocumentKind, Happening, Reading};
 use crate::error::{Error, Kind, Result};
 
 /// Kinds of reader that this build knows, as they stand before the colon.
-const KINDS: [&str; 1] = ["sdt"];
+const KINDS: [&str; 3] = ["document_reader", "sdt", "camera"];
 
 /// What is wanted of a document: what nobody wants need not be read. All of it at first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub trait IdReader: Send {
     /// `Offline`, asks again some seconds later, and tells `Online` if the reader does not do so itself.
     fn look(&mut self, wanted: &Wanted) -> Result<Option<Happening>>;
 
-    /// How long to wait between two looks of which nothing came.
+    /// How long to wait between two looks; after [`Happening::Detected`] the next comes at once.
     fn period(&self) -> Duration;
 }
 
@@ -63,6 +64,9 @@ pub fn open(device: &config::Device) -> Result<Option<Box<dyn IdReader>>> {
     let name = device.id_reader.as_str();
     match name.split_once(':') {
         None if matches!(name, "none" | "sim") => Ok(None),
+        // The document camera: the agent puts it together of its camera and its models.
+        None if name == "camera" => Ok(None),
+        Some(("document_reader", _)) => remote::open(name).map(Some),
         Some(("sdt", _)) => match sdt::Sdt::open(name, device)? {
             Some(module) => Ok(Some(Box::new(module))),
             None => Err(sdt::misnamed(name)),
@@ -87,7 +91,8 @@ fn unsupported(name: &str) -> Error {
     Error::new(
         Kind::Config,
         format!(
-            "device.id_reader = {name:?} is not supported by this build: use \"sdt:/dev/ttyS2\" (any port), \"sim\" or \"none\""
+            "device.id_reader = {name:?} is not supported by this build: use \"sdt:/dev/ttyS2\" (any port), \"camera\", \
+             \"document_reader:ws://HOST:90/echo\", \"sim\" or \"none\""
         ),
     )
 }

@@ -185,36 +185,15 @@ pub fn read(texts: &[u8]) -> Option<Reading> {
     if document.name.is_empty() {
         document.name = std::mem::take(&mut document.latin_name);
     }
-    let texts = shown(&document, &until);
+    let mut texts = document.texts(Source::Chip);
+    if document.expires.is_none() {
+        // Whatever stands there instead of a date is shown as it does.
+        texts.retain(|text| text.label != Label::Expires || !until.is_empty());
+        for text in texts.iter_mut().filter(|text| text.label == Label::Expires) {
+            text.content.clone_from(&until);
+        }
+    }
     Some(Reading { document, texts, ..Reading::default() })
-}
-
-/// The texts of a card in the order in which it shows them.
-fn shown(document: &Document, until: &str) -> Vec<Text> {
-    let day = |date: Option<Date>| date.map(|date| date.to_string()).unwrap_or_default();
-    // 长期 is no date, and is shown as it stands there.
-    let expires = document.expires.map_or_else(|| until.to_owned(), |date| date.to_string());
-    let foreigner = document.kind == DocumentKind::Foreigner;
-    [
-        (Label::Name, document.name.clone()),
-        (Label::LatinName, document.latin_name.clone()),
-        (Label::Gender, document.gender.clone()),
-        (Label::Ethnic, document.ethnic.clone()),
-        (Label::Nationality, if foreigner { document.nationality.clone() } else { String::new() }),
-        (Label::Birthday, day(document.birthday)),
-        (Label::Address, document.address.clone()),
-        (Label::Number, document.number.clone()),
-        (Label::Issuer, document.issuer.clone()),
-        (Label::ValidFrom, day(document.valid_from)),
-        (Label::Expires, expires),
-        (Label::PermitNumber, document.permit_number.clone()),
-        (Label::IssueCount, document.issue_count.clone()),
-        (Label::Version, document.version.clone()),
-    ]
-    .into_iter()
-    .filter(|(_, content)| !content.is_empty())
-    .map(|(label, content)| Text { label, content, source: Source::Chip })
-    .collect()
 }
 
 /// Adds the additional address, from the data of an answer to

@@ -219,7 +219,7 @@ impl Sdt {
                     at += done;
                     match status {
                         // It did not hear us well.
-                        0x10 | 0x11 => return Ok(Err("hears damaged commands")),
+                        0x10 | 0x11 => return Ok(Err("the answer that it received a damaged command")),
                         _ if fits(status, data.len()) => return Ok(Ok(Reply { status, data })),
                         _ => continue,
                     }
@@ -292,7 +292,7 @@ impl Sdt {
         self.waiting.clear();
         self.hold = Hold::Nothing;
         self.again = Some(Instant::now() + AGAIN);
-        if std::mem::replace(&mut self.away, Some(away)) == Some(away) {
+        if self.away.replace(away) == Some(away) {
             return None;
         }
         let port = self.port.path().display().to_string();

@@ -1,0 +1,291 @@
+//! The document camera as a reader of documents (`device.id_reader = "camera"`): what is laid on its plate is looked at until
+//! its machine readable zone is read.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::sighting;
+use crate::clock::SharedClock;
+use crate::config;
+use crate::device::camera::{self, Camera};
+use crate::device::id_reader::{IdReader, Wanted};
+use crate::document::{Happening, Pictures, Reading};
+use crate::error::{Context, Kind, Result};
+use crate::frame::{Frame, PixelFormat};
+use crate::vision::find::Finder;
+use crate::vision::mrz::find::Grey;
+use crate::vision::mrz::plate::{Plate, PlateWatch};
+use crate::vision::mrz::read::{Sight, ZoneReader};
+use crate::vision::picture::{Picture, Region};
+use crate::vision::{DetectedFace, Models};
+
+/// What the reader is called.
+const NAME: &str = "document camera";
+/// The empty plate is glanced at this often.
+const GLANCE_EVERY: Duration = Duration::from_millis(200);
+/// One picture is read for this long at most.
+const ONE_PICTURE: Duration = Duration::from_secs(3);
+/// A document is looked at for this long, in this many pictures at least, before it is given up.
+const GIVES_UP_AFTER: Duration = Duration::from_secs(4);
+const LEAST_PICTURES: u32 = 4;
+/// After something moved on the plate, the document that lies there is looked at this often to see whether it is
+/// another one.
+const LOOKS_AGAIN: u32 = 5;
+/// The photo around the face that was found in it, in heights of the face.
+const PHOTO: f32 = 1.7;
+/// Score and width, in pixels, from which a printed face is one.
+const FACE: (f32, f32) = (0.6, 40.0);
+
+/// A camera over a plate, its reader, and what lies there.
+pub struct DocumentCamera {
+    index: usize,
+    config: config::Camera,
+    models: Models,
+    threads: usize,
+    clock: SharedClock,
+    opened: Option<Opened>,
+    /// What has happened and was not told yet.
+    untold: VecDeque<Happening>,
+}
+
+/// What is there while the camera is.
+struct Opened {
+    camera: Box<dyn Camera>,
+    eye: Eye,
+    buffer: Vec<u8>,
+    glanced: Option<Instant>,
+}
+
+/// What becomes of the document on the plate.
+enum State {
+    /// Nothing lies there.
+    Waiting,
+    /// It is being read.
+    Reading { since: Instant, pictures: u32 },
+    /// It was read, with this number, or given up; `looks` says how often it is still looked at since it moved.
+    Done { number: Option<String>, looks: u32 },
+}
+
+/// The plate, the reader and their buffers.
+struct Eye {
+    reader: ZoneReader,
+    finder: Finder,
+    plate: PlateWatch,
+    state: State,
+    grey: Grey,
+    scratch: Vec<u8>,
+    picture: Picture,
+}
+
+impl DocumentCamera {
+    /// The camera that stands at `index` in the configuration. It is opened, and the models are loaded, with the first
+    /// look: what is wrong with them is told as a reader that is offline.
+    pub fn new(
+        index: usize,
+        config: config::Camera,
+        models: Models,
+        threads: usize,
+        clock: SharedClock,
+    ) -> Self {
+        Self { index, config, models, threads, clock, opened: None, untold: VecDeque::new() }
+    }
+
+    fn open(&self) -> Result<Opened> {
+        let context =
+            || format!("the document camera {} ({}) cannot be used", self.index, self.config.source);
+        let camera = camera::open(&self.config, self.index, Arc::clone(&self.clock)).context(context)?;
+        let eye = Eye {
+            reader: ZoneReader::new(&self.models, self.threads).context(context)?,
+            finder: Finder::new(&self.models, self.threads).context(context)?,
+            plate: PlateWatch::new(),
+            state: State::Waiting,
+            grey: Grey::default(),
+            scratch: Vec::new(),
+            picture: Picture::new(),
+        };
+        Ok(Opened { camera, eye, buffer: Vec::new(), glanced: None })
+    }
+}
+
+impl IdReader for DocumentCamera {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    // The zone is all that this reader has, and the passage needs it whatever a service wants.
+    fn look(&mut self, _: &Wanted) -> Result<Option<Happening>> {
+        if let Some(happening) = self.untold.pop_front() {
+            return Ok(Some(happening));
+        }
+        let Some(opened) = &mut self.opened else {
+            self.opened = Some(self.open()?);
+            return Ok(Some(Happening::Online { name: NAME.into(), serial: String::new() }));
+        };
+        let now = Instant::now();
+        let idle = matches!(opened.eye.state, State::Waiting) && opened.eye.plate.knows_plate();
+        if idle && opened.glanced.is_some_and(|then| now.saturating_duration_since(then) < GLANCE_EVERY) {
+            return pass_over(opened.camera.pass().map(|()| None)).inspect_err(|_| self.opened = None);
+        }
+        opened.glanced = Some(now);
+        let frame = match opened.camera.capture(std::mem::take(&mut opened.buffer)) {
+            Ok(frame) => frame,
+            failed => return pass_over(failed.map(|_| None)).inspect_err(|_| self.opened = None),
+        };
+        let today = self.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
+        let seen = opened.eye.see(&frame, today, &mut self.untold);
+        opened.buffer = frame.into_data();
+        pass_over(seen.map(|()| self.untold.pop_front()))
+    }
+
+    fn period(&self) -> Duration {
+        // The camera keeps the pace.
+        Duration::ZERO
+    }
+}
+
+/// A damaged picture is passed over.
+fn pass_over(looked: Result<Option<Happening>>) -> Result<Option<Happening>> {
+    match looked {
+        Err(error) if error.kind() == Kind::Input => {
+            tracing::debug!(%error, "a damaged picture of the document camera was dropped");
+            Ok(None)
+        }
+        looked => looked,
+    }
+}
+
+impl Eye {
+    /// Takes one picture in and adds what happened to `happened`.
+    fn see(
+        &mut self,
+        frame: &Frame,
+        today: jiff::civil::Date,
+        happened: &mut VecDeque<Happening>,
+    ) -> Result<()> {
+        self.grey.fill_from_frame(frame, &mut self.scratch)?;
+        if !self.plate.knows_plate() {
+            // A document may lie there already when the gate starts.
+            if let Sight::Zone(_) = self.reader.read(&self.grey, today, ONE_PICTURE)? {
+                self.plate.occupied(&self.grey);
+            }
+        }
+        let plate = self.plate.look(&self.grey, frame.captured);
+        let now = frame.captured;
+        match (&mut self.state, plate) {
+            (State::Waiting, Plate::Covered) => {
+                self.state = State::Reading { since: now, pictures: 0 };
+                happened.push_back(Happening::Detected);
+                self.read(frame, today, happened)?;
+            }
+            (State::Waiting, _) | (State::Reading { .. }, Plate::Moving) => {}
+            (State::Reading { .. } | State::Done { .. }, Plate::Empty) => {
+                self.state = State::Waiting;
+                happened.push_back(Happening::TakenAway);
+            }
+            (State::Done { looks, .. }, Plate::Moving) => *looks = LOOKS_AGAIN,
+            (State::Reading { .. }, Plate::Covered) => self.read(frame, today, happened)?,
+            (State::Done { looks: 0, number: None }, Plate::Covered) => self.plate.no_document(now),
+            (State::Done { looks: 0, .. }, Plate::Covered) => {}
+            (State::Done { .. }, Plate::Covered) => self.look_again(frame, today, happened)?,
+        }
+        Ok(())
+    }
+
+    /// Tries to read what has been detected.
+    fn read(
+        &mut self,
+        frame: &Frame,
+        today: jiff::civil::Date,
+        happened: &mut VecDeque<Happening>,
+    ) -> Result<()> {
+        let sight = self.reader.read(&self.grey, today, ONE_PICTURE)?;
+        if let Sight::Zone(found) = sight {
+            let reading = self.reading(frame, found);
+            self.state = State::Done { number: Some(reading.document.number.clone()), looks: 0 };
+            happened.push_back(Happening::Read(Arc::new(reading)));
+            return Ok(());
+        }
+        let State::Reading { since, pictures } = &mut self.state else { return Ok(()) };
+        *pictures += 1;
+        let long = frame.captured.saturating_duration_since(*since) >= GIVES_UP_AFTER;
+        if long && *pictures >= LEAST_PICTURES {
+            let why = match sight {
+                Sight::Unread => {
+                    "the machine readable zone could not be read: lay the document flat, without gloss"
+                }
+                _ => "no machine readable zone was found: lay the page with the lines of < down",
+            };
+            self.state = State::Done { number: None, looks: 0 };
+            happened.push_back(Happening::Failed { why: why.into() });
+        }
+        Ok(())
+    }
+
+    /// After something moved: the document may be another one now, without the plate having been empty.
+    fn look_again(
+        &mut self,
+        frame: &Frame,
+        today: jiff::civil::Date,
+        happened: &mut VecDeque<Happening>,
+    ) -> Result<()> {
+        let sight = self.reader.read(&self.grey, today, ONE_PICTURE)?;
+        let State::Done { number, looks } = &mut self.state else { return Ok(()) };
+        let Sight::Zone(found) = sight else {
+            *looks -= 1;
+            return Ok(());
+        };
+        *looks = 0;
+        if number.as_ref() == Some(&found.read.zone.number) {
+            return Ok(());
+        }
+        let reading = self.reading(frame, found);
+        self.state = State::Done { number: Some(reading.document.number.clone()), looks: 0 };
+        happened.extend([Happening::TakenAway, Happening::Detected, Happening::Read(Arc::new(reading))]);
+        Ok(())
+    }
+
+    /// The reading of a zone, with the picture of the page and the printed photo where a face is found in it.
+    fn reading(&mut self, frame: &Frame, found: Box<crate::vision::mrz::read::Found>) -> Reading {
+        let corrections = found.read.corrections;
+        tracing::debug!(layout = ?found.read.zone.layout, corrections, "a machine readable zone was read");
+        let upside_down = found.upside_down;
+        let mut reading = found.read.zone.into_reading();
+        // Without its pictures a document is still one.
+        reading.pictures = self.pictures(frame, upside_down).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the picture of a document could not be kept");
+            Pictures::default()
+        });
+        reading
+    }
+
+    fn pictures(&mut self, frame: &Frame, upside_down: bool) -> Result<Pictures> {
+        self.picture.decode_frame(frame)?;
+        if upside_down {
+            self.picture.turn_round();
+        }
+        let (width, height) = self.picture.size();
+        let white = if frame.format() == PixelFormat::Jpeg && !upside_down {
+            frame.data().to_vec()
+        } else {
+            sighting::encode(self.picture.pixels(), width, height)?
+        };
+        let faces = self.finder.find(&self.picture, frame.captured, &[], FACE.0, FACE.1)?;
+        let largest = faces.iter().max_by(|one, other| one.rect.area().total_cmp(&other.rect.area()));
+        let printed_photo = largest.and_then(|face| photo(&self.picture, face));
+        self.picture.shrink();
+        Ok(Pictures { white: Some(white.into()), printed_photo, ..Pictures::default() })
+    }
+}
+
+/// The part of the page around a face.
+fn photo(picture: &Picture, face: &DetectedFace) -> Option<Arc<[u8]>> {
+    let region = Region::around(&face.rect, PHOTO, picture)?;
+    let (width, _) = picture.size();
+    let mut pixels = Vec::with_capacity(region.width as usize * region.height as usize * 3);
+    for y in region.y..region.y + region.height {
+        let from = (y as usize * width as usize + region.x as usize) * 3;
+        pixels.extend_from_slice(&picture.pixels()[from..from + region.width as usize * 3]);
+    }
+    sighting::encode(&pixels, region.width, region.height).ok().map(Into::into)
+}

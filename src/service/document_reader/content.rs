@@ -1,0 +1,430 @@
+//! What a reading becomes for a page: its texts under their names, its pictures as data URLs.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::civil::Date;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value, json};
+
+use super::drawn::{self, Face};
+use super::settings::Settings;
+use super::texts::Texts;
+use crate::document::{Document, DocumentKind, Label, Reading, Source};
+use crate::text::Language;
+use crate::text::document_reader::{Constant, kind, label, long_term, main_id, name_parts};
+
+/// Whether a document is a card whose chip the module for identity cards reads.
+fn is_identity_card(kind: DocumentKind) -> bool {
+    matches!(kind, DocumentKind::Resident | DocumentKind::Foreigner | DocumentKind::HongKongMacaoTaiwan)
+}
+
+fn source_name(source: Source) -> &'static str {
+    match source {
+        Source::Viz => "VIZ",
+        Source::Mrz => "MRZ",
+        Source::Chip => "RFID",
+    }
+}
+
+fn day(date: Date) -> String {
+    date.strftime("%Y-%m-%d").to_string()
+}
+
+/// The facts of a document as texts, for a reader that gives no more than them.
+fn facts(document: &Document, language: Language) -> Vec<(Label, String)> {
+    let text = |label, text: &String| (label, text.clone());
+    let mut facts = vec![
+        text(Label::Name, &document.name),
+        text(Label::LatinName, &document.latin_name),
+        text(Label::Gender, &document.gender),
+        text(Label::Ethnic, &document.ethnic),
+        (Label::Birthday, document.birthday.map(day).unwrap_or_default()),
+        text(Label::Address, &document.address),
+        text(Label::AdditionalAddress, &document.additional_address),
+        text(Label::Number, &document.number),
+        text(Label::Issuer, &document.issuer),
+        (Label::ValidFrom, document.valid_from.map(day).unwrap_or_default()),
+        (Label::Expires, document.expires.map(day).unwrap_or_default()),
+        text(Label::Nationality, &document.nationality),
+        text(Label::IssuingState, &document.issuing_state),
+        text(Label::PermitNumber, &document.permit_number),
+        text(Label::IssueCount, &document.issue_count),
+        text(Label::Version, &document.version),
+    ];
+    if document.expires.is_none() && document.valid_from.is_some() {
+        facts.push((Label::Expires, long_term(language).to_owned()));
+    }
+    facts.retain(|(_, text)| !text.is_empty());
+    facts
+}
+
+/// Whether a document checks out: what `Rejection` asks for. The number of a resident has its check character (GB
+/// 11643), its chip is what it should be where that was tried, and there is a number at all.
+pub(super) fn checks_out(reading: &Reading) -> bool {
+    let document = &reading.document;
+    let genuine = reading.chip.is_none_or(|chip| chip.signed != Some(false) && chip.original != Some(false));
+    let number = match document.kind {
+        DocumentKind::Resident | DocumentKind::HongKongMacaoTaiwan => is_citizen_number(&document.number),
+        _ => !document.number.is_empty(),
+    };
+    genuine && number
+}
+
+/// GB 11643: 17 digits, and the check character of ISO 7064 MOD 11-2.
+fn is_citizen_number(number: &str) -> bool {
+    let bytes = number.as_bytes();
+    let [digits @ .., check] = bytes else { return false };
+    if digits.len() != 17 || !digits.iter().all(u8::is_ascii_digit) {
+        return false;
+    }
+    let sum = digits.iter().fold(0_u32, |sum, digit| (sum + u32::from(digit - b'0')) * 2 % 11);
+    let expected = match (12 - sum) % 11 {
+        10 => b'X',
+        digit => b'0' + digit as u8,
+    };
+    check.to_ascii_uppercase() == expected
+}
+
+/// Family and given name of the lines for machines (ICAO 9303 part 3, 4.6): behind the fifth character of the first line,
+/// or in the third of three. `None` where there are no such lines, or no name in them.
+fn parts_of_name(mrz: &[String]) -> Option<(String, String)> {
+    let name = match mrz {
+        [first, _] => first.get(5..)?,
+        [_, _, third] => third,
+        _ => return None,
+    };
+    let (family, given) = name.split_once("<<").unwrap_or((name, ""));
+    let plain = |part: &str| part.replace('<', " ").trim().to_owned();
+    let (family, given) = (plain(family), plain(given));
+    (!family.is_empty()).then_some((family, given))
+}
+
+/// Texts by name, in the order in which pages show them. Each name is there once.
+#[derive(Default)]
+pub(super) struct Fields(Vec<(&'static str, Value)>);
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+/// The texts of a reading as `CardContentText` has them.
+pub(super) fn fields(reading: &Reading, settings: &Settings, texts: &Texts) -> Fields {
+    let language = texts.language();
+    let document = &reading.document;
+    let what = document.kind;
+    let card = is_identity_card(what);
+    let wanted = |source: Source| match source {
+        Source::Viz => settings.viz && !(card && settings.only_read_chip),
+        Source::Mrz => !(card && settings.only_read_chip),
+        // The chip of an identity card is all that there is of it.
+        Source::Chip => settings.rfid || card,
+    };
+    let main = reading
+        .texts
+        .first()
+        .map_or(if card || reading.chip.is_some() { Source::Chip } else { Source::Mrz }, |text| text.source);
+    let mut fields = Fields::default();
+    let mut put = |name: &'static str, content: String, source: Source| {
+        if fields.0.iter().any(|(one, _)| *one == name) {
+            return;
+        }
+        let value = match settings.want_field_source {
+            true => json!({ "Content": content, "Source": source_name(source) }),
+            false => Value::from(content),
+        };
+        fields.0.push((name, value));
+    };
+    put("CARD_MAINID", main_id(what).to_string(), main);
+    put("CARD_NAME", kind(what, language).to_owned(), main);
+    if reading.texts.is_empty() {
+        for (one, text) in facts(document, language) {
+            put(label(one, what, language), text, main);
+        }
+    } else {
+        // One name has one content: the chip's before the print's before that of the lines for machines.
+        let best = |one: Label| {
+            let said = |rank| reading.texts.iter().find(|text| text.label == one && text.source == rank);
+            [Source::Chip, Source::Viz, Source::Mrz].into_iter().filter(|rank| wanted(*rank)).find_map(said)
+        };
+        for text in reading.texts.iter().filter_map(|text| best(text.label)) {
+            put(label(text.label, what, language), text.content.clone(), text.source);
+        }
+    }
+    for (name, line) in ["MRZ1", "MRZ2", "MRZ3"].into_iter().zip(&reading.mrz) {
+        put(name, line.clone(), Source::Mrz);
+    }
+    if let Some((family, given)) = parts_of_name(&reading.mrz) {
+        for (name, part) in name_parts(language).into_iter().zip([family, given]) {
+            put(name, part, Source::Mrz);
+        }
+    }
+    if settings.bar_code_recog {
+        put("BarCode", reading.bar_code.clone().unwrap_or_default(), Source::Viz);
+    }
+    let uv = || {
+        let why = match reading.pictures.ultraviolet {
+            Some(_) => Constant::NoUvJudgement,
+            None => Constant::NoUvLight,
+        };
+        format!("NN{}", texts.of(why))
+    };
+    if settings.if_detect_uv_dull || settings.if_detect_fibre {
+        // The document gives both answers this name.
+        put("UVDull", uv(), Source::Viz);
+    }
+    if settings.if_detect_fibre {
+        put("Fibre", uv(), Source::Viz);
+    }
+    if settings.if_check_source_type {
+        let said = match reading.chip.and_then(|chip| chip.original) {
+            Some(false) => "YN1".to_owned(),
+            // A copy has no chip.
+            _ if card || reading.chip.is_some() => "YY0".to_owned(),
+            _ => format!("NN{}", texts.of(Constant::SourceTypeUnknown)),
+        };
+        put("SourceType", said, Source::Viz);
+    }
+    fields
+}
+
+/// Where pictures come from besides the reading.
+pub(super) struct Pictures {
+    /// Those that are sent.
+    pub sent: BTreeSet<String>,
+    /// The font of drawn ones.
+    pub font: std::path::PathBuf,
+}
+
+fn data_url(jpeg: &[u8]) -> Value {
+    let mut url = String::with_capacity(jpeg.len() * 4 / 3 + 32);
+    url.push_str("data:image/jpeg;base64,");
+    STANDARD.encode_string(jpeg, &mut url);
+    Value::from(url)
+}
+
+/// The chip's photo of an identity card.
+fn card_photo(reading: &Reading) -> Option<&Arc<[u8]>> {
+    let of_card =
+        is_identity_card(reading.document.kind).then_some(reading.document.photo.as_ref()).flatten();
+    reading.pictures.card_photo.as_ref().or(of_card)
+}
+
+/// The chip's photo of a travel document.
+fn chip_photo(reading: &Reading) -> Option<&Arc<[u8]>> {
+    let of_chip =
+        (!is_identity_card(reading.document.kind)).then_some(reading.document.photo.as_ref()).flatten();
+    reading.pictures.chip_photo.as_ref().or(of_chip)
+}
+
+/// The pictures of a reading as `Images` has them, with the drawn ones. May take 100 ms: not on a thread of the
+/// runtime.
+pub(super) fn images(reading: &Reading, settings: &Settings, pictures: &Pictures) -> Map<String, Value> {
+    let card = is_identity_card(reading.document.kind);
+    let page = !(card && settings.only_read_chip);
+    let photographed = |picture: &Option<Arc<[u8]>>| picture.clone().filter(|_| page);
+    let drawn = |face| -> Option<Arc<[u8]>> {
+        let drawing =
+            drawn::draw(&reading.document, face, card_photo(reading).map(AsRef::as_ref), &pictures.font);
+        match drawing {
+            Ok(drawing) => drawing.map(Arc::from),
+            Err(error) => {
+                tracing::warn!(%error, "the picture of an identity card could not be drawn");
+                None
+            }
+        }
+    };
+    let mut images = Map::new();
+    for (name, picture) in [
+        ("White", photographed(&reading.pictures.white)),
+        ("IR", photographed(&reading.pictures.infrared)),
+        ("UV", photographed(&reading.pictures.ultraviolet)),
+        ("OcrHead", photographed(&reading.pictures.printed_photo)),
+        ("ChipHead", chip_photo(reading).filter(|_| settings.rfid).cloned()),
+        ("SidHead", card_photo(reading).cloned()),
+    ] {
+        if let Some(picture) = picture.filter(|_| pictures.sent.contains(name)) {
+            images.insert(name.to_owned(), data_url(&picture));
+        }
+    }
+    for (name, face) in [("SidFront", Face::Front), ("SidBack", Face::Back)] {
+        if pictures.sent.contains(name)
+            && let Some(picture) = drawn(face)
+        {
+            images.insert(name.to_owned(), data_url(&picture));
+        }
+    }
+    images
+}
+
+/// The pictures that `Base64Image` asks for by bits (chapter 4.5): 0 white, 1 infrared, 2 ultraviolet, 3 the printed
+/// photo, 4 that of the chip. Of an identity card the chip's photo goes under both its names.
+pub(super) fn images_by_bits(reading: &Reading, bits: u64) -> Map<String, Value> {
+    let pictures = &reading.pictures;
+    let chip = chip_photo(reading).or(card_photo(reading));
+    let mut images = Map::new();
+    for (bit, name, picture) in [
+        (0, "White", pictures.white.as_ref()),
+        (1, "IR", pictures.infrared.as_ref()),
+        (2, "UV", pictures.ultraviolet.as_ref()),
+        (3, "OcrHead", pictures.printed_photo.as_ref()),
+        (4, "ChipHead", chip),
+        (4, "SidHead", card_photo(reading)),
+    ] {
+        if let Some(picture) = picture.filter(|_| bits >> bit & 1 == 1) {
+            images.insert(name.to_owned(), data_url(picture));
+        }
+    }
+    images
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+    use crate::document::{ChipVerdict, Text};
+
+    fn fields(reading: &Reading, settings: &Settings, language: Language) -> Value {
+        let texts = Texts::new(language, &Default::default());
+        serde_json::to_value(super::fields(reading, settings, &texts)).unwrap()
+    }
+
+    fn resident() -> Reading {
+        let document = Document {
+            number: "11010519491231002X".into(),
+            name: "张三".into(),
+            gender: "男".into(),
+            ethnic: "汉".into(),
+            birthday: Some(date(1949, 12, 31)),
+            valid_from: Some(date(2010, 1, 1)),
+            ..Document::default()
+        };
+        Reading { document, ..Reading::default() }
+    }
+
+    #[test]
+    fn a_number_of_a_citizen_is_checked() {
+        // The two samples of GB 11643.
+        assert!(is_citizen_number("11010519491231002X"));
+        assert!(is_citizen_number("440524188001010014"));
+        for wrong in [
+            "110105194912310021",
+            "1101051949123100",
+            "11010519491231002",
+            "",
+            "一二三四五六",
+            "44052418800101001X",
+        ] {
+            assert!(!is_citizen_number(wrong), "{wrong}");
+        }
+        assert!(checks_out(&resident()));
+        let copied = ChipVerdict { signed: Some(true), original: Some(false) };
+        assert!(!checks_out(&Reading { chip: Some(copied), ..resident() }));
+    }
+
+    #[test]
+    fn facts_become_texts_under_their_names() {
+        let texts = Texts::new(Language::Chinese, &Default::default());
+        let written =
+            serde_json::to_string(&super::fields(&resident(), &Settings::default(), &texts)).unwrap();
+        assert!(
+            written.starts_with(r#"{"CARD_MAINID":"2","CARD_NAME":"居民身份证","姓名":"张三","性别":"男""#),
+            "{written}"
+        );
+        let fields = fields(&resident(), &Settings::default(), Language::Chinese);
+        assert_eq!(
+            fields,
+            json!({
+                "CARD_MAINID": "2", "CARD_NAME": "居民身份证", "姓名": "张三", "性别": "男", "民族": "汉",
+                "出生日期": "1949-12-31", "公民身份号码": "11010519491231002X", "签发日期": "2010-01-01",
+                "有效期至": "长期",
+            })
+        );
+    }
+
+    #[test]
+    fn one_name_has_the_content_of_the_best_source_that_is_wanted() {
+        let text = |label, content: &str, source| Text { label, content: content.into(), source };
+        let passport =
+            Document { kind: DocumentKind::Passport, number: "L898902C3".into(), ..Document::default() };
+        let reading = Reading {
+            document: passport,
+            texts: vec![
+                text(Label::Number, "L898902C<", Source::Mrz),
+                text(Label::Number, "L898902C3", Source::Chip),
+                text(Label::PlaceOfBirth, "ZENITH", Source::Viz),
+            ],
+            mrz: vec!["P<UTO".into(), "L898902C3".into()],
+            bar_code: Some("42".into()),
+            ..Reading::default()
+        };
+        let settings = Settings { want_field_source: true, bar_code_recog: true, ..Settings::default() };
+        let fields_of = |settings: &Settings| fields(&reading, settings, Language::English);
+        let all = fields_of(&settings);
+        assert_eq!(all["Passport number"], json!({ "Content": "L898902C3", "Source": "RFID" }));
+        assert_eq!(all["Place of birth"], json!({ "Content": "ZENITH", "Source": "VIZ" }));
+        assert_eq!(all["MRZ1"], json!({ "Content": "P<UTO", "Source": "MRZ" }));
+        assert_eq!(all["BarCode"]["Content"], "42");
+        assert_eq!(all["CARD_MAINID"]["Content"], "13");
+        let less = fields_of(&Settings { viz: false, rfid: false, ..Settings::default() });
+        assert_eq!(less["Passport number"], "L898902C<");
+        assert_eq!((less.get("Place of birth"), less.get("BarCode")), (None, None));
+    }
+
+    #[test]
+    fn family_and_given_name_are_told_apart() {
+        let parts =
+            |lines: &[&str]| parts_of_name(&lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>());
+        let both = |family: &str, given: &str| Some((family.to_owned(), given.to_owned()));
+        // The specimens of ICAO 9303, parts 4 and 5.
+        let td3 =
+            ["P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<", "L898902C36UTO7408122F1204159ZE184226B<<<<<10"];
+        assert_eq!(parts(&td3), both("ERIKSSON", "ANNA MARIA"));
+        let td1 = [
+            "I<UTOD231458907<<<<<<<<<<<<<<<",
+            "7408122F1204159UTO<<<<<<<<<<<6",
+            "ERIKSSON<<ANNA<MARIA<<<<<<<<<<",
+        ];
+        assert_eq!(parts(&td1), both("ERIKSSON", "ANNA MARIA"));
+        assert_eq!(parts(&["P<UTOSURNAME<<<<<<", ""]), both("SURNAME", ""));
+        for none in [&[][..], &["P<UTO"], &["P<UTO", ""], &["文件文", ""], &["", "", ""]] {
+            assert_eq!(parts(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_ultraviolet_light_says_so() {
+        let settings = Settings {
+            if_detect_uv_dull: true,
+            if_detect_fibre: true,
+            if_check_source_type: true,
+            ..Settings::default()
+        };
+        let said = fields(&resident(), &settings, Language::Chinese);
+        assert_eq!(said["UVDull"], "NN设备不支持紫光拍照");
+        assert_eq!(said["Fibre"], "NN设备不支持紫光拍照");
+        assert_eq!(said["SourceType"], "YY0");
+        let visa = Document { kind: DocumentKind::Visa, ..Document::default() };
+        let said = fields(&Reading { document: visa, ..Reading::default() }, &settings, Language::Chinese);
+        assert_eq!(said["SourceType"], "NN设备无法判断是否原件");
+    }
+
+    #[test]
+    fn pictures_go_by_bits() {
+        let mut reading = resident();
+        let picture = |byte: u8| Some(Arc::from(vec![0xFF, 0xD8, byte]));
+        reading.pictures.white = picture(1);
+        reading.pictures.printed_photo = picture(2);
+        reading.document.photo = picture(3);
+        let names = |bits| images_by_bits(&reading, bits).keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(0b10001), ["ChipHead", "SidHead", "White"]);
+        assert_eq!(names(0b01110), ["OcrHead"]);
+        assert_eq!(names(0), [""; 0]);
+        assert_eq!(images_by_bits(&reading, 1)["White"], "data:image/jpeg;base64,/9gB");
+    }
+}

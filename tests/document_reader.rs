@@ -1,0 +1,913 @@
+//! The document reader service: each operand, what pages are sent, and what they cannot do to each other and the gate.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
+
+mod support {
+    pub mod gate;
+    pub mod page;
+    pub mod vision;
+}
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use futures_util::SinkExt as _;
+use jiff::civil::date;
+use menshen::config::{self, Config, DocumentReader};
+use menshen::document::{Document, DocumentKind, Happening, Pictures, Reading};
+use menshen::service::document_reader::{MESSAGE_BYTES, Server, drawn};
+use menshen::text::Language;
+use serde_json::{Value, json};
+use support::gate::Running;
+use support::page::{PATIENCE, Page, connect};
+use tokio::sync::watch;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+/// The sample number of GB 11643.
+const NUMBER: &str = "11010519491231002X";
+
+/// A service with its gate.
+struct Site {
+    gate: Running,
+    address: std::net::SocketAddr,
+    stop: watch::Sender<bool>,
+    served: tokio::task::JoinHandle<menshen::Result<()>>,
+}
+
+impl Site {
+    async fn start(folder: &Path) -> Self {
+        Self::start_as(folder, Language::Chinese, |_| {}).await
+    }
+
+    async fn start_as(folder: &Path, language: Language, change: impl FnOnce(&mut DocumentReader)) -> Self {
+        let gate = Running::start_linked(folder, &config::Device::default(), |_, mut stopped| async move {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+            Ok(())
+        });
+        let mut service = DocumentReader::new("127.0.0.1:0".parse().unwrap());
+        change(&mut service);
+        let mut config = Config::default();
+        config.terminal.data_dir = folder.to_owned();
+        config.terminal.language = language;
+        let server = Server::bind(gate.gate.clone(), &config, &service).await.unwrap();
+        let address = server.address();
+        let (stop, stopped) = watch::channel(false);
+        let served = tokio::spawn(async move { server.run(stopped).await });
+        let site = Self { gate, address, stop, served };
+        site.online();
+        site
+    }
+
+    fn happened(&self, happening: Happening) {
+        self.gate.gate.happened(happening);
+    }
+
+    fn online(&self) {
+        self.happened(Happening::Online { name: "SDT".into(), serial: "05.01-20200101-0001234567".into() });
+    }
+
+    /// A document is laid down and read.
+    fn lay_down(&self, reading: Reading) {
+        self.happened(Happening::Detected);
+        self.happened(Happening::Read(Arc::new(reading)));
+    }
+
+    /// A page that knows that the reader is there.
+    async fn page(&self) -> Page {
+        let mut page = Page::open(self.address).await;
+        page.until_online().await;
+        page
+    }
+
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        self.served.await.unwrap().unwrap();
+        self.gate.stop().await;
+    }
+}
+
+trait Online {
+    async fn until_online(&mut self);
+}
+
+impl Online for Page {
+    /// The service hears of its reader in its own time.
+    async fn until_online(&mut self) {
+        let connected = self.constant("DeviceConnected").await;
+        while self.get("OnLineStatus", Value::Null).await != connected.as_str() {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn jpeg(red: u8) -> Arc<[u8]> {
+    let mut bytes = Vec::new();
+    let pixels = [red, 10, 20].repeat(102 * 126);
+    jpeg_encoder::Encoder::new(&mut bytes, 90)
+        .encode(&pixels, 102, 126, jpeg_encoder::ColorType::Rgb)
+        .unwrap();
+    bytes.into()
+}
+
+fn resident() -> Reading {
+    let document = Document {
+        number: NUMBER.into(),
+        name: "张三".into(),
+        gender: "男".into(),
+        ethnic: "汉".into(),
+        birthday: Some(date(1949, 12, 31)),
+        address: "某省某市某街道1号".into(),
+        issuer: "某市公安局".into(),
+        valid_from: Some(date(2010, 1, 1)),
+        expires: Some(date(2030, 1, 1)),
+        photo: Some(jpeg(200)),
+        ..Document::default()
+    };
+    Reading { document, ..Reading::default() }
+}
+
+/// The specimen of ICAO 9303 part 4, appendix B.
+fn passport() -> Reading {
+    let document = Document {
+        kind: DocumentKind::Passport,
+        number: "L898902C3".into(),
+        name: "ERIKSSON, ANNA MARIA".into(),
+        birthday: Some(date(1974, 8, 12)),
+        expires: Some(date(2012, 4, 15)),
+        nationality: "UTO".into(),
+        issuing_state: "UTO".into(),
+        ..Document::default()
+    };
+    let mrz =
+        ["P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<", "L898902C36UTO7408122F1204159ZE184226B<<<<<10"];
+    let pictures = Pictures {
+        white: Some(jpeg(10)),
+        infrared: Some(jpeg(20)),
+        printed_photo: Some(jpeg(30)),
+        chip_photo: Some(jpeg(40)),
+        ..Pictures::default()
+    };
+    Reading { document, mrz: mrz.map(str::to_owned).into(), pictures, ..Reading::default() }
+}
+
+fn url(picture: &[u8]) -> String {
+    format!("data:image/jpeg;base64,{}", base64::engine::general_purpose::STANDARD.encode(picture))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_the_document_works_as_its_examples_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut page = site.page().await;
+    // 5.2, and 5.6 in one message.
+    page.send(json!({ "Type": "Request", "Commands": [
+        { "Command": "Get", "Operand": "OnLineStatus" },
+        { "Command": "Get", "Operand": "DeviceName" },
+        { "Command": "Get", "Operand": "DeviceSerialNo" },
+        { "Command": "Get", "Operand": "DeviceType" },
+        { "Command": "Get", "Operand": "OnLineStatusEx" },
+        { "Command": "Get", "Operand": "WebConstants", "Param": "DeviceConnected" },
+    ]}))
+    .await;
+    let connected = "设备已连接";
+    assert_eq!(
+        page.next().await,
+        json!({ "Type": "Reply", "Commands": [
+            { "Command": "Get", "Operand": "OnLineStatus", "Succeeded": "Y", "Result": connected },
+            { "Command": "Get", "Operand": "DeviceName", "Succeeded": "Y", "Result": "SDT" },
+            { "Command": "Get", "Operand": "DeviceSerialNo", "Succeeded": "Y", "Result": "05.01-20200101-0001234567" },
+            { "Command": "Get", "Operand": "DeviceType", "Succeeded": "Y", "Result": "PassportReader" },
+            { "Command": "Get", "Operand": "OnLineStatusEx", "Succeeded": "Y", "Result": connected },
+            { "Command": "Get", "Operand": "WebConstant", "Param": "DeviceConnected", "Succeeded": "Y", "Result": connected },
+        ]})
+    );
+    let version = page.get("VersionInfo", Value::Null).await;
+    assert_eq!(version, concat!("Menshen ", env!("CARGO_PKG_VERSION")));
+    // 5.3.1
+    let reply = page.request("Set", "VIZ", json!("Y")).await;
+    assert_eq!(
+        reply,
+        json!({ "Type": "Reply", "Command": "Set", "Operand": "VIZ", "Succeeded": "Y", "Result": "" })
+    );
+    // 5.4.1 and 5.4.2
+    site.lay_down(resident());
+    let text = page.notice("Save", "CardContentText").await;
+    assert_eq!(
+        text,
+        json!({
+            "CARD_MAINID": "2", "CARD_NAME": "居民身份证", "姓名": "张三", "性别": "男", "民族": "汉",
+            "出生日期": "1949-12-31", "住址": "某省某市某街道1号", "公民身份号码": NUMBER,
+            "签发机关": "某市公安局", "签发日期": "2010-01-01", "有效期至": "2030-01-01",
+        })
+    );
+    let images = page.notice("Save", "Images").await;
+    let names: Vec<_> = images.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, ["SidBack", "SidFront", "SidHead"]);
+    assert_eq!(images["SidHead"], url(&jpeg(200)));
+    for side in ["SidFront", "SidBack"] {
+        let base64 = images[side].as_str().unwrap().strip_prefix("data:image/jpeg;base64,").unwrap();
+        let picture = base64::engine::general_purpose::STANDARD.decode(base64).unwrap();
+        let picture = image::load_from_memory(&picture).unwrap();
+        assert_eq!((picture.width(), picture.height()), drawn::SIZE);
+    }
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn constants_statuses_and_messages_are_one_table() {
+    for language in [Language::Chinese, Language::English] {
+        let folder = tempfile::tempdir().unwrap();
+        let own = |service: &mut DocumentReader| {
+            service.constants.insert("Welcome".into(), "欢迎使用".into());
+            if language == Language::English {
+                service.constants.insert("DeviceOffLine".into(), "Reader unplugged".into());
+            }
+        };
+        let site = Site::start_as(folder.path(), language, own).await;
+        let mut page = site.page().await;
+        let (connected, gone, not, back) = (
+            page.constant("DeviceConnected").await,
+            page.constant("DeviceOffLine").await,
+            page.constant("DeviceNotConnected").await,
+            page.constant("DeviceReconnected").await,
+        );
+        assert_eq!(page.constant("Welcome").await, "欢迎使用");
+        if language == Language::English {
+            assert_eq!((connected.as_str(), gone.as_str()), ("Device is connected", "Reader unplugged"));
+        }
+        assert_eq!(page.get("OnLineStatus", Value::Null).await, connected.as_str());
+        site.happened(Happening::Offline { why: "the cable is out".into() });
+        assert_eq!(page.notice("Display", "RealtimeMessage").await, gone.as_str());
+        assert_eq!(page.get("OnLineStatus", Value::Null).await, not.as_str());
+        for operand in ["DeviceName", "DeviceSerialNo"] {
+            let reply = page.request("Get", operand, Value::Null).await;
+            assert_eq!((&reply["Succeeded"], &reply["Result"]), (&json!("N"), &json!(not)), "{reply}");
+        }
+        // One that comes while the reader is away is told first.
+        let mut late = Page::open(site.address).await;
+        assert_eq!(late.next().await["Param"], gone.as_str());
+        site.online();
+        for page in [&mut page, &mut late] {
+            assert_eq!(page.notice("Display", "RealtimeMessage").await, back.as_str());
+            assert_eq!(page.get("OnLineStatus", Value::Null).await, connected.as_str());
+        }
+        let failed = page.constant("RecogFailed").await;
+        let support = page.constant("WebDescAskForSupport").await;
+        for _ in 0..3 {
+            site.happened(Happening::Detected);
+            site.happened(Happening::Failed { why: "the card was lifted too early".into() });
+            assert_eq!(page.notice("Display", "RealtimeMessage").await, failed.as_str());
+            site.happened(Happening::TakenAway);
+        }
+        assert_eq!(page.notice("AskForSupport", "RealtimeMessage").await, support.as_str());
+        let (restart, reconnect) =
+            (page.constant("WebDescRequireRestartSvc").await, page.constant("WebDescRequireReconnect").await);
+        // The service goes: pages are told before.
+        site.stop.send_replace(true);
+        for page in [&mut page, &mut late] {
+            assert_eq!(page.notice("RestartService", "RealtimeMessage").await, restart.as_str());
+            assert_eq!(page.notice("ReConnect", "RealtimeMessage").await, reconnect.as_str());
+            match page.frame().await {
+                Some(Message::Close(Some(close))) => assert_eq!(close.code, CloseCode::Restart),
+                other => panic!("{other:?}"),
+            }
+        }
+        site.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_change_what_pages_are_sent_and_survive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut page = site.page().await;
+    let wanted = || site.gate.gate.wanted();
+    assert!(wanted().chip && wanted().viz && !wanted().bar_code);
+    page.set("RFID", json!("False")).await;
+    page.set("VIZ", json!("N")).await;
+    page.set("BarCodeRecog", json!("True")).await;
+    assert!(!wanted().chip && !wanted().viz && wanted().bar_code, "{:?}", wanted());
+    page.set("WantFieldSource", json!("True")).await;
+    page.set("DocInfoAllInOne", json!("True")).await;
+    page.set("MRZOnWhitelImage", json!("Y")).await;
+    page.set("IfDetectUVDull", json!("True")).await;
+    page.set("IfDetectFibre", json!("True")).await;
+    page.set("IfCheckSourceType", json!("True")).await;
+    page.set("Sid", json!({ "OnlyReadChip": "True" })).await;
+    assert_eq!(page.get("MRZOnWhiteImage", Value::Null).await, "True", "one switch by both its names");
+    let expected = |all: Value| {
+        assert_eq!(all["Fields"]["姓名"], json!({ "Content": "张三", "Source": "RFID" }));
+        assert_eq!(all["Fields"]["UVDull"]["Content"], "NN设备不支持紫光拍照");
+        assert_eq!(all["Fields"]["SourceType"]["Content"], "YY0");
+        assert_eq!(all["Fields"]["BarCode"]["Content"], "");
+        assert_eq!(all["Images"]["SidHead"], url(&jpeg(200)));
+        assert_eq!(all["Images"].get("White"), None, "only the chip");
+    };
+    let mut card = resident();
+    card.pictures.white = Some(jpeg(99));
+    site.lay_down(card.clone());
+    expected(page.notice("Save", "DocInfoAllInOne").await);
+    site.stop().await;
+
+    // A restart, with another page.
+    let site = Site::start(folder.path()).await;
+    let mut page = site.page().await;
+    assert!(!site.gate.gate.wanted().chip && site.gate.gate.wanted().bar_code);
+    assert_eq!(page.get("Sid", Value::Null).await, json!({ "OnlyReadChip": "True" }));
+    site.lay_down(card);
+    expected(page.notice("Save", "DocInfoAllInOne").await);
+    // And back, all in one message that also has what cannot be.
+    page.send(json!({ "Type": "Request", "Commands": [
+        { "Command": "Set", "Operand": "DocInfoAllInOne", "Param": "False" },
+        { "Command": "Set", "Operand": "WantFieldSource", "Param": "perhaps" },
+        { "Command": "Set", "Operand": "Colour", "Param": "True" },
+        { "Command": "Get", "Operand": "DocInfoAllInOne" },
+        { "Command": "Set", "Operand": "WantFieldSource", "Param": false },
+    ]}))
+    .await;
+    let reply = page.reply().await;
+    let succeeded: Vec<_> =
+        reply["Commands"].as_array().unwrap().iter().map(|one| one["Succeeded"].clone()).collect();
+    assert_eq!(succeeded, ["Y", "N", "N", "Y", "Y"], "{reply}");
+    assert_eq!(reply["Commands"][3]["Result"], "False");
+    site.happened(Happening::TakenAway);
+    site.lay_down(resident());
+    assert_eq!(page.notice("Save", "CardContentText").await["姓名"], "张三");
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cards_are_told_as_they_come_and_go_where_a_page_wants_to_know() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut page = site.page().await;
+    // Neither is on: only what is read.
+    site.lay_down(resident());
+    assert_eq!(page.next().await["Operand"], "CardContentText");
+    assert_eq!(page.next().await["Operand"], "Images");
+    site.happened(Happening::TakenAway);
+    let kinds = async |page: &mut Page, count: usize| {
+        let mut kinds = Vec::new();
+        for _ in 0..count {
+            let message = page.next().await;
+            kinds.push(message["Command"].as_str().unwrap().to_owned());
+        }
+        kinds
+    };
+    page.set("IfEnableCallback", json!("True")).await;
+    site.lay_down(resident());
+    assert_eq!(kinds(&mut page, 3).await, ["CardDetected", "Save", "Save"]);
+    site.happened(Happening::TakenAway);
+    page.set("IfNotifyCardDetected", json!("True")).await;
+    page.set("IfEnableCallback", json!("False")).await;
+    assert_eq!(page.get("CardPosition", Value::Null).await, "N");
+    site.lay_down(resident());
+    site.happened(Happening::TakenAway);
+    assert_eq!(kinds(&mut page, 4).await, ["CardDetected", "Save", "Save", "CardTakenaway"]);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_are_given_by_their_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut page = site.page().await;
+    let failed = page.constant("AcquireImageFailed").await;
+    for operand in ["Base64Image", "TakePhotoOcr", "ImageMessage"] {
+        let reply = page.request("Get", operand, json!(17)).await;
+        assert_eq!((&reply["Succeeded"], &reply["Result"]), (&json!("N"), &json!(failed)), "{reply}");
+    }
+    let reply = page.request("Set", "TakePhoto", json!(21)).await;
+    assert_eq!((&reply["Succeeded"], &reply["Result"]), (&json!("N"), &json!(failed)));
+    site.lay_down(passport());
+    let text = page.notice("Save", "CardContentText").await;
+    assert_eq!((&text["CARD_MAINID"], &text["CARD_NAME"]), (&json!("13"), &json!("护照")));
+    assert_eq!(text["MRZ2"], "L898902C36UTO7408122F1204159ZE184226B<<<<<10");
+    let images = page.notice("Save", "Images").await;
+    let names: Vec<_> = images.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, ["ChipHead", "IR", "OcrHead", "White"]);
+    // 4.5: 17 is the white picture and the chip's; as text in 5.5.
+    assert_eq!(
+        page.get("Base64Image", json!("17")).await,
+        json!({ "White": url(&jpeg(10)), "ChipHead": url(&jpeg(40)) })
+    );
+    assert_eq!(page.get("Base64Image", json!(8)).await, json!({ "OcrHead": url(&jpeg(30)) }));
+    for wrong in [json!(32), json!(-1), json!("white"), json!([1])] {
+        let reply = page.request("Get", "Base64Image", wrong.clone()).await;
+        assert_eq!(reply["Succeeded"], "N", "{wrong}");
+    }
+    // There is no ultraviolet picture.
+    assert_eq!(page.request("Get", "Base64Image", json!(4)).await["Result"], failed.as_str());
+    // As pages in the field do: the bits with TakePhoto, then the pictures without any.
+    page.set("TakePhoto", json!(2)).await;
+    assert_eq!(page.get("Base64Image", Value::Null).await, json!({ "IR": url(&jpeg(20)) }));
+    assert_eq!(page.get("TakePhotoOcr", json!(21)).await, "");
+    assert_eq!(page.notice("Save", "CardContentText").await["护照号码"], "L898902C3");
+    page.notice("Save", "Images").await;
+    page.send(json!({ "Type": "Notify", "Command": "Get", "Operand": "ImageMessage", "Param": 2 })).await;
+    assert_eq!(page.notice("Save", "Images").await["White"], url(&jpeg(10)));
+    // Shortly after it was taken away its pictures are still there, but there is nothing to photograph.
+    site.happened(Happening::TakenAway);
+    site.happened(Happening::Failed { why: "a mark that this has been heard".into() });
+    page.notice("Display", "RealtimeMessage").await;
+    assert_eq!(page.get("Base64Image", json!(1)).await, json!({ "White": url(&jpeg(10)) }));
+    assert_eq!(page.request("Get", "TakePhotoOcr", json!(21)).await["Succeeded"], "N");
+    // The reader gone, nothing is kept.
+    site.happened(Happening::Offline { why: "the cable is out".into() });
+    page.notice("Display", "RealtimeMessage").await;
+    assert_eq!(page.request("Get", "Base64Image", json!(1)).await["Succeeded"], "N");
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_pictures_that_the_owner_wants_are_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start_as(folder.path(), Language::Chinese, |service| {
+        service.pictures = vec!["SidHead".into(), "SidFront".into()];
+        service.font = "/nowhere/font.ttf".into();
+        service.fingerprints = true;
+    })
+    .await;
+    let mut page = site.page().await;
+    let mut reading = resident();
+    reading.fingerprints = vec![7; 1024];
+    reading.pictures.white = Some(jpeg(1));
+    site.lay_down(reading);
+    let images = page.notice("Save", "Images").await;
+    assert_eq!(images, json!({ "SidHead": url(&jpeg(200)) }), "without a font nothing is drawn");
+    let custom = page.notice("Save", "CustomData").await;
+    assert_eq!(custom["FpOfSid"], base64::engine::general_purpose::STANDARD.encode([7; 1024]));
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_waits_for_its_document() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut page = site.page().await;
+    let mut other = site.page().await;
+    let trigger = |command: &str, param: Value| json!({ "Type": "Notify", "Command": command, "Operand": "ManualRecog", "Param": param });
+    // Nothing is laid down in time.
+    let began = Instant::now();
+    page.send(trigger("Trigger", json!({ "Timeout": 0.3 }))).await;
+    assert_eq!(page.notice("Display", "RealtimeMessage").await, "识别超时，未读到证件");
+    assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
+    // Something is.
+    page.send(trigger("Trigger", json!(30))).await;
+    page.get("OnLineStatus", Value::Null).await;
+    site.lay_down(resident());
+    assert_eq!(page.notice("Save", "CardContentText").await["姓名"], "张三");
+    page.notice("Save", "Images").await;
+    // It lies there: whoever asks is told again, and only they.
+    page.send(trigger("TriggerEx", json!({ "DocumentId": 2 }))).await;
+    assert_eq!(page.notice("Save", "CardContentText").await["姓名"], "张三");
+    page.notice("Save", "Images").await;
+    for _ in 0..2 {
+        assert_eq!(other.next().await["Command"], "Save");
+    }
+    assert_eq!(other.get("CardPosition", Value::Null).await, "Y");
+    // Another kind than was asked for.
+    page.send(trigger("TriggerEx", json!({ "DocumentId": 13, "Timeout": 30 }))).await;
+    page.get("OnLineStatus", Value::Null).await;
+    site.happened(Happening::TakenAway);
+    site.lay_down(resident());
+    assert_eq!(page.notice("Display", "RealtimeMessage").await, "不是指定类型的证件");
+    site.happened(Happening::TakenAway);
+    site.lay_down(passport());
+    assert_eq!(page.notice("Save", "CardContentText").await["CARD_MAINID"], "13");
+    page.notice("Save", "Images").await;
+    // Only passports from now on, and all again.
+    page.send(json!({ "Type": "Notify", "Command": "RecogMode", "Operand": "RecogSpecified", "Param": 13 }))
+        .await;
+    page.get("OnLineStatus", Value::Null).await;
+    site.happened(Happening::TakenAway);
+    site.lay_down(resident());
+    assert_eq!(page.notice("Display", "RealtimeMessage").await, "不是指定类型的证件");
+    page.send(json!({ "Type": "Notify", "Command": "RecogMode", "Operand": "RecogSpecified", "Param": 0 }))
+        .await;
+    page.send(trigger("Trigger", json!(2))).await;
+    assert_eq!(page.notice("Save", "CardContentText").await["CARD_MAINID"], "2");
+    page.notice("Save", "Images").await;
+    // What is no time, and no trigger.
+    for (message, operand) in [
+        (trigger("Trigger", json!("soon")), "ManualRecog"),
+        (json!({ "Type": "Notify", "Command": "Trigger", "Operand": "Dance" }), "Dance"),
+        (json!({ "Type": "Notify", "Command": "Dance", "Operand": "ManualRecog" }), "ManualRecog"),
+    ] {
+        page.send(message).await;
+        let reply = page.reply().await;
+        assert_eq!((&reply["Succeeded"], &reply["Operand"]), (&json!("N"), &json!(operand)), "{reply}");
+    }
+    site.happened(Happening::Offline { why: "the cable is out".into() });
+    page.notice("Display", "RealtimeMessage").await;
+    page.send(trigger("Trigger", json!(2))).await;
+    assert_eq!(page.notice("Display", "RealtimeMessage").await, "设备未连接");
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_does_not_check_out_is_rejected_where_that_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut page = site.page().await;
+    let mut forged = resident();
+    forged.document.number = "110105194912310021".into();
+    site.lay_down(forged.clone());
+    assert_eq!(page.notice("Save", "CardContentText").await["公民身份号码"], "110105194912310021");
+    page.notice("Save", "Images").await;
+    page.set("Rejection", json!("True")).await;
+    site.happened(Happening::TakenAway);
+    site.lay_down(forged);
+    let said = page.next().await;
+    assert_eq!((&said["Command"], &said["Param"]), (&json!("Display"), &json!("拒识：证件未通过校验")));
+    site.happened(Happening::TakenAway);
+    site.lay_down(resident());
+    assert_eq!(page.next().await["Param"]["公民身份号码"], NUMBER);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_a_page_sends_it_is_answered_and_stays_connected() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut page = site.page().await;
+    for text in ["", "{", r#"{"Type":"Request","Command":"Get","Oper"#, "[]", "null", "{}", "你好"] {
+        page.text(text).await;
+        let reply = page.reply().await;
+        assert_eq!(
+            reply,
+            json!({ "Type": "Reply", "Command": "", "Operand": "", "Succeeded": "N", "Result": "报文格式不正确" }),
+            "{text}"
+        );
+    }
+    let reply = page.request("Get", "ShoeSize", Value::Null).await;
+    assert_eq!(
+        reply,
+        json!({ "Type": "Reply", "Command": "Get", "Operand": "ShoeSize", "Succeeded": "N", "Result": "不支持的操作对象" })
+    );
+    let reply = page.request("Eat", "DeviceName", Value::Null).await;
+    assert_eq!((&reply["Succeeded"], &reply["Result"]), (&json!("N"), &json!("不支持的指令")));
+    let reply = page.request("Get", "WebConstant", json!("Nonsense")).await;
+    assert_eq!((&reply["Succeeded"], &reply["Param"]), (&json!("N"), &json!("Nonsense")));
+    let reply = page.request("Set", "DGSource", Value::Null).await;
+    assert_eq!((&reply["Succeeded"], &reply["Result"]), (&json!("N"), &json!("本服务不提供芯片原始数据")));
+    // A binary frame is the same as a text.
+    let bytes = br#"{"Type":"Request","Command":"Get","Operand":"DeviceType"}"#.to_vec();
+    page.socket.send(Message::binary(bytes)).await.unwrap();
+    assert_eq!(page.reply().await["Result"], "PassportReader");
+    page.socket.send(Message::binary(vec![0xFF, 0xFE, 0])).await.unwrap();
+    assert_eq!(page.reply().await["Succeeded"], "N");
+    let many = vec![json!({ "Command": "Get", "Operand": "DeviceType" }); 257];
+    page.send(json!({ "Type": "Request", "Commands": many })).await;
+    assert_eq!(page.reply().await["Result"], "一次发送的指令过多");
+    // A message that is too long costs the page its connection, and nobody else theirs.
+    let mut other = site.page().await;
+    let long =
+        json!({ "Type": "Request", "Command": "Get", "Operand": "x".repeat(MESSAGE_BYTES) }).to_string();
+    page.text(&long).await;
+    match page.frame().await {
+        Some(Message::Close(Some(close))) => assert_eq!(close.code, CloseCode::Size),
+        other => assert!(other.is_none(), "{other:?}"),
+    }
+    assert_eq!(other.get("DeviceType", Value::Null).await, "PassportReader");
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_asks_too_fast_waits_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut page = site.page().await;
+    let mut other = site.page().await;
+    let many = vec![json!({ "Command": "Get", "Operand": "DeviceType" }); 250];
+    let began = Instant::now();
+    for _ in 0..3 {
+        page.send(json!({ "Type": "Request", "Commands": many })).await;
+    }
+    for _ in 0..3 {
+        assert_eq!(page.reply().await["Commands"].as_array().unwrap().len(), 250);
+    }
+    // 750 commands: 400 at once, 100 more on credit, the others at 100 a second.
+    assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
+    assert_eq!(other.get("DeviceType", Value::Null).await, "PassportReader");
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_reads_nothing_is_let_go_and_the_others_do_not_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let deaf = site.page().await;
+    let mut page = site.page().await;
+    let mut big = passport();
+    big.pictures.white = Some([&[0xFF, 0xD8][..], &vec![7; 1 << 20]].concat().into());
+    let mut longest = Duration::ZERO;
+    for count in 0..60 {
+        let began = Instant::now();
+        site.lay_down(big.clone());
+        assert_eq!(page.notice("Save", "CardContentText").await["护照号码"], "L898902C3", "{count}");
+        page.notice("Save", "Images").await;
+        longest = longest.max(began.elapsed());
+        site.happened(Happening::TakenAway);
+    }
+    // Far below the patience with one that takes nothing.
+    assert!(longest < Duration::from_secs(10), "{longest:?}");
+    // The deaf one finds what its buffers held, and then the end.
+    let mut deaf = deaf;
+    let mut heard = 0;
+    while deaf.frame().await.is_some() {
+        heard += 1;
+    }
+    assert!(heard < 120, "{heard} of 120");
+    assert_eq!(page.get("DeviceType", Value::Null).await, "PassportReader");
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_pages_of_known_origins_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start_as(folder.path(), Language::Chinese, |service| {
+        service.allowed_origins = vec!["https://desk.example".into()];
+    })
+    .await;
+    let status = async |path: &str, origin: Option<&str>| match connect(site.address, path, origin).await {
+        Ok(_) => 101,
+        Err(tokio_tungstenite::tungstenite::Error::Http(response)) => response.status().as_u16(),
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(status("/echo", None).await, 101);
+    assert_eq!(status("/", None).await, 101);
+    assert_eq!(status("/", Some("https://desk.example")).await, 101);
+    for foreign in ["null", "https://evil.example", "http://desk.example", "file://", "http://127.0.0.1"] {
+        assert_eq!(status("/echo", Some(foreign)).await, 403, "{foreign}");
+    }
+    assert_eq!(status("/devs", None).await, 404);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_port_serves_ws_and_wss_with_a_certificate_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let trust = menshen::tls::Trust::Pinned(folder.path().join("document_reader.crt"));
+    let client = menshen::tls::client(&trust).unwrap();
+    for name in ["127.0.0.1", "localhost"] {
+        let stream = tokio::net::TcpStream::connect(site.address).await.unwrap();
+        let stream = menshen::tls::connect(&client, name, stream).await.unwrap();
+        let request = format!("wss://{name}:{}/echo", site.address.port());
+        let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+        let ask = json!({ "Type": "Request", "Command": "Get", "Operand": "DeviceType" });
+        socket.send(Message::text(ask.to_string())).await.unwrap();
+        use futures_util::StreamExt as _;
+        let reply = loop {
+            match socket.next().await.unwrap().unwrap() {
+                Message::Text(text) if text.contains("Reply") => break text,
+                _ => {}
+            }
+        };
+        assert!(reply.contains("PassportReader"), "{reply}");
+    }
+    site.page().await;
+    // A browser that is to accept the certificate is shown something.
+    let mut stream = tokio::net::TcpStream::connect(site.address).await.unwrap();
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("证件阅读服务正在运行"), "{answer}");
+    // What is neither TLS nor HTTP ends, and nothing else does.
+    let mut stream = tokio::net::TcpStream::connect(site.address).await.unwrap();
+    stream.write_all(&[0x16, 3, 1, 0, 5, 1, 2, 3, 4, 5]).await.unwrap();
+    let mut rest = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap();
+    site.page().await;
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_can_be_a_page_of_another_service() {
+    let (folder, other_folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let site = Site::start(folder.path()).await;
+    let device = config::Device {
+        id_reader: format!("document_reader:ws://{}/echo", site.address),
+        ..config::Device::default()
+    };
+    let mut second = Running::start_linked(other_folder.path(), &device, |_, mut stopped| async move {
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+        Ok(())
+    });
+    let mut happenings = second.gate.documents();
+    let online = second.event(|event| event.kind == "reader" && event.fields["reader"] == "id_reader").await;
+    assert_eq!((&online.fields["state"], &online.fields["name"]), (&json!("online"), &json!("SDT")));
+    let mut next = async || loop {
+        match tokio::time::timeout(PATIENCE, happenings.recv()).await.unwrap().unwrap() {
+            Happening::Online { .. } => {}
+            happening => return happening,
+        }
+    };
+    // In each form in which services tell of documents.
+    let mut page = site.page().await;
+    for (all_in_one, source) in [("False", "False"), ("True", "True"), ("False", "True")] {
+        page.set("DocInfoAllInOne", json!(all_in_one)).await;
+        page.set("WantFieldSource", json!(source)).await;
+        site.lay_down(resident());
+        assert!(matches!(next().await, Happening::Detected));
+        let Happening::Read(reading) = next().await else { panic!("a reading") };
+        let mut expected = resident().document;
+        // The way through a page's message loses nothing.
+        assert_eq!(reading.document.photo, expected.photo);
+        let mut document = reading.document.clone();
+        (document.photo, expected.photo) = (None, None);
+        assert!(document == expected, "all facts are the same");
+        site.happened(Happening::TakenAway);
+        assert!(matches!(next().await, Happening::TakenAway));
+    }
+    site.happened(Happening::Offline { why: "the cable is out".into() });
+    assert!(matches!(next().await, Happening::Offline { .. }));
+    site.online();
+    second.event(|event| event.kind == "reader" && event.fields["state"] == "online").await;
+    // The service goes, and comes back.
+    let address = site.address;
+    site.stop().await;
+    loop {
+        match next().await {
+            Happening::Offline { why } => {
+                assert!(why.contains(&address.to_string()), "{why}");
+                break;
+            }
+            other => assert!(matches!(other, Happening::Detected | Happening::TakenAway), "{other:?}"),
+        }
+    }
+    let site = Site::start_as(folder.path(), Language::English, |service| service.listen = address).await;
+    second.event(|event| event.kind == "reader" && event.fields["state"] == "online").await;
+    site.lay_down(passport());
+    assert!(matches!(next().await, Happening::Detected));
+    let Happening::Read(reading) = next().await else { panic!("a reading") };
+    assert_eq!(
+        (reading.document.kind, reading.document.number.as_str()),
+        (DocumentKind::Passport, "L898902C3")
+    );
+    assert_eq!(reading.mrz, passport().mrz);
+    assert_eq!(reading.pictures.infrared, passport().pictures.infrared);
+    site.stop().await;
+    second.stop().await;
+}
+
+/// Where the log goes that the next test reads.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_log_and_no_event_tells_of_a_person() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    // For every thread of this program: the other tests' lines are searched as well.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut page = site.page().await;
+    page.set("IfNotifyCardDetected", json!("True")).await;
+    site.lay_down(resident());
+    page.notice("Save", "CardContentText").await;
+    page.notice("Save", "Images").await;
+    page.get("Base64Image", json!(16)).await;
+    page.text(&format!("{{\"Command\":\"Get\",\"Operand\":\"{NUMBER}\"}}")).await;
+    page.reply().await;
+    page.text(&format!("{{\"half\":\"{NUMBER}")).await;
+    page.reply().await;
+    site.happened(Happening::TakenAway);
+    site.lay_down(passport());
+    page.notice("Save", "CardContentText").await;
+    let events: Vec<String> = site
+        .gate
+        .gate
+        .events()
+        .subscribe(0)
+        .0
+        .iter()
+        .map(|event| serde_json::to_string(event.as_ref()).unwrap())
+        .collect();
+    assert!(events.iter().any(|event| event.contains("\"read\"")), "{events:#?}");
+    site.stop().await;
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("the document reader service listens"), "the log is there");
+    let photo = base64::engine::general_purpose::STANDARD.encode(&jpeg(200)[..60]);
+    for secret in [NUMBER, "张三", "某省某市", "L898902C3", "ERIKSSON", "P<UTO", photo.as_str()] {
+        let line = log.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "{secret}");
+        assert!(!events.iter().any(|event| event.contains(secret)), "{secret}");
+    }
+}
+
+/// 200 pages, each asking for the status every second, while documents are read. Figures, no judgement:
+/// `cargo test --release --test document_reader -- --ignored --nocapture two_hundred`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn two_hundred_pages() {
+    const PAGES: usize = 200;
+    const SECONDS: u64 = 20;
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let statuses = Arc::new(Mutex::new(Vec::new()));
+    let pushes = Arc::new(Mutex::new(Vec::new()));
+    let laid = Arc::new(Mutex::new(Instant::now()));
+    let ticks = || -> u64 {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    let mut pages = Vec::new();
+    for _ in 0..PAGES {
+        pages.push(site.page().await);
+    }
+    let (began, cpu) = (Instant::now(), ticks());
+    let end = began + Duration::from_secs(SECONDS);
+    let mut tasks = Vec::new();
+    for (index, mut page) in pages.into_iter().enumerate() {
+        let (statuses, pushes, laid) = (Arc::clone(&statuses), Arc::clone(&pushes), Arc::clone(&laid));
+        tasks.push(tokio::spawn(async move {
+            let phase = Duration::from_millis(index as u64 * 1000 / PAGES as u64);
+            let start = tokio::time::Instant::now() + phase;
+            let mut tick = tokio::time::interval_at(start, Duration::from_secs(1));
+            let mut asked = Instant::now();
+            let request = json!({ "Type": "Request", "Commands": [
+                { "Command": "Get", "Operand": "OnLineStatus" }, { "Command": "Get", "Operand": "DeviceName" },
+                { "Command": "Get", "Operand": "DeviceType" }, { "Command": "Get", "Operand": "DeviceSerialNo" },
+                { "Command": "Get", "Operand": "VersionInfo" } ]})
+            .to_string();
+            while Instant::now() < end {
+                tokio::select! {
+                    _ = tick.tick() => {
+                        asked = Instant::now();
+                        page.text(&request).await;
+                    }
+                    frame = page.frame() => match frame {
+                        Some(Message::Text(text)) if text.starts_with("{\"Type\":\"Reply\"") => {
+                            statuses.lock().unwrap().push(asked.elapsed());
+                        }
+                        Some(Message::Text(text)) if text.contains("\"Images\"") => {
+                            let since = laid.lock().unwrap().elapsed();
+                            pushes.lock().unwrap().push(since);
+                        }
+                        Some(_) => {}
+                        None => panic!("a page was let go"),
+                    },
+                }
+            }
+        }));
+    }
+    let mut documents = 0;
+    while Instant::now() + Duration::from_secs(1) < end {
+        *laid.lock().unwrap() = Instant::now();
+        site.lay_down(resident());
+        documents += 1;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        site.happened(Happening::TakenAway);
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let used = ticks() - cpu;
+    let spread = |times: &Mutex<Vec<Duration>>| {
+        let mut times = times.lock().unwrap().clone();
+        times.sort();
+        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
+        format!(
+            "{} of them, p50 {:.2} ms, p95 {:.2} ms, p99 {:.2} ms, longest {:.2} ms",
+            times.len(),
+            at(0.5),
+            at(0.95),
+            at(0.99),
+            at(1.0)
+        )
+    };
+    let mut out = std::io::stdout();
+    writeln!(
+        out,
+        "{PAGES} pages, {SECONDS} s, {documents} documents, each as texts, photo and both sides drawn"
+    )
+    .unwrap();
+    writeln!(out, "status answered: {}", spread(&statuses)).unwrap();
+    writeln!(out, "document at the page: {}", spread(&pushes)).unwrap();
+    writeln!(out, "processor, pages and service together: {:.1} % of one core", used as f64 / SECONDS as f64)
+        .unwrap();
+    site.stop().await;
+}

@@ -1,0 +1,490 @@
+//! Chips of passports from end to end: the virtual passport is read over its commands, with every way of opening and signing
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
+//! that is known, and with every fault.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::civil::{DateTime, date};
+use menshen::device::chip::card::Card;
+use menshen::device::chip::cipher::Cipher;
+use menshen::device::chip::hash::Hash;
+use menshen::device::chip::rsa::Pss;
+use menshen::device::chip::signature::Scheme;
+use menshen::device::chip::sod::SecurityObject;
+use menshen::device::chip::{AccessKey, ChipReading, Opened, Signed, Trust, Wanted, read};
+use menshen::document::{ChipVerdict, DocumentKind, Label, Source};
+use menshen::simulate::passport::{
+    Active, Authority, Fault, Options, Passport, SignedBy, passport_lines, vpcd,
+};
+use menshen::vision::mrz::Zone;
+use menshen::vision::picture::Picture;
+use menshen::{Kind, Result};
+
+/// A day on which the specimen is valid.
+const NOW: DateTime = date(2027, 3, 1).at(12, 0, 0, 0);
+
+fn wanted() -> Wanted {
+    Wanted { now: NOW, ..Wanted::default() }
+}
+
+/// Issues a passport, and reads it with its lines by somebody who believes its authority.
+fn issue_and_read(options: Options) -> Result<ChipReading> {
+    let authority = Authority::new("Authority under test").unwrap();
+    let passport = Passport::issue(&authority, options).unwrap();
+    let mut trust = Trust::none();
+    trust.add(authority.certificate()).unwrap();
+    read(&mut passport.chip(), passport.key(), &trust, &wanted())
+}
+
+const GENUINE: ChipVerdict = ChipVerdict { signed: Some(true), original: Some(true) };
+
+#[test]
+fn a_passport_of_today_is_read_whole() {
+    let options = Options::default();
+    let photo = options.photo.clone();
+    let read = issue_and_read(options).unwrap();
+    assert_eq!(read.opened, Opened::Pace(Cipher::Aes128));
+    assert_eq!(read.reading.chip, Some(GENUINE), "{:?} {:?}", read.signed, read.notes);
+    assert_eq!(read.notes, [""; 0]);
+    let document = &read.reading.document;
+    assert_eq!(document.kind, DocumentKind::Passport);
+    assert_eq!((document.number.as_str(), document.name.as_str()), ("L898902C3", "ERIKSSON ANNA MARIA"));
+    assert_eq!((document.gender.as_str(), document.issuing_state.as_str()), ("女", "UTO"));
+    assert_eq!(document.birthday, Some(date(1974, 8, 12)));
+    assert_eq!(document.expires, Some(date(2049, 12, 31)));
+    // A JPEG is handed on as the chip holds it.
+    assert_eq!(document.photo.as_deref(), Some(&photo[..]));
+    assert_eq!(read.reading.pictures.chip_photo.as_deref(), Some(&photo[..]));
+    assert_eq!(read.reading.mrz.len(), 2);
+    assert!(read.reading.texts.iter().all(|text| text.source == Source::Chip));
+    let number = read.reading.texts.iter().find(|text| text.label == Label::Number).unwrap();
+    assert_eq!(number.content, "L898902C3");
+}
+
+#[test]
+fn basic_access_and_active_authentication_of_older_passports() {
+    for (active, extended) in [(Active::Rsa, true), (Active::Rsa, false), (Active::Curve(13), false)] {
+        let read = issue_and_read(Options {
+            pace: None,
+            chip_authentication: None,
+            active: Some(active),
+            extended,
+            ..Options::default()
+        })
+        .unwrap();
+        assert_eq!(read.opened, Opened::Bac);
+        assert_eq!(read.reading.chip, Some(GENUINE), "{active:?} {:?} {:?}", read.signed, read.notes);
+    }
+    // The very first: nothing to show that it is no copy.
+    let read =
+        issue_and_read(Options { pace: None, chip_authentication: None, ..Options::default() }).unwrap();
+    assert_eq!(read.reading.chip, Some(ChipVerdict { signed: Some(true), original: None }));
+}
+
+#[test]
+fn every_cipher_and_curve_opens() {
+    for (cipher, parameter) in [
+        (Cipher::Tdes, 8),
+        (Cipher::Aes128, 9),
+        (Cipher::Tdes, 10),
+        (Cipher::Aes192, 11),
+        (Cipher::Aes256, 13),
+        (Cipher::Aes192, 14),
+        (Cipher::Aes128, 15),
+        (Cipher::Aes256, 16),
+        (Cipher::Aes256, 17),
+        (Cipher::Aes256, 18),
+    ] {
+        let read = issue_and_read(Options {
+            pace: Some((cipher, parameter)),
+            chip_authentication: Some((cipher, parameter)),
+            ..Options::default()
+        })
+        .unwrap();
+        assert_eq!(read.opened, Opened::Pace(cipher));
+        assert_eq!(read.reading.chip, Some(GENUINE), "{cipher:?} {parameter} {:?}", read.notes);
+    }
+}
+
+#[test]
+fn the_access_number_opens_pace_and_not_basic_access() {
+    let authority = Authority::new("Authority under test").unwrap();
+    let passport = Passport::issue(&authority, Options::default()).unwrap();
+    let read_with =
+        |passport: &Passport, key: &AccessKey| read(&mut passport.chip(), key, &Trust::none(), &wanted());
+    let opened = read_with(&passport, passport.can()).unwrap();
+    assert_eq!(opened.opened, Opened::Pace(Cipher::Aes128));
+    // Nobody is believed: whether it is genuine stays open, that it is no copy does not.
+    assert_eq!(opened.reading.chip, Some(ChipVerdict { signed: None, original: Some(true) }));
+    assert_eq!(opened.signed, Some(Signed::NobodyBelieved));
+    let error = read_with(&passport, &AccessKey::can("654321").unwrap()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Input, "{error}");
+
+    let older = Passport::issue(&authority, Options { pace: None, ..Options::default() }).unwrap();
+    let error = read_with(&older, older.can()).unwrap_err();
+    assert!(error.to_string().contains("lines for machines alone"), "{error}");
+    for passport in [&passport, &older] {
+        let wrong = AccessKey::mrz("L898902C4", "740812", "491231").unwrap();
+        let error = read_with(passport, &wrong).unwrap_err();
+        assert_eq!(error.kind(), Kind::Input);
+        assert!(error.to_string().contains("read the page again"), "{error}");
+        assert!(!error.to_string().contains("898902"), "{error}");
+    }
+}
+
+#[test]
+fn signatures_of_every_kind_are_checked() {
+    let pss = |hash, salt| Scheme::Pss(Pss { hash, mask: hash, salt });
+    for (scheme, parameter, explicit, hash, attributes) in [
+        (Scheme::Pkcs1(Hash::Sha1), 0, false, Hash::Sha1, true),
+        (Scheme::Pkcs1(Hash::Sha256), 0, false, Hash::Sha256, false),
+        (pss(Hash::Sha256, 32), 0, false, Hash::Sha256, true),
+        (pss(Hash::Sha512, 20), 0, false, Hash::Sha512, true),
+        (Scheme::Ecdsa(Hash::Sha224), 10, false, Hash::Sha224, true),
+        (Scheme::Ecdsa(Hash::Sha384), 16, true, Hash::Sha384, true),
+        (Scheme::Ecdsa(Hash::Sha512), 18, true, Hash::Sha512, true),
+        (Scheme::EcdsaPlain(Hash::Sha256), 13, true, Hash::Sha256, false),
+    ] {
+        let signed = SignedBy { scheme, parameter, explicit, hash, attributes, ..SignedBy::default() };
+        let options = Options { signed, chip_authentication: None, pace: None, ..Options::default() };
+        let read = issue_and_read(options).unwrap();
+        assert_eq!(read.signed, Some(Signed::Genuine), "{scheme:?} {:?}", read.notes);
+    }
+}
+
+#[test]
+fn a_signer_out_of_its_time_is_not_believed() {
+    let valid = (date(2000, 1, 1).at(0, 0, 0, 0), date(2020, 1, 1).at(0, 0, 0, 0));
+    let signed = SignedBy { valid, ..SignedBy::default() };
+    let read = issue_and_read(Options { signed, ..Options::default() }).unwrap();
+    assert_eq!(read.signed, Some(Signed::NotValid(valid.0, valid.1)));
+    assert_eq!(read.reading.chip.unwrap().signed, Some(false));
+}
+
+#[test]
+fn a_photo_in_jpeg_2000_becomes_a_jpeg() {
+    let photo = include_bytes!("../src/device/chip/face/colour.jp2").to_vec();
+    for pace in [Some((Cipher::Aes128, 12)), None] {
+        let read = issue_and_read(Options { photo: photo.clone(), pace, ..Options::default() }).unwrap();
+        assert_eq!(read.reading.chip, Some(GENUINE), "{:?}", read.notes);
+        let jpeg = read.reading.document.photo.unwrap();
+        let mut picture = Picture::default();
+        picture.decode_file(&jpeg).unwrap();
+        assert_eq!(picture.size(), (24, 32));
+        let [red, green, _] = picture.pixel(4, 16);
+        assert!(red > 180 && green < 50, "{red} {green}");
+    }
+    // One that is no picture costs the photo and nothing else.
+    let mut broken = photo.clone();
+    broken.truncate(200);
+    let read = issue_and_read(Options { photo: broken, ..Options::default() }).unwrap();
+    assert!(read.reading.document.photo.is_none());
+    assert!(read.notes[0].contains("the photo cannot be used"), "{:?}", read.notes);
+    assert_eq!(read.reading.chip, Some(GENUINE));
+}
+
+#[test]
+fn a_photo_beyond_the_near_positions_is_read() {
+    // READ BINARY says positions up to 32767 in its parameters; beyond, another command does.
+    let mut photo = menshen::simulate::passport::drawing();
+    let end = photo.len() - 2;
+    // Comments of JPEG, as long as they may be.
+    for _ in 0..2 {
+        let comment = [&[0xff, 0xfe, 0xff, 0xff][..], &[b' '; 65_533]].concat();
+        photo.splice(2..2, comment);
+    }
+    assert!(photo.len() > 131_000 && photo.len() > end);
+    for extended in [false, true] {
+        let options = Options { photo: photo.clone(), extended, ..Options::default() };
+        let read = issue_and_read(options).unwrap();
+        assert_eq!(read.reading.document.photo.as_deref(), Some(&photo[..]));
+        assert_eq!(read.reading.chip, Some(GENUINE));
+    }
+}
+
+#[test]
+fn chip_and_page_are_told_together() {
+    let lines = Options::default().lines;
+    let page = || Zone::parse(&lines, NOW.date()).unwrap().into_reading();
+    let white: Arc<[u8]> = Arc::from(&b"white"[..]);
+    let with_picture = || {
+        let mut reading = page();
+        reading.pictures.white = Some(Arc::clone(&white));
+        reading
+    };
+    let whole = issue_and_read(Options::default()).unwrap().with_page(with_picture());
+    assert_eq!(whole.notes, [""; 0]);
+    let reading = whole.reading;
+    assert!(reading.document.photo.is_some() && reading.pictures.chip_photo.is_some());
+    assert_eq!(reading.pictures.white, Some(white.clone()));
+    assert_eq!(reading.chip, Some(GENUINE));
+    let sources: Vec<Source> =
+        reading.texts.iter().filter(|text| text.label == Label::Number).map(|text| text.source).collect();
+    assert_eq!(sources, [Source::Mrz, Source::Chip]);
+    // Another name on the page opens the chip all the same.
+    let mut other = page();
+    other.mrz[0] = other.mrz[0].replace("ANNA", "ANNE");
+    let whole = issue_and_read(Options::default()).unwrap().with_page(other);
+    assert!(whole.notes[0].contains("the lines of the page are not those of the chip"));
+    assert_eq!(whole.reading.document.name, "ERIKSSON ANNA MARIA");
+}
+
+#[test]
+fn nothing_is_read_that_is_not_wanted() {
+    let authority = Authority::new("Authority under test").unwrap();
+    let passport = Passport::issue(&authority, Options::default()).unwrap();
+    let mut trust = Trust::none();
+    trust.add(authority.certificate()).unwrap();
+    let little = Wanted { photo: false, original: false, ..wanted() };
+    let mut chip = passport.chip();
+    let read_ = read(&mut chip, passport.key(), &trust, &little).unwrap();
+    assert!(read_.reading.document.photo.is_none());
+    assert_eq!(read_.reading.chip, Some(ChipVerdict { signed: Some(true), original: None }));
+    assert!(chip.commands() < 40, "{}", chip.commands());
+}
+
+#[test]
+fn faults_are_errors_or_verdicts_in_a_technician_s_words() {
+    let with = |fault, pace, active| {
+        issue_and_read(Options { fault: Some(fault), pace, active, ..Options::default() })
+    };
+    for pace in [Some((Cipher::Aes256, 13)), Some((Cipher::Tdes, 12)), None] {
+        let error = with(Fault::WrongMac, pace, None).unwrap_err();
+        assert_eq!(error.kind(), Kind::Device);
+        assert!(error.to_string().contains("DG2") && error.to_string().contains("wrong checksum"), "{error}");
+
+        let error = with(Fault::TruncatedTlv, pace, None).unwrap_err();
+        assert!(error.to_string().contains("refuses to read DG2 from byte"), "{error}");
+
+        let error = with(Fault::TakenAway, pace, None).unwrap_err();
+        assert!(error.to_string().contains("taken away"), "{error}");
+
+        let read = with(Fault::ReplacedGroup, pace, None).unwrap();
+        assert_eq!(read.signed, Some(Signed::Changed("DG2".to_owned())));
+        assert_eq!(read.reading.chip, Some(ChipVerdict { signed: Some(false), original: Some(true) }));
+        assert!(read.signed.unwrap().to_string().contains("DG2 is not what was signed"));
+
+        let read = with(Fault::UnknownSigner, pace, None).unwrap();
+        let Some(Signed::UnknownSigner(issuer)) = &read.signed else { panic!("{:?}", read.signed) };
+        assert_eq!(issuer, "Somebody else (UT)");
+        assert_eq!(read.reading.chip.unwrap().signed, Some(false));
+
+        for active in [None, Some(Active::Curve(12))] {
+            let read = with(Fault::Cloned, pace, active).unwrap();
+            let verdict = ChipVerdict { signed: Some(true), original: Some(false) };
+            assert_eq!(read.reading.chip, Some(verdict), "{pace:?} {active:?}");
+            assert!(
+                read.notes.iter().any(|note| note.contains("chip authentication fails")),
+                "{:?}",
+                read.notes
+            );
+
+            let read = with(Fault::Stripped, pace, active).unwrap();
+            assert_eq!(read.signed, Some(Signed::Missing("DG14".to_owned())));
+            let verdict = ChipVerdict { signed: Some(false), original: Some(false) };
+            assert_eq!(read.reading.chip, Some(verdict));
+        }
+    }
+    // A copy of a passport with active authentication alone.
+    let read = issue_and_read(Options {
+        fault: Some(Fault::Cloned),
+        pace: None,
+        chip_authentication: None,
+        active: Some(Active::Rsa),
+        ..Options::default()
+    })
+    .unwrap();
+    assert_eq!(read.reading.chip, Some(ChipVerdict { signed: Some(true), original: Some(false) }));
+}
+
+#[test]
+fn what_takes_too_long_ends() {
+    let authority = Authority::new("Authority under test").unwrap();
+    let passport = Passport::issue(&authority, Options::default()).unwrap();
+    let hurried = Wanted { patience: Duration::ZERO, ..wanted() };
+    let error = read(&mut passport.chip(), passport.key(), &Trust::none(), &hurried).unwrap_err();
+    assert_eq!(error.kind(), Kind::Timeout, "{error}");
+}
+
+#[test]
+fn another_card_is_not_a_passport() {
+    struct Other;
+    impl Card for Other {
+        fn transmit(&mut self, _: &[u8]) -> Result<Vec<u8>> {
+            Ok(vec![0x6a, 0x82])
+        }
+        fn atr(&self) -> &[u8] {
+            &[0x3b, 0x00]
+        }
+    }
+    let key = AccessKey::mrz("L898902C3", "740812", "491231").unwrap();
+    let error = read(&mut Other, &key, &Trust::none(), &wanted()).unwrap_err();
+    assert!(error.to_string().contains("is this a passport?"), "{error}");
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn nothing_about_the_person_is_shown() {
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    // For all threads: the other tests' chips may be logged too, of them nothing may be told either.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let mut shown = format!("{:?} {:?}", Options::default(), issue_and_read(Options::default()).unwrap());
+    for fault in [Fault::WrongMac, Fault::TruncatedTlv, Fault::TakenAway] {
+        let error = issue_and_read(Options { fault: Some(fault), ..Options::default() }).unwrap_err();
+        shown += &format!("{error} {error:?}");
+    }
+    let log = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("chip was read"), "{log}");
+    shown += &log;
+    for secret in ["898902", "ERIKSSON", "740812", "1974"] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}
+
+#[test]
+fn cards_with_a_long_number_are_opened() {
+    let lines = [
+        "I<UTOD23145890<7349<<<<<<<<<<<",
+        "3407127M9507122UTO<<<<<<<<<<<2",
+        "STEVENSON<<PETER<JOHN<<<<<<<<<",
+    ];
+    let options = Options { lines: lines.map(str::to_owned).to_vec(), ..Options::default() };
+    let read = issue_and_read(options).unwrap();
+    assert_eq!(read.reading.document.number, "D23145890734");
+    assert_eq!(read.reading.document.kind, DocumentKind::TravelCard);
+    let lines = passport_lines("A1", "850101", "M", "300101", "ZHANG<<SAN");
+    let read = issue_and_read(Options { lines, pace: None, ..Options::default() }).unwrap();
+    assert_eq!(read.reading.document.name, "ZHANG SAN");
+    assert_eq!(read.reading.document.gender, "男");
+}
+
+/// EF.SOD that OpenSSL has signed, over DG1 and DG2 whose contents are the bytes "DG1" and "DG2", and the certificate of its
+/// authority.
+#[test]
+fn security_objects_that_openssl_has_signed_are_genuine() {
+    for name in ["rsa", "pss", "ecdsa", "explicit"] {
+        let file = |suffix: &str| std::fs::read(format!("tests/passport_chip/{name}.{suffix}")).unwrap();
+        let object = SecurityObject::read(&file("sod")).unwrap();
+        let mut trust = Trust::none();
+        trust.add(&file("csca.der")).unwrap();
+        let check = |dg2: &'static [u8]| object.check(&[(1, Some(b"DG1")), (2, Some(dg2))], &trust, NOW);
+        assert_eq!(check(b"DG2"), Signed::Genuine, "{name}");
+        assert_eq!(check(b"DG3"), Signed::Changed("DG2".to_owned()));
+        // The same with a bit of the signature turned.
+        let mut wrong = file("sod");
+        let last = wrong.len() - 1;
+        wrong[last] ^= 1;
+        let object = SecurityObject::read(&wrong).unwrap();
+        assert_eq!(object.check(&[], &trust, NOW), Signed::Forged, "{name}");
+    }
+}
+
+#[test]
+fn authorities_are_read_from_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("Authority under test").unwrap();
+    let error = Trust::load(folder.path()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Config);
+    assert!(error.to_string().contains("no certificate of a signing authority"), "{error}");
+    std::fs::write(folder.path().join("a.cer"), authority.certificate()).unwrap();
+    std::fs::write(folder.path().join("b.der"), b"\x30\x03abc").unwrap();
+    std::fs::write(folder.path().join("notes.txt"), b"nothing").unwrap();
+    let pem = |name: &str| {
+        let der = std::fs::read(format!("tests/passport_chip/{name}.csca.der")).unwrap();
+        use base64::Engine as _;
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        let lines: Vec<&str> =
+            text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    };
+    std::fs::write(folder.path().join("c.pem"), pem("rsa") + &pem("explicit")).unwrap();
+    let trust = Trust::load(folder.path()).unwrap();
+    assert_eq!(trust.len(), 3);
+    assert_eq!(format!("{trust:?}"), "3 signing authorities");
+    let passport = Passport::issue(&authority, Options::default()).unwrap();
+    let read = read(&mut passport.chip(), passport.key(), &trust, &wanted()).unwrap();
+    assert_eq!(read.signed, Some(Signed::Genuine));
+    assert_eq!(Trust::load(&folder.path().join("absent")).unwrap_err().kind(), Kind::NotFound);
+}
+
+/// A card behind the socket of a virtual reader, whose side this is.
+struct Reader(std::net::TcpStream, Vec<u8>);
+
+impl Reader {
+    fn say(&mut self, message: &[u8]) {
+        let length = u16::try_from(message.len()).unwrap().to_be_bytes();
+        self.0.write_all(&[&length[..], message].concat()).unwrap();
+    }
+
+    fn hear(&mut self) -> Vec<u8> {
+        let mut length = [0; 2];
+        self.0.read_exact(&mut length).unwrap();
+        let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
+        self.0.read_exact(&mut message).unwrap();
+        message
+    }
+}
+
+impl Card for Reader {
+    fn transmit(&mut self, apdu: &[u8]) -> Result<Vec<u8>> {
+        self.say(apdu);
+        Ok(self.hear())
+    }
+
+    fn atr(&self) -> &[u8] {
+        &self.1
+    }
+}
+
+#[test]
+fn the_virtual_reader_s_protocol_is_spoken() {
+    let authority = Authority::new("Authority under test").unwrap();
+    let passport = Passport::issue(&authority, Options::default()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::scope(|scope| {
+        let served = scope.spawn(|| vpcd::serve(&mut vpcd::connect(&address).unwrap(), &passport));
+        let mut reader = Reader(listener.accept().unwrap().0, Vec::new());
+        reader.say(&[1]);
+        reader.say(&[2]);
+        reader.say(&[4]);
+        reader.1 = reader.hear();
+        assert_eq!(reader.1[0], 0x3b);
+        let mut trust = Trust::none();
+        trust.add(authority.certificate()).unwrap();
+        for _ in 0..2 {
+            let read = read(&mut reader, passport.key(), &trust, &wanted()).unwrap();
+            assert_eq!(read.reading.chip, Some(GENUINE));
+            // Laid down again.
+            reader.say(&[0]);
+            reader.say(&[1]);
+        }
+        drop(reader);
+        served.join().unwrap().unwrap();
+    });
+    drop(listener);
+    let error = vpcd::connect(&address).unwrap_err();
+    assert!(error.to_string().contains("is pcscd running with vpcd?"), "{error}");
+}
