@@ -43,7 +43,7 @@ pub(super) struct Portraits {
 }
 
 impl Portraits {
-    /// The template of the face in a document's photo. `Face` if there is no usable one, `Timeout` if the threads are
+    /// The template of the face in a document's photo. `Face` if there is no usable one, `Input` if it is no picture, `Timeout` if the threads are
     /// too busy to say so `within` the time.
     pub(super) fn template(
         &self,
@@ -418,7 +418,11 @@ fn work(queue: &Queue, models: &Models) {
                         template: examined.template.to_bytes(),
                     })
                 });
-                let _ = answer.send(examined);
+                // A picture that cannot even be decoded is a bad picture, not a bad order (QYZN 110, not 104).
+                let _ = answer.send(examined.map_err(|error| match error.kind() {
+                    Kind::Input => Error::new(Kind::Face, error.to_string()),
+                    _ => error,
+                }));
             }
             // Whoever took the document away again needs no answer.
             Job::Portrait(_, answer) if answer.is_closed() => {}
@@ -440,14 +444,9 @@ fn examine_safely<T>(
         Some(examiner) => examine(examiner),
         none => examine(none.insert(Examiner::new(models, 1)?)),
     }));
-    let result = examined.unwrap_or_else(|_| {
+    examined.unwrap_or_else(|_| {
         *examiner = None;
-        Err(Error::new(Kind::Face, "the picture could not be examined"))
-    });
-    // A picture that cannot even be decoded is a bad picture, not a bad order (QYZN 110, not 104).
-    result.map_err(|error| match error.kind() {
-        Kind::Input => Error::new(Kind::Face, error.to_string()),
-        _ => error,
+        Err(Error::new(Kind::Input, "the picture could not be examined"))
     })
 }
 

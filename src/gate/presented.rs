@@ -213,8 +213,8 @@ pub(super) async fn present_document(
     presented.map_err(|_| stopping())
 }
 
-/// The photo of a document, ready to be compared; `None` without one. One that shows no usable face comes without a
-/// template, which is logged.
+/// The photo of a document, ready to be compared; `None` without one, and for what is no picture. One that shows no usable
+/// face comes without a template. Either is logged.
 async fn holder_photo(gate: &Inner, photo: Option<&Arc<[u8]>>) -> Option<HolderPhoto> {
     let Some(jpeg) = photo.filter(|jpeg| jpeg.len() <= PHOTO_BYTES) else {
         let bytes = photo.map(|jpeg| jpeg.len());
@@ -225,6 +225,10 @@ async fn holder_photo(gate: &Inner, photo: Option<&Arc<[u8]>>) -> Option<HolderP
         Ok(template) => Some(template),
         Err(error) => {
             tracing::warn!(%error, bytes = jpeg.len(), "no face can be compared with the photo of a document");
+            // A record keeps it only if whoever gets the record can look at it.
+            if error.kind() != Kind::Face || !jpeg.starts_with(&[0xff, 0xd8]) {
+                return None;
+            }
             None
         }
     };
