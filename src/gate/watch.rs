@@ -146,7 +146,7 @@ pub(super) fn watch(
 ) -> Result<()> {
     let slot = Slot::new();
     let _watched = eyes.gate.snapshots.watched();
-    let half = Duration::from_secs(1) / camera.fps.max(1) / 2;
+    let within = Partner::window(camera.fps);
     std::thread::scope(|scope| {
         let capturing =
             std::thread::Builder::new().name(format!("camera-{index}")).spawn_scoped(scope, || {
@@ -164,7 +164,7 @@ pub(super) fn watch(
         let _close = CloseOnDrop(Arc::clone(&slot));
         while let Some(frame) = slot.take(&eyes.looking) {
             let pair = partner
-                .and_then(|partner| partner.take(frame.captured, half))
+                .and_then(|partner| partner.take(frame.captured, within))
                 .map(|(infrared, apart)| Pair { infrared, apart });
             let looked = look(eyes, index, frame, pair.as_ref(), &mut watcher)?;
             if let (Some(partner), true) = (partner, looked.somebody) {

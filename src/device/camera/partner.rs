@@ -99,13 +99,20 @@ impl Partner {
         shared.frames.push_back(frame);
     }
 
-    /// The infrared frame that was captured nearest to `visible`, if it is within `half` a frame's period, with how
-    /// far it is. What was captured before it serves nobody any more.
-    pub fn take(&self, visible: Instant, half: Duration) -> Option<(Frame, Apart)> {
+    /// How far an infrared frame may be from its visible one at a frame rate of `fps`. Cameras without a common trigger
+    /// capture at any moment of each other's period, and a visible frame is looked at before the infrared one that
+    /// follows it is there: so a whole period, and a quarter for a camera that is late.
+    pub fn window(fps: u32) -> Duration {
+        Duration::from_secs(1) / fps.max(1) * 5 / 4
+    }
+
+    /// The infrared frame that was captured nearest to `visible`, if it is `within` so far, with how far it is. What was
+    /// captured before it serves nobody any more.
+    pub fn take(&self, visible: Instant, within: Duration) -> Option<(Frame, Apart)> {
         let mut shared = self.lock();
         let apart = |frame: &Frame| Apart::of(visible, frame.captured);
         let nearest = (0..shared.frames.len()).min_by_key(|index| apart(&shared.frames[*index]).length())?;
-        if apart(&shared.frames[nearest]).length() > half {
+        if apart(&shared.frames[nearest]).length() > within {
             return None;
         }
         for _ in 0..nearest {
@@ -135,7 +142,26 @@ mod tests {
     }
 
     #[test]
-    fn a_visible_frame_finds_its_partner_within_half_a_period() {
+    fn every_phase_of_two_cameras_has_its_pairs() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        for phase in 0..67 {
+            let (partner, mut pairs) = (Partner::new(), 0);
+            // The visible frame is looked at 5 ms after its capture.
+            let mut number = 0;
+            for look in (70..1000).step_by(67) {
+                while phase + number * 67 <= look + 5 {
+                    partner.put(frame(number, at(phase + number * 67), vec![0; 4]));
+                    number += 1;
+                }
+                pairs += usize::from(partner.take(at(look), Partner::window(15)).is_some());
+            }
+            assert_eq!(pairs, 14, "the infrared camera {phase} ms behind the visible one");
+        }
+    }
+
+    #[test]
+    fn a_visible_frame_finds_the_nearest_within_bounds() {
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
         let half = Duration::from_millis(33);
