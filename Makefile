@@ -75,6 +75,6 @@ gate:
 test-gate:
 	scripts/setup.sh gate
 	$(CARGO) build --locked
-	scripts/gate/build.sh test
+	scripts/gate/build.sh $(if $(THOROUGH),thorough,test)
 	scripts/gate/acceptance.py --menshen $(BUILT)/debug/menshen --image $(BUILT)/gate/gate.img \
 	    --bundles $(BUILT)/gate/bundles --tests $(BUILT)/gate/tests $(if $(THOROUGH),--thorough)
