@@ -689,7 +689,7 @@ def an_update_on_a_stick_is_installed(site):
     site.gate.shell.run("sync")
     site.switch_off()
     site.start(site.cut, devices=[
-        "-device", "qemu-xhci", "-drive", f"if=none,id=stick,format=raw,readonly=on,file={stick}",
+        "-drive", f"if=none,id=stick,format=raw,readonly=on,file={stick}",
         "-device", "usb-storage,drive=stick",
     ])
     gate = site.gate
