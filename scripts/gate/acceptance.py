@@ -436,7 +436,7 @@ def a_chip_card_opens_through_the_card_service(site):
     expect(not changes, f"the relay moved for a card of nobody's: {changes}")
     said = gate.shell.run(f"journalctl --sync; journalctl -b --no-pager | grep -F -e {PRINTED} -e {ACCOUNT}", check=False)
     expect(not said, f"the journal has numbers of cards: {said}")
-    return (f"read {seconds:.1f} s after it was put in; other users do not reach the service; card read again {found:.1f} s after its "
+    return (f"read {seconds * 1000:.0f} ms after it was put in; other users do not reach the service; card read again {found:.1f} s after its "
             f"reader was plugged in, {back:.1f} s after the service was killed; unplugged: {lost}")
 
 
