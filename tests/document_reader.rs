@@ -1362,15 +1362,39 @@ async fn no_log_and_no_event_tells_of_a_person() {
     }
 }
 
-/// 200 pages, each asking for the status every second, while documents are read. Figures, no judgement:
+/// A page as a document camera sees it: 1600 by 1200 pixels with something on each.
+fn photographed(salt: u32) -> Arc<[u8]> {
+    let (width, height) = (1600_u32, 1200_u32);
+    let pixels: Vec<u8> = (0..width * height)
+        .flat_map(|at| {
+            let (x, y) = (at % width, at / width);
+            let grain = (x.wrapping_mul(2654435761) ^ y.wrapping_mul(40503) ^ salt) >> 27;
+            [(x / 8 + grain) as u8, (y / 8 + grain) as u8, (180 + grain) as u8]
+        })
+        .collect();
+    let mut bytes = Vec::new();
+    jpeg_encoder::Encoder::new(&mut bytes, 90)
+        .encode(&pixels, width as u16, height as u16, jpeg_encoder::ColorType::Rgb)
+        .unwrap();
+    bytes.into()
+}
+
+/// 200 pages, each asking for the status every second, while identity cards and pages of passports are read in turn; every
+/// tenth page asks for all pictures of each. Figures, no judgement:
 /// `cargo test --release --test document_reader -- --ignored --nocapture two_hundred`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
 async fn two_hundred_pages() {
     const PAGES: usize = 200;
+    const ASKING: usize = 10;
     const SECONDS: u64 = 20;
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(folder.path()).await;
+    let mut travel = passport();
+    travel.pictures =
+        Pictures { white: Some(photographed(1)), printed_photo: Some(jpeg(30)), ..Pictures::default() };
+    let white = travel.pictures.white.as_ref().map_or(0, |white| white.len());
+    let asked_for = Arc::new(Mutex::new(Vec::new()));
     let statuses = Arc::new(Mutex::new(Vec::new()));
     let pushes = Arc::new(Mutex::new(Vec::new()));
     let laid = Arc::new(Mutex::new(Instant::now()));
@@ -1388,11 +1412,15 @@ async fn two_hundred_pages() {
     let mut tasks = Vec::new();
     for (index, mut page) in pages.into_iter().enumerate() {
         let (statuses, pushes, laid) = (Arc::clone(&statuses), Arc::clone(&pushes), Arc::clone(&laid));
+        let asked_for = Arc::clone(&asked_for);
         tasks.push(tokio::spawn(async move {
             let phase = Duration::from_millis(index as u64 * 1000 / PAGES as u64);
             let start = tokio::time::Instant::now() + phase;
             let mut tick = tokio::time::interval_at(start, Duration::from_secs(1));
             let mut asked = Instant::now();
+            let mut wanted = Instant::now();
+            let pictures = json!({ "Type": "Request", "Command": "Get", "Operand": "Base64Image", "Param": 31 })
+                .to_string();
             let request = json!({ "Type": "Request", "Commands": [
                 { "Command": "Get", "Operand": "OnLineStatus" }, { "Command": "Get", "Operand": "DeviceName" },
                 { "Command": "Get", "Operand": "DeviceType" }, { "Command": "Get", "Operand": "DeviceSerialNo" },
@@ -1405,12 +1433,20 @@ async fn two_hundred_pages() {
                         page.text(&request).await;
                     }
                     frame = page.frame() => match frame {
+                        Some(Message::Text(text)) if text.starts_with("{\"Type\":\"Reply\",\"Command\":\"Get\"") => {
+                            assert!(text.contains("data:image/jpeg"), "no pictures");
+                            asked_for.lock().unwrap().push(wanted.elapsed());
+                        }
                         Some(Message::Text(text)) if text.starts_with("{\"Type\":\"Reply\"") => {
                             statuses.lock().unwrap().push(asked.elapsed());
                         }
                         Some(Message::Text(text)) if text.contains("\"Images\"") => {
                             let since = laid.lock().unwrap().elapsed();
                             pushes.lock().unwrap().push(since);
+                            if index % ASKING == 0 {
+                                wanted = Instant::now();
+                                page.text(&pictures).await;
+                            }
                         }
                         Some(_) => {}
                         None => panic!("a page was let go"),
@@ -1422,7 +1458,7 @@ async fn two_hundred_pages() {
     let mut documents = 0;
     while Instant::now() + Duration::from_secs(1) < end {
         *laid.lock().unwrap() = Instant::now();
-        site.lay_down(resident());
+        site.lay_down(if documents % 2 == 0 { resident() } else { travel.clone() });
         documents += 1;
         tokio::time::sleep(Duration::from_secs(2)).await;
         site.happened(Happening::TakenAway);
@@ -1447,11 +1483,14 @@ async fn two_hundred_pages() {
     let mut out = std::io::stdout();
     writeln!(
         out,
-        "{PAGES} pages, {SECONDS} s, {documents} documents, each as texts, photo and both sides drawn"
+        "{PAGES} pages, {SECONDS} s, {documents} documents: identity cards with photo and both sides drawn, and pages of \
+         passports with {} KiB",
+        white >> 10
     )
     .unwrap();
     writeln!(out, "status answered: {}", spread(&statuses)).unwrap();
     writeln!(out, "document at the page: {}", spread(&pushes)).unwrap();
+    writeln!(out, "pictures asked for by every tenth page: {}", spread(&asked_for)).unwrap();
     writeln!(out, "processor, pages and service together: {:.1} % of one core", used as f64 / SECONDS as f64)
         .unwrap();
     site.stop().await;
