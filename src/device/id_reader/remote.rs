@@ -18,11 +18,11 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as Ws, Message, WebSocket};
 
 use super::{IdReader, Wanted};
-use crate::document::{Document, DocumentKind, Happening, Label, Pictures, Reading, Source, Text};
+use crate::document::{Document, DocumentKind, Happening, LONG_TERM, Label, Pictures, Reading, Source, Text};
 use crate::error::{Error, Kind, Result};
 use crate::text::Language;
 use crate::text::document_reader::{
-    Constant, KINDS, LABELS, constant, constants, kind, label, long_term, main_id,
+    Constant, KINDS, LABELS, constant, constants, kind, label, long_term, main_id, sex_of,
 };
 
 /// How `device.id_reader` names it.
@@ -43,6 +43,9 @@ const PICTURES: Duration = Duration::from_millis(1500);
 
 /// First and longest pause before the service is dialled again.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// The setting with which a service tells that documents come and go.
+const NOTIFY: &str = "IfNotifyCardDetected";
 
 /// Longest message: a few pictures in base64.
 const MESSAGE_BYTES: usize = 32 << 20;
@@ -108,6 +111,8 @@ struct Line {
     half: Option<(Reading, Instant)>,
     /// A document lies there, as far as is known; whether it was read.
     lying: Option<bool>,
+    /// Whether the service refuses to tell that a document was taken away.
+    silent: bool,
 }
 
 /// Opens the reader that `name` names; `Config` if that is no address. Whether the service is there is seen later.
@@ -215,6 +220,7 @@ impl Line {
             serial: String::new(),
             half: None,
             lying: None,
+            silent: false,
         };
         let mut commands = Vec::new();
         for name in
@@ -222,7 +228,7 @@ impl Line {
         {
             commands.push(json!({ "Command": "Get", "Operand": "WebConstant", "Param": name }));
         }
-        commands.push(json!({ "Command": "Set", "Operand": "IfNotifyCardDetected", "Param": "True" }));
+        commands.push(json!({ "Command": "Set", "Operand": NOTIFY, "Param": "True" }));
         line.send(json!({ "Type": "Request", "Commands": commands }))?;
         line.want(wanted)?;
         line.ask()?;
@@ -319,10 +325,13 @@ impl Line {
 
     fn reply(&mut self, reply: &Map<String, Value>, happened: &mut VecDeque<Happening>) {
         let word = |key: &str| reply.get(key).and_then(Value::as_str).unwrap_or_default();
+        let (yes, result) = (word("Succeeded") == "Y", word("Result"));
+        if word("Command") == "Set" && word("Operand").eq_ignore_ascii_case(NOTIFY) {
+            self.silent = !yes;
+        }
         if word("Command") != "Get" {
             return;
         }
-        let (yes, result) = (word("Succeeded") == "Y", word("Result"));
         match word("Operand") {
             "WebConstant" | "WebConstants" if yes && !result.is_empty() => {
                 self.constants.insert(word("Param").to_owned(), result.to_owned());
@@ -424,6 +433,7 @@ impl Line {
                 chip_photo: picture("ChipHead"),
                 card_photo: picture("SidHead"),
             };
+            chip_was_read(reading);
             let pictures = &reading.pictures;
             reading.document.photo = pictures.card_photo.as_ref().or(pictures.chip_photo.as_ref()).cloned();
         }
@@ -439,6 +449,10 @@ impl Line {
         } else {
             Happening::Read(Arc::new(reading))
         });
+        if self.silent {
+            // Nobody will say when it is taken away: it counts as that at once, and is not kept for ever.
+            self.taken_away(happened);
+        }
     }
 }
 
@@ -503,6 +517,27 @@ fn day(text: &str) -> Option<Date> {
     Date::new(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?).ok()
 }
 
+fn is_identity_card(kind: DocumentKind) -> bool {
+    matches!(kind, DocumentKind::Resident | DocumentKind::Foreigner | DocumentKind::HongKongMacaoTaiwan)
+}
+
+/// With the chip's photo of an identity card come the chip's texts, where the service says nothing of their source.
+fn chip_was_read(reading: &mut Reading) {
+    let card = is_identity_card(reading.document.kind) && reading.pictures.card_photo.is_some();
+    if card && reading.texts.iter().all(|text| text.source == Source::Viz) {
+        reading.texts.iter_mut().for_each(|text| text.source = Source::Chip);
+    }
+}
+
+/// What readings have in Chinese whatever the service's language.
+fn in_chinese(label: Label, content: String) -> String {
+    match label {
+        Label::Gender => sex_of(&content).map_or(content, str::to_owned),
+        Label::Expires if content.eq_ignore_ascii_case(long_term(Language::English)) => LONG_TERM.to_owned(),
+        _ => content,
+    }
+}
+
 /// The texts of a document.
 fn reading(fields: &Map<String, Value>) -> Reading {
     let content = |value: &Value| match value {
@@ -524,6 +559,7 @@ fn reading(fields: &Map<String, Value>) -> Reading {
         if content.is_empty() {
             continue;
         }
+        let content = in_chinese(one, content);
         match one {
             Label::Name => document.name = content.clone(),
             Label::LatinName => document.latin_name = content.clone(),
@@ -540,7 +576,7 @@ fn reading(fields: &Map<String, Value>) -> Reading {
                 Some((Some(from), until)) => {
                     (document.valid_from, document.expires) = (Some(from), day(until))
                 }
-                _ if content == long_term(Language::Chinese) => {}
+                _ if content == LONG_TERM => {}
                 _ => document.expires = day(&content),
             },
             Label::Nationality => document.nationality = content.clone(),
@@ -555,6 +591,8 @@ fn reading(fields: &Map<String, Value>) -> Reading {
             Some("VIZ") => Source::Viz,
             Some("RFID") => Source::Chip,
             Some("MRZ") => Source::Mrz,
+            // Of a card that may have been photographed: the chip's photo shows that it was read (`chip_was_read`).
+            _ if is_identity_card(document.kind) => Source::Viz,
             _ if mrz.is_empty() => Source::Chip,
             _ => Source::Mrz,
         };
@@ -624,8 +662,13 @@ mod tests {
             (DocumentKind::Passport, "L898902C3")
         );
         assert_eq!(reading.document.expires, Some(date(2012, 4, 15)));
+        assert_eq!(reading.document.gender, "女", "as readings have it");
         let number = reading.texts.iter().find(|text| text.label == Label::Number).unwrap();
         assert_eq!((number.source, reading.mrz.as_slice()), (Source::Chip, &["P<UTO".to_owned()][..]));
+        let english = json!({ "Sex": "Male", "Date of expiry": "Long term", "Date of issue": "2010-01-01" });
+        let reading = super::reading(english.as_object().unwrap());
+        assert_eq!((reading.document.gender.as_str(), reading.document.expires), ("男", None));
+        assert!(reading.texts.iter().any(|text| text.label == Label::Expires && text.content == LONG_TERM));
         let both = json!({ "有效期限": "2010.01.01-2030.01.01" });
         let document = super::reading(both.as_object().unwrap()).document;
         assert_eq!((document.valid_from, document.expires), (Some(date(2010, 1, 1)), Some(date(2030, 1, 1))));
@@ -646,5 +689,77 @@ mod tests {
         for none in ["", "data:image/jpeg;base64,****", "data:image/jpeg;base64,AAAA"] {
             assert!(jpeg(none).is_none(), "{none}");
         }
+    }
+
+    #[test]
+    fn a_card_was_read_by_its_chip_where_something_shows_it() {
+        let sources = |fields: Value, photo: bool| {
+            let mut reading = reading(fields.as_object().unwrap());
+            reading.pictures.card_photo = photo.then(|| Arc::from([0xFF, 0xD8]));
+            chip_was_read(&mut reading);
+            reading.texts.iter().map(|text| text.source).collect::<Vec<_>>()
+        };
+        let plain = json!({ "CARD_MAINID": "2", "姓名": "张三" });
+        assert_eq!(sources(plain.clone(), false), [Source::Viz]);
+        assert_eq!(sources(plain, true), [Source::Chip]);
+        let told = json!({ "CARD_MAINID": "2", "姓名": { "Content": "张三", "Source": "RFID" } });
+        assert_eq!(sources(told, false), [Source::Chip]);
+    }
+
+    /// A service that knows its reader and nothing else, and lays down a document as soon as it is asked how that is.
+    fn simple_service(listener: std::net::TcpListener) {
+        let (stream, _) = listener.accept().unwrap();
+        let mut socket = tokio_tungstenite::tungstenite::accept(stream).unwrap();
+        loop {
+            let Message::Text(text) = socket.read().unwrap() else { continue };
+            let request: Value = serde_json::from_str(&text).unwrap();
+            let replies: Vec<Value> = request["Commands"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|command| {
+                    let online = command["Operand"] == "OnLineStatus";
+                    json!({
+                        "Command": command["Command"], "Operand": command["Operand"],
+                        "Succeeded": if online { "Y" } else { "N" },
+                        "Result": if online { "Device is connected" } else { "?" },
+                    })
+                })
+                .collect();
+            socket.send(Message::text(json!({ "Type": "Reply", "Commands": replies }).to_string())).unwrap();
+            if request["Commands"][2]["Operand"] == "OnLineStatus" {
+                let text = json!({ "Type": "Notify", "Command": "Save", "Operand": "DocInfoAllInOne", "Param": {
+                    "Fields": { "CARD_MAINID": "2", "姓名": "张三", "公民身份号码": "11010519491231002X" },
+                    "Images": {},
+                }});
+                socket.send(Message::text(text.to_string())).unwrap();
+                // Until the reader goes.
+                while socket.read().is_ok() {}
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn where_the_service_does_not_tell_what_is_taken_away_it_counts_as_that_at_once() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let name = format!("{PREFIX}ws://{}/echo", listener.local_addr().unwrap());
+        let service = std::thread::spawn(move || simple_service(listener));
+        let mut reader = open(&name).unwrap();
+        let mut next = || {
+            let end = Instant::now() + Duration::from_secs(60);
+            while Instant::now() < end {
+                if let Some(happening) = reader.look(&Wanted::default()).unwrap() {
+                    return happening;
+                }
+            }
+            panic!("nothing happens");
+        };
+        assert!(matches!(next(), Happening::Online { .. }));
+        assert!(matches!(next(), Happening::Detected));
+        assert!(matches!(next(), Happening::Read(_)));
+        assert!(matches!(next(), Happening::TakenAway));
+        drop(reader);
+        service.join().unwrap();
     }
 }
