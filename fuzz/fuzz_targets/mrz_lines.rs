@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use menshen::vision::mrz::correct::{alike, understand};
-use menshen::vision::mrz::zone::Zone;
+use menshen::document::mrz::correct::{alike, understand};
+use menshen::document::mrz::zone::Zone;
 
 fuzz_target!(|text: &str| {
     let lines: Vec<&str> = text.lines().collect();

@@ -1,4 +1,4 @@
-//! Reads machine readable zones: lines out of a picture, through the OCR-B model, to a [`Zone`].
+//! Reads machine readable zones: lines out of a picture, through the OCR-B model, to a [`crate::document::mrz::Zone`].
 //!
 //! The model (`models/ocrb`) sees a strip with one line and says for every four pixels which character has its middle
 //! there, or none. Characters stand at even distances (ICAO 9303-3, section 4.2), so that a line is read by laying the grid of
@@ -10,9 +10,9 @@ use jiff::civil::Date;
 use ort::session::Session;
 use ort::value::Tensor;
 
-use super::correct::{self, Corrected, undistinguished};
 use super::find::{Grey, Line, LineFinder};
-use super::zone::Layout;
+use crate::document::mrz::Layout;
+use crate::document::mrz::correct::{self, Corrected, undistinguished};
 use crate::error::{Error, Kind, Result};
 use crate::vision::models::{Models, MrzModel, run_failed};
 
