@@ -365,8 +365,9 @@ impl Zone {
     pub fn key_information(&self) -> String {
         let text = |(line, columns): Place| &self.lines[line][columns];
         let mut number = text(self.layout.number()).to_owned();
-        if self.number.len() > number.len() {
-            number.clone_from(&self.number);
+        // As printed, with the fillers within it.
+        if let Some((line, rest)) = self.layout.long_number(&bytes(&self.lines)) {
+            number.push_str(text((line, rest.start..rest.end - 1)));
         }
         let mut information = String::with_capacity(40);
         for field in [&number[..], text(self.layout.birthday()), text(self.layout.expiry())] {
@@ -555,6 +556,19 @@ mod tests {
         assert_eq!(card.optional, ["", ""]);
         assert_eq!((card.birthday, card.expires), (Some(day(1934, 7, 12)), Some(day(1995, 7, 12))));
         assert_eq!(card.key_information(), "D23145890734934071279507122");
+    }
+
+    #[test]
+    fn a_long_number_keeps_the_fillers_within_it_for_the_keys() {
+        // The digits were counted apart from this program, by the rule of part 3, section 4.9.
+        let lines = [
+            "I<UTOD2<145890<7346<<<<<<<<<<<",
+            "3407127M9507122UTO<<<<<<<<<<<0",
+            "STEVENSON<<PETER<JOHN<<<<<<<<<",
+        ];
+        let card = Zone::parse(&lines, TODAY).unwrap();
+        assert_eq!(card.number, "D2145890734");
+        assert_eq!(card.key_information(), "D2<145890734634071279507122");
     }
 
     #[test]
