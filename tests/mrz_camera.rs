@@ -368,6 +368,16 @@ fn pictures_of_pages_are_counted_without_a_word_of_what_they_say() {
             assert_eq!(outcomes, ["right", "wrong", "nothing", "read", "no_picture"]);
         }
     }
+    // What reading one costs is measured with such a picture too.
+    let bench = |page: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_menshen"));
+        command.args(["bench", "--frames", "1", "--json", "--models"]).arg(models_dir());
+        command.arg("--page").arg(folder.path().join(page)).output().unwrap()
+    };
+    let cost: serde_json::Value = serde_json::from_slice(&bench("000.jpg").stdout).unwrap();
+    let (page, lines) = (cost["page"]["p50"].as_f64().unwrap(), cost["lines_per_second"].as_f64().unwrap());
+    assert!(page > 0.0 && (lines * page - 2000.0).abs() < 1.0, "{cost}");
+    assert!(!bench("002.jpg").status.success());
     // A text that cannot be read is not the same as none.
     std::fs::write(folder.path().join("003.txt"), b"I<UTO\xff").unwrap();
     let done = eval(&[]);

@@ -13,7 +13,7 @@ mod site;
 use std::path::Path;
 
 use process::{Agent, prepared};
-use render::{CAPITAL, Font, Page, Paper};
+use render::{CAPITAL, Degradation, Font, Page, Paper, Rng};
 use serde_json::json;
 use site::Site;
 
@@ -32,7 +32,9 @@ fn plate(folder: &Path) {
         Page { font, lines: &PASSPORT, paper: Paper::plain(0.85), ink: 0.15, weight: 0.0, printed: true };
     let shown = page.seen((width, height), 16.0 / CAPITAL, (500.0, 380.0), 0.05, (0.0, 0.0), 0.2);
     let empty = render::Grey { width, height, data: vec![0.2; width * height] };
-    for (picture, numbers) in [(empty, 0..20), (shown, 20..60)] {
+    let camera = Degradation { blur: 0.4, noise: 2.0, ..Degradation::NONE };
+    for (mut picture, numbers) in [(empty, 0..20), (shown, 20..60)] {
+        camera.apply(&mut picture, &mut Rng::new(1));
         let first = folder.join(format!("{:03}.jpg", numbers.start));
         let file = std::fs::File::create(&first).unwrap();
         let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(file, 90);
