@@ -133,6 +133,11 @@ impl Trust {
         self.authorities.is_empty()
     }
 
+    /// How many of them are not valid at a time, UTC: not yet, or no more.
+    pub fn out_of_date(&self, time: jiff::civil::DateTime) -> usize {
+        self.authorities.iter().filter(|authority| !authority.valid_at(time)).count()
+    }
+
     /// The authority that issued a certificate: of the same country, and the signature says so. Names are not compared:
     /// states write them differently in different certificates.
     pub fn issuer(&self, certificate: &Certificate) -> Option<&Certificate> {

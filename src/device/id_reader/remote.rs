@@ -130,6 +130,27 @@ pub fn open(name: &str) -> Result<Box<dyn IdReader>> {
     }))
 }
 
+/// Dials the service that `name` names, once, and lets go of it. `Config` if that is no address, `Network` if no document
+/// reader service answers there.
+pub fn ask(name: &str) -> Result<()> {
+    let address = Address::parse(name)?;
+    match Line::dial(&address, Wanted::default()) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(Error::new(Kind::Network, away(&address, &why))),
+    }
+}
+
+/// That the service is not there, and why.
+fn away(address: &Address, why: &str) -> String {
+    format!("the document reader service {}: {why}", address.url)
+}
+
+/// Where `name`, as `device.id_reader` has it, dials: host and port; `None` if it names no such service.
+pub fn dials(name: &str) -> Option<(String, u16)> {
+    let address = Address::parse(name.starts_with(PREFIX).then_some(name)?).ok()?;
+    Some((address.host, address.port))
+}
+
 impl IdReader for Remote {
     fn name(&self) -> &str {
         "document_reader"
@@ -184,9 +205,7 @@ impl Remote {
         self.line = None;
         self.dial_at = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(AGAIN.1);
-        self.happened.push_back(Happening::Offline {
-            why: format!("the document reader service {}: {why}", self.address.url),
-        });
+        self.happened.push_back(Happening::Offline { why: away(&self.address, &why) });
     }
 }
 
