@@ -212,9 +212,13 @@ fn camera_over(folder: &Path) -> DocumentCamera {
 
 /// What happens next, for as long as it takes.
 fn next(reader: &mut DocumentCamera) -> Happening {
+    next_wanted(reader, &Wanted::default())
+}
+
+fn next_wanted(reader: &mut DocumentCamera, wanted: &Wanted) -> Happening {
     let end = Instant::now() + Duration::from_secs(120);
     while Instant::now() < end {
-        if let Some(happening) = reader.look(&Wanted::default()).unwrap() {
+        if let Some(happening) = reader.look(wanted).unwrap() {
             return happening;
         }
     }
@@ -260,6 +264,40 @@ fn a_passport_is_detected_read_and_taken_away_and_then_a_card() {
         }
     }
     panic!("{seen:?}");
+}
+
+/// Prints a bar code on the page of a frame, black on white.
+fn print_bars(frame: &Path, content: &str) {
+    const BAR: u32 = 3;
+    let bars = barcoders::sym::code128::Code128::new(format!("Ɓ{content}")).unwrap().encode();
+    let mut page = image::open(frame).unwrap().into_luma8();
+    let (left, top, quiet, high) = (300, 180, 10 * BAR, 70);
+    for x in 0..bars.len() as u32 * BAR + 2 * quiet {
+        let bar = x.checked_sub(quiet).and_then(|x| bars.get((x / BAR) as usize));
+        for y in 0..high {
+            page.put_pixel(left + x, top + y, image::Luma([if bar == Some(&1) { 20 } else { 235 }]));
+        }
+    }
+    // What is linked to it is the same frame.
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    page.write_to(&mut bytes, image::ImageFormat::Jpeg).unwrap();
+    std::fs::write(frame, bytes.into_inner()).unwrap();
+}
+
+#[test]
+fn a_bar_code_on_the_page_is_read_where_it_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    frames(folder.path(), &[vec![None; 24], vec![Some(&PASSPORT[..]); 24]].concat());
+    print_bars(&folder.path().join("024.jpg"), "AB-4711");
+    for bar_code in [true, false] {
+        let wanted = Wanted { bar_code, ..Wanted::default() };
+        let mut reader = camera_over(folder.path());
+        assert!(matches!(next_wanted(&mut reader, &wanted), Happening::Online { .. }));
+        assert!(matches!(next_wanted(&mut reader, &wanted), Happening::Detected));
+        let reading = read(next_wanted(&mut reader, &wanted));
+        assert_eq!(reading.document.number, "L898902C3");
+        assert_eq!(reading.bar_code.as_deref(), bar_code.then_some("AB-4711"));
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::sighting;
 use crate::clock::SharedClock;
 use crate::config;
 use crate::device::camera::{self, Camera};
+use crate::device::code_reader::picture::Decoder;
 use crate::device::id_reader::{IdReader, Wanted};
 use crate::document::{Happening, Pictures, Reading};
 use crate::error::{Context, Kind, Result};
@@ -76,6 +77,8 @@ struct Eye {
     grey: Grey,
     scratch: Vec<u8>,
     picture: Picture,
+    /// Whether a service wants the bar codes of documents.
+    bar_codes: bool,
 }
 
 impl DocumentCamera {
@@ -103,6 +106,7 @@ impl DocumentCamera {
             grey: Grey::default(),
             scratch: Vec::new(),
             picture: Picture::new(),
+            bar_codes: false,
         };
         Ok(Opened { camera, eye, buffer: Vec::new(), glanced: None })
     }
@@ -113,8 +117,8 @@ impl IdReader for DocumentCamera {
         NAME
     }
 
-    // The zone is all that this reader has, and the passage needs it whatever a service wants.
-    fn look(&mut self, _: &Wanted) -> Result<Option<Happening>> {
+    // The passage needs the zone whatever a service wants; bar codes are read where one wants them.
+    fn look(&mut self, wanted: &Wanted) -> Result<Option<Happening>> {
         if let Some(happening) = self.untold.pop_front() {
             return Ok(Some(happening));
         }
@@ -122,6 +126,7 @@ impl IdReader for DocumentCamera {
             self.opened = Some(self.open()?);
             return Ok(Some(Happening::Online { name: NAME.into(), serial: String::new() }));
         };
+        opened.eye.bar_codes = wanted.bar_code;
         let now = Instant::now();
         let idle = matches!(opened.eye.state, State::Waiting) && opened.eye.plate.knows_plate();
         if idle && opened.glanced.is_some_and(|then| now.saturating_duration_since(then) < GLANCE_EVERY) {
@@ -251,6 +256,7 @@ impl Eye {
         tracing::debug!(layout = ?found.read.zone.layout, corrections, "a machine readable zone was read");
         let upside_down = found.upside_down;
         let mut reading = found.read.zone.into_reading();
+        reading.bar_code = self.bar_codes.then(|| bar_code(&self.grey)).flatten();
         // Without its pictures a document is still one.
         reading.pictures = self.pictures(frame, upside_down).unwrap_or_else(|error| {
             tracing::warn!(%error, "the picture of a document could not be kept");
@@ -276,6 +282,15 @@ impl Eye {
         self.picture.shrink();
         Ok(Pictures { white: Some(white.into()), printed_photo, ..Pictures::default() })
     }
+}
+
+/// What a QR or bar code on the page says.
+fn bar_code(page: &Grey) -> Option<String> {
+    let size = (u32::try_from(page.width).ok()?, u32::try_from(page.height).ok()?);
+    let (mut decoder, now) = (Decoder::default(), Instant::now());
+    // What reads bars wants them twice, so that no stripes that walk by are one. A page lies still, and the second look is
+    // at the same picture.
+    decoder.decode(&page.data, size, now).or_else(|| decoder.decode(&page.data, size, now))
 }
 
 /// The part of the page around a face.

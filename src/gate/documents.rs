@@ -41,7 +41,8 @@ pub(super) struct Documents {
 
 #[derive(Default)]
 struct State {
-    wanted: Wanted,
+    /// What a service wants of documents; `None` before one has said so.
+    service: Option<Wanted>,
     /// The last `Online` or `Offline`.
     reader: Option<Happening>,
     /// The number of the document that has been presented and still lies there.
@@ -84,8 +85,8 @@ impl Documents {
         self.happenings.subscribe()
     }
 
-    pub(super) fn want(&self, wanted: Wanted) {
-        self.state().wanted = wanted;
+    pub(super) fn service_wants(&self, wanted: Wanted) {
+        self.state().service = Some(wanted);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -94,6 +95,17 @@ impl Documents {
 }
 
 impl Inner {
+    /// What the reader is asked for now. Here, and nowhere else, wishes are merged: where documents open the gate, all that
+    /// proves one is read, whatever a service wants; otherwise what the service wants. Bar codes are for services alone.
+    pub(super) fn wanted(&self) -> Wanted {
+        let service = self.documents.state().service;
+        let service = service.unwrap_or(Wanted { bar_code: false, ..Wanted::default() });
+        if self.settings.load().rules.mode.takes_documents() {
+            return Wanted { bar_code: service.bar_code, ..Wanted::default() };
+        }
+        service
+    }
+
     /// Tells everybody what happens; whether it is a document to present.
     fn tell(&self, happening: Happening) -> bool {
         let (kind, fields) = match &happening {
@@ -172,14 +184,16 @@ impl Gate {
         self.inner.happened(happening);
     }
 
-    /// What is wanted of documents from now on; the last who said so is heard.
-    pub fn want(&self, wanted: Wanted) {
-        self.inner.documents.want(wanted);
+    /// What a service wants of documents from now on; the last that said so is heard. The gate itself may want more:
+    /// [`Gate::wanted`].
+    pub fn service_wants(&self, wanted: Wanted) {
+        self.inner.documents.service_wants(wanted);
     }
 
-    /// What is wanted of documents now.
+    /// What the reader is asked for now: what a service wants, and where the rules' mode takes documents all that proves
+    /// one.
     pub fn wanted(&self) -> Wanted {
-        self.inner.documents.state().wanted
+        self.inner.wanted()
     }
 }
 
@@ -235,7 +249,7 @@ impl Watch {
     fn run(mut self) {
         while !self.stop.load(Ordering::Relaxed) {
             let Some(gate) = self.gate.upgrade() else { return };
-            let wanted = gate.documents.state().wanted;
+            let wanted = gate.wanted();
             let events = gate.events.clone();
             // Reading takes seconds; the gate may end meanwhile.
             drop(gate);

@@ -945,10 +945,29 @@ async fn a_reader_of_documents_that_fails_is_told_and_asked_again() {
         .unwrap();
     let offline = happenings.recv().await.unwrap();
     assert!(matches!(&offline, Happening::Offline { why } if why.contains("panicked")), "{offline:?}");
-    documents.want(Wanted { viz: false, ..Wanted::default() });
+    documents.service_wants(Wanted { viz: false, ..Wanted::default() });
     let online = happenings.recv().await.unwrap();
     assert!(matches!(&online, Happening::Online { name, .. } if name == "shaky"), "{online:?}");
     let detected = happenings.recv().await.unwrap();
     assert!(matches!(detected, Happening::Detected), "{detected:?}");
     stop.store(true, Ordering::Relaxed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_service_switches_off_what_a_passage_needs() {
+    use crate::access::PassMode;
+    use crate::device::id_reader::Wanted;
+    let nothing = Wanted { chip: false, viz: false, mrz: false, bar_code: true };
+    for mode in PassMode::ALL {
+        let mut settings = Settings::default();
+        settings.rules.mode = mode;
+        let bench = Bench::new(settings);
+        let everything = Wanted { chip: true, viz: true, mrz: true, bar_code: false };
+        assert_eq!(bench.inner.wanted(), everything, "without a service nobody needs bar codes");
+        bench.inner.documents.service_wants(nothing);
+        let documents =
+            matches!(mode, PassMode::Document | PassMode::DocumentWhitelist | PassMode::FaceOrDocument);
+        let expected = if documents { Wanted { bar_code: true, ..everything } } else { nothing };
+        assert_eq!(bench.inner.wanted(), expected, "{mode:?}");
+    }
 }

@@ -43,6 +43,9 @@ const PICTURES: Duration = Duration::from_millis(1500);
 /// First and longest pause before the service is dialled again.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// The setting with which a service tells that documents come and go.
+const NOTIFY: &str = "IfNotifyCardDetected";
+
 /// Longest message: a few pictures in base64.
 const MESSAGE_BYTES: usize = 32 << 20;
 
@@ -116,6 +119,8 @@ struct Line {
     half: Option<(Reading, Instant)>,
     /// A document lies there, as far as is known; whether it was read.
     lying: Option<bool>,
+    /// Whether the service refuses to tell that a document was taken away.
+    silent: bool,
 }
 
 /// Opens the reader that `name` names; `Config` if that is no address. Whether the service is there is seen later.
@@ -242,13 +247,14 @@ impl Line {
             serial: String::new(),
             half: None,
             lying: None,
+            silent: false,
         };
         let mut commands = Vec::new();
         let states = ["DeviceConnected", "DeviceNotConnected", "DeviceOffLine", "DeviceReconnected"];
         for name in states.into_iter().chain(FAILURES.map(|(_, name)| name)) {
             commands.push(json!({ "Command": "Get", "Operand": "WebConstant", "Param": name }));
         }
-        commands.push(json!({ "Command": "Set", "Operand": "IfNotifyCardDetected", "Param": "True" }));
+        commands.push(json!({ "Command": "Set", "Operand": NOTIFY, "Param": "True" }));
         line.send(json!({ "Type": "Request", "Commands": commands }))?;
         line.ask()?;
         Ok(line)
@@ -338,10 +344,13 @@ impl Line {
 
     fn reply(&mut self, reply: &Map<String, Value>, happened: &mut VecDeque<Happening>) {
         let word = |key: &str| reply.get(key).and_then(Value::as_str).unwrap_or_default();
+        let (yes, result) = (word("Succeeded") == "Y", word("Result"));
+        if word("Command") == "Set" && word("Operand").eq_ignore_ascii_case(NOTIFY) {
+            self.silent = !yes;
+        }
         if word("Command") != "Get" {
             return;
         }
-        let (yes, result) = (word("Succeeded") == "Y", word("Result"));
         match word("Operand") {
             "WebConstant" | "WebConstants" if yes && !result.is_empty() => {
                 self.constants.insert(word("Param").to_owned(), result.to_owned());
@@ -388,8 +397,8 @@ impl Line {
                         self.detected(happened);
                     }
                     self.half = None;
-                    happened
-                        .push_back(Happening::Failed { why: constant(failure, Language::English).into() });
+                    let why = constant(failure, Language::English).into();
+                    self.tell(Happening::Failed { why }, happened);
                 }
             }
             ("Save", "CardContentText") => {
@@ -439,7 +448,7 @@ impl Line {
             Ok(reading) => self.half = Some((reading, Instant::now())),
             Err(why) => {
                 self.lying = Some(true);
-                happened.push_back(Happening::Failed { why });
+                self.tell(Happening::Failed { why }, happened);
             }
         }
     }
@@ -455,6 +464,7 @@ impl Line {
                 chip_photo: picture("ChipHead"),
                 card_photo: picture("SidHead"),
             };
+            texts::chip_was_read(reading);
             let pictures = &reading.pictures;
             reading.document.photo = pictures.card_photo.as_ref().or(pictures.chip_photo.as_ref()).cloned();
         }
@@ -465,11 +475,22 @@ impl Line {
         let Some((reading, _)) = self.half.take() else { return };
         self.lying = Some(true);
         let number = &reading.document.number;
-        happened.push_back(if number.is_empty() || number.len() > NUMBER_BYTES {
-            Happening::Failed { why: "the document reader service gave no number of the document".into() }
-        } else {
-            Happening::Read(Arc::new(reading))
-        });
+        let outcome = match number.is_empty() || number.len() > NUMBER_BYTES {
+            true => {
+                Happening::Failed { why: "the document reader service gave no number of the document".into() }
+            }
+            false => Happening::Read(Arc::new(reading)),
+        };
+        self.tell(outcome, happened);
+    }
+
+    /// What became of the document that lies there.
+    fn tell(&mut self, outcome: Happening, happened: &mut VecDeque<Happening>) {
+        happened.push_back(outcome);
+        if self.silent {
+            // Nobody will say when it is taken away: it counts as that at once, and is not kept for ever.
+            self.taken_away(happened);
+        }
     }
 }
 
@@ -621,6 +642,20 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_read_is_taken_away_at_once_where_nobody_will_say_so() {
+        let (mut remote, mut service) = connected();
+        let refused =
+            json!({ "Type": "Reply", "Command": "Set", "Operand": NOTIFY, "Succeeded": "N", "Result": "?" });
+        service.send(Message::text(refused.to_string())).unwrap();
+        tell(&mut service, "Display", "RealtimeMessage", json!("识别出错"));
+        failed(&mut remote);
+        assert!(matches!(next(&mut remote), Happening::TakenAway));
+        tell(&mut service, "Save", "CardContentText", json!({ "CARD_MAINID": "2", "有效期至": "20380231" }));
+        failed(&mut remote);
+        assert!(matches!(next(&mut remote), Happening::TakenAway));
+    }
+
+    #[test]
     fn a_service_that_goes_is_told_and_dialled_again() {
         let lost = |remote: &mut Remote| match next(remote) {
             Happening::Offline { why } => why,
@@ -725,5 +760,63 @@ mod tests {
         for none in ["", "data:image/jpeg;base64,****", "data:image/jpeg;base64,AAAA"] {
             assert!(jpeg(none).is_none(), "{none}");
         }
+    }
+
+    /// A service that knows its reader and nothing else, and lays down a document as soon as it is asked how that is.
+    fn simple_service(listener: std::net::TcpListener) {
+        let (stream, _) = listener.accept().unwrap();
+        let mut socket = tokio_tungstenite::tungstenite::accept(stream).unwrap();
+        loop {
+            let Message::Text(text) = socket.read().unwrap() else { continue };
+            let request: Value = serde_json::from_str(&text).unwrap();
+            let replies: Vec<Value> = request["Commands"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|command| {
+                    let online = command["Operand"] == "OnLineStatus";
+                    json!({
+                        "Command": command["Command"], "Operand": command["Operand"],
+                        "Succeeded": if online { "Y" } else { "N" },
+                        "Result": if online { "Device is connected" } else { "?" },
+                    })
+                })
+                .collect();
+            socket.send(Message::text(json!({ "Type": "Reply", "Commands": replies }).to_string())).unwrap();
+            let commands = request["Commands"].as_array().unwrap();
+            if commands.iter().any(|command| command["Operand"] == "OnLineStatus") {
+                let text = json!({ "Type": "Notify", "Command": "Save", "Operand": "DocInfoAllInOne", "Param": {
+                    "Fields": { "CARD_MAINID": "2", "姓名": "张三", "公民身份号码": "11010519491231002X" },
+                    "Images": {},
+                }});
+                socket.send(Message::text(text.to_string())).unwrap();
+                // Until the reader goes.
+                while socket.read().is_ok() {}
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn where_the_service_does_not_tell_what_is_taken_away_it_counts_as_that_at_once() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let name = format!("{PREFIX}ws://{}/echo", listener.local_addr().unwrap());
+        let service = std::thread::spawn(move || simple_service(listener));
+        let mut reader = open(&name).unwrap();
+        let mut next = || {
+            let end = Instant::now() + Duration::from_secs(60);
+            while Instant::now() < end {
+                if let Some(happening) = reader.look(&Wanted::default()).unwrap() {
+                    return happening;
+                }
+            }
+            panic!("nothing happens");
+        };
+        assert!(matches!(next(), Happening::Online { .. }));
+        assert!(matches!(next(), Happening::Detected));
+        assert!(matches!(next(), Happening::Read(_)));
+        assert!(matches!(next(), Happening::TakenAway));
+        drop(reader);
+        service.join().unwrap();
     }
 }

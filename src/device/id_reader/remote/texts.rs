@@ -7,9 +7,9 @@
 use jiff::civil::Date;
 use serde_json::{Map, Value};
 
-use crate::document::{Document, DocumentKind, Label, Reading, Source, Text};
+use crate::document::{Document, DocumentKind, LONG_TERM, Label, Reading, Source, Text};
 use crate::text::Language;
-use crate::text::document_reader::{KINDS, LABELS, kind, label, long_term, main_id};
+use crate::text::document_reader::{KINDS, LABELS, kind, label, long_term, main_id, sex_of};
 use crate::vision::mrz::Zone;
 
 /// How long after today, in years, a document may expire whose year has two digits.
@@ -218,6 +218,27 @@ fn validity(text: &str, latest: Option<Date>) -> Option<(Option<Date>, Option<Da
     }
 }
 
+fn is_identity_card(kind: DocumentKind) -> bool {
+    matches!(kind, DocumentKind::Resident | DocumentKind::Foreigner | DocumentKind::HongKongMacaoTaiwan)
+}
+
+/// With the chip's photo of an identity card come the chip's texts, where the service says nothing of their source.
+pub(super) fn chip_was_read(reading: &mut Reading) {
+    let card = is_identity_card(reading.document.kind) && reading.pictures.card_photo.is_some();
+    if card && reading.texts.iter().all(|text| text.source == Source::Viz) {
+        reading.texts.iter_mut().for_each(|text| text.source = Source::Chip);
+    }
+}
+
+/// What readings have in Chinese whatever the service's language.
+fn in_chinese(label: Label, content: String) -> String {
+    match label {
+        Label::Gender => sex_of(&content).map_or(content, str::to_owned),
+        Label::Expires if content.eq_ignore_ascii_case(long_term(Language::English)) => LONG_TERM.to_owned(),
+        _ => content,
+    }
+}
+
 /// One text as it was told.
 struct Told {
     label: Label,
@@ -255,9 +276,12 @@ pub(super) fn reading(fields: &Map<String, Value>, today: Date) -> Result<Readin
             Some("MRZ") => (Source::Mrz, 1),
             Some("VIZ") => (Source::Viz, 3),
             _ if name.ends_with("MRZ") => (Source::Mrz, 1),
+            // Of a card that may have been photographed: the chip's photo shows that it was read (`chip_was_read`).
+            _ if is_identity_card(kind) => (Source::Viz, 2),
             _ if mrz.is_empty() => (Source::Chip, 2),
             _ => (Source::Mrz, 2),
         };
+        let content = in_chinese(label, content);
         told.push(Told { label, content, source, rank: (rank, place) });
     }
     let document = document(kind, &told, Zone::parse(&mrz, today).ok(), today)?;
@@ -368,8 +392,30 @@ mod tests {
             (DocumentKind::Passport, "L898902C3")
         );
         assert_eq!(reading.document.expires, Some(date(2012, 4, 15)));
+        assert_eq!(reading.document.gender, "女", "as readings have it");
         let number = reading.texts.iter().find(|text| text.label == Label::Number).unwrap();
         assert_eq!((number.source, reading.mrz.as_slice()), (Source::Chip, &["P<UTO".to_owned()][..]));
+        let english = json!({
+            "CARD_MAINID": "2", "Sex": "Male", "Date of expiry": "Long term", "Date of issue": "2010-01-01",
+        });
+        let reading = read(&english).unwrap();
+        assert_eq!((reading.document.gender.as_str(), reading.document.expires), ("男", None));
+        assert!(reading.texts.iter().any(|text| text.label == Label::Expires && text.content == LONG_TERM));
+    }
+
+    #[test]
+    fn a_card_was_read_by_its_chip_where_something_shows_it() {
+        let sources = |fields: Value, photo: bool| {
+            let mut reading = read(&fields).unwrap();
+            reading.pictures.card_photo = photo.then(|| [0xFF, 0xD8].into());
+            chip_was_read(&mut reading);
+            reading.texts.iter().map(|text| text.source).collect::<Vec<_>>()
+        };
+        let plain = json!({ "CARD_MAINID": "2", "姓名": "张三" });
+        assert_eq!(sources(plain.clone(), false), [Source::Viz]);
+        assert_eq!(sources(plain, true), [Source::Chip]);
+        let told = json!({ "CARD_MAINID": "2", "姓名": { "Content": "张三", "Source": "RFID" } });
+        assert_eq!(sources(told, false), [Source::Chip]);
     }
 
     #[test]
