@@ -114,7 +114,7 @@ fn parts(text: &str) -> Vec<Part<'_>> {
                     || word == "SEPT" && *month == "SEPTEMBER"
                     || month.get(..3) == Some(word.as_str())
             };
-            let month = MONTHS.iter().position(|month| is(&month)).and_then(|at| i8::try_from(at + 1).ok());
+            let month = MONTHS.iter().position(is).and_then(|at| i8::try_from(at + 1).ok());
             // "3月/MAR" says it twice.
             parts.extend(month.map(Part::Month));
         }
