@@ -395,7 +395,10 @@ async fn a_card_on_its_module_lets_its_holder_in_and_nobody_else() {
     assert!(passed.fields["score"].as_f64().unwrap() >= 70.0, "{:?}", passed.fields);
     let report = reported(&platform, seen, |_| true).await;
     let (before, _) = running.gate.events().subscribe(0);
-    assert!(before.iter().any(|event| event.kind == "relay" && event.fields["state"] == "on"), "the door opens");
+    assert!(
+        before.iter().any(|event| event.kind == "relay" && event.fields["state"] == "on"),
+        "the door opens"
+    );
     let read = photo_read().await;
     // It is the decoder's picture, made a JPEG once more.
     let pixels = |jpeg: &[u8]| image::load_from_memory(jpeg).unwrap().into_rgb8();
