@@ -17,6 +17,7 @@ use menshen::eval::document_photo;
 use menshen::event::Event;
 use menshen::simulate::Entry;
 use menshen::simulate::qyzn::Platform;
+use menshen::simulate::sdt::{Card, Module};
 use menshen::vision::Picture;
 use menshen::vision::enrolment::Examiner;
 use serde_json::{Value, json};
@@ -24,6 +25,8 @@ use support::gate::{Running, base64, platform};
 
 /// The documents' own sample of a number.
 const NUMBER: &str = "420381200010013857";
+/// The number on the simulated module's card: the example of GB 11643.
+const CARD_NUMBER: &str = "11010519491231002X";
 /// A number in the form of a passport's.
 const PASSPORT: &str = "E00007734";
 
@@ -331,6 +334,109 @@ async fn a_platform_reads_documents_of_every_kind() {
     }
     // What a platform has read is no passage, and not kept.
     assert_eq!(running.store.counts().unwrap().records, 0);
+    running.stop().await;
+    assert_eq!(platform.violations(), [""; 0]);
+}
+
+/// A program that decodes the photos of cards as its owner's would: each begins with the name of its JPEG. Another program
+/// writes it, since what is being written cannot be run.
+fn decoder(folder: &Path, photos: [(&str, &[u8]); 2]) -> std::path::PathBuf {
+    for (name, photo) in photos {
+        std::fs::write(folder.join(name), photo).unwrap();
+    }
+    let path = folder.join("decoder");
+    let lines = format!("#!/bin/sh\nexec /bin/cat {}/$(/usr/bin/head -c 4)", folder.display());
+    let written = std::process::Command::new("/bin/sh")
+        .args(["-c", "printf '%s\\n' \"$1\" > \"$0\" && chmod 755 \"$0\""])
+        .arg(&path)
+        .arg(lines)
+        .status();
+    assert!(written.unwrap().success());
+    path
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_card_on_its_module_lets_its_holder_in_and_nobody_else() {
+    let (mine, others) = (photo("pictures/p03-05.jpg"), photo("pictures/p01-1.jpg"));
+    log();
+    let folder = tempfile::tempdir().unwrap();
+    let port = folder.path().join("ttyUSB0");
+    let module = Module::start(Some(&port)).unwrap();
+    let card = |photo: &[u8]| Card::named("resident").unwrap().with_photo(photo).unwrap();
+    let device = config::Device {
+        id_reader: format!("sdt:{}", port.display()),
+        id_photo_decoder: decoder(folder.path(), [("mine", &mine), ("othr", &others)]),
+        ..config::Device::default()
+    };
+    let (platform, address) = platform().await;
+    let qyzn = config::Qyzn::new(address.to_string());
+    let mut running = Running::start_changed(&folder.path().join("data"), qyzn, &device, |parts| {
+        parts.config.session_timeout_s = 60;
+        parts.config.min_interval_s = 0;
+        parts.settings.relay.pulse_ms = 50;
+    });
+    let mut happenings = running.gate.documents();
+    let mut photo_read = async || loop {
+        let next = tokio::time::timeout(std::time::Duration::from_secs(60), happenings.recv());
+        if let Happening::Read(reading) = next.await.unwrap().unwrap() {
+            return reading.document.photo.clone().unwrap();
+        }
+    };
+    platform.wait_until_logged_in().await.unwrap();
+    // 人证: nobody is enrolled.
+    mode(&platform, 3, 0).await;
+    running.watch(&support::vision::file("clips/p03-a"));
+    assert_eq!(verdict(&mut running).await, "?document");
+
+    let seen = platform.journal().len();
+    module.lay_down(card(b"mine"));
+    let passed = running.event(|event| event.kind == "verdict").await;
+    assert_eq!(word(&passed), "document_holder", "{:?}", passed.fields);
+    assert!(passed.fields["score"].as_f64().unwrap() >= 70.0, "{:?}", passed.fields);
+    let report = reported(&platform, seen, |_| true).await;
+    let (before, _) = running.gate.events().subscribe(0);
+    assert!(
+        before.iter().any(|event| event.kind == "relay" && event.fields["state"] == "on"),
+        "the door opens"
+    );
+    let read = photo_read().await;
+    // It is the decoder's picture, made a JPEG once more.
+    let pixels = |jpeg: &[u8]| image::load_from_memory(jpeg).unwrap().into_rgb8();
+    let (before, after) = (pixels(&mine), pixels(&read));
+    assert_eq!(before.dimensions(), after.dimensions());
+    let apart: u64 =
+        before.iter().zip(after.iter()).map(|(one, other)| u64::from(one.abs_diff(*other))).sum();
+    assert!(apart < 4 * before.len() as u64, "{apart} of {}", before.len());
+    let md5 = |photo: &[u8]| format!("{:x}", md5::compute(photo));
+    for (field, value) in [
+        ("personId", ""),
+        ("fullName", "张三"),
+        ("idNum", CARD_NUMBER),
+        ("gender", "女"),
+        ("ethnic", "汉"),
+        ("birthday", "19491231"),
+        ("address", "北京市朝阳区某路1号"),
+        ("expiredate", "20380301"),
+        ("comparePic_md5", md5(&read).as_str()),
+    ] {
+        assert_eq!(report.text(field), value, "{field}");
+    }
+    assert_eq!(report.int("result"), Some(1));
+    assert!(report.int("snapPic_bytes").unwrap() > 5000, "the visitor as the camera saw them");
+
+    // The same visitor, who has not stepped back, with a card that has somebody else's photo.
+    module.lift();
+    running.event(|event| event.kind == "document" && event.fields["state"] == "taken_away").await;
+    let seen = platform.journal().len();
+    module.lay_down(card(b"othr"));
+    assert_eq!(verdict(&mut running).await, "?face");
+    assert_eq!(verdict(&mut running).await, "!mismatch");
+    let report = reported(&platform, seen, |_| true).await;
+    let read = photo_read().await;
+    assert_eq!((report.int("result"), report.text("comparePic_md5")), (Some(0), md5(&read).as_str()));
+    assert!(report.int("score").unwrap() < 70 && report.int("snapPic_bytes").unwrap() > 5000);
+    assert!(!running.relay.level(), "the door stays shut");
+    nothing_is_told(&running, &[CARD_NUMBER, "某路1号", "19491231", "1949-12-31", &base64(&read)[..40]]);
     running.stop().await;
     assert_eq!(platform.violations(), [""; 0]);
 }

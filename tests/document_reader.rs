@@ -1270,6 +1270,23 @@ async fn a_gate_can_be_a_page_of_another_service() {
         site.happened(Happening::TakenAway);
         assert!(matches!(next().await, Happening::TakenAway));
     }
+    // What another page has set is set back: the settings are the service's. What it rejects is told as not read.
+    page.set("RFID", json!("False")).await;
+    let until = Instant::now() + PATIENCE;
+    while page.get("RFID", Value::Null).await != "True" {
+        assert!(Instant::now() < until, "the chip is not read any more");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    page.set("Rejection", json!("True")).await;
+    let mut forged = resident();
+    forged.document.number = "110105194912310021".into();
+    site.lay_down(forged);
+    assert!(matches!(next().await, Happening::Detected));
+    let Happening::Failed { why } = next().await else { panic!("a failure") };
+    assert!(why.contains("rejected"), "{why}");
+    page.set("Rejection", json!("False")).await;
+    site.happened(Happening::TakenAway);
+    assert!(matches!(next().await, Happening::TakenAway));
     site.happened(Happening::Offline { why: "the cable is out".into() });
     assert!(matches!(next().await, Happening::Offline { .. }));
     site.online();

@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::sync::{broadcast, mpsc};
 
 use super::announce;
+use super::codes::present_each;
 use super::presented::present_document;
 use super::sessions::Command;
 use super::{Gate, Inner, report_panic};
@@ -205,7 +206,17 @@ pub(super) fn start(
     reader: Option<Box<dyn IdReader>>,
     stop: &Arc<AtomicBool>,
 ) -> Result<()> {
-    tokio::spawn(present(Arc::downgrade(gate), commands.clone(), presenting));
+    let (weak, commands) = (Arc::downgrade(gate), commands.clone());
+    let present = move |reading: Arc<Reading>| {
+        let (gate, commands) = (weak.clone(), commands.clone());
+        async move {
+            let Some(gate) = gate.upgrade() else { return };
+            if let Err(error) = present_document(&gate, &commands, reading.document.clone()).await {
+                tracing::warn!(%error, "a document on the reader was not presented");
+            }
+        }
+    };
+    tokio::spawn(present_each("documents", gate.events.clone(), presenting, present));
     if gate.readers.document == Reader::Simulated {
         gate.tell(Happening::Online { name: "simulated".into(), serial: String::new() });
     }
@@ -222,19 +233,6 @@ pub(super) fn start(
         .spawn(move || watch.run())
         .context(|| "the thread of the reader of documents cannot be started")?;
     Ok(())
-}
-
-async fn present(
-    gate: Weak<Inner>,
-    commands: mpsc::Sender<Command>,
-    mut presenting: mpsc::Receiver<Arc<Reading>>,
-) {
-    while let Some(reading) = presenting.recv().await {
-        let Some(gate) = gate.upgrade() else { return };
-        if let Err(error) = present_document(&gate, &commands, reading.document.clone()).await {
-            tracing::warn!(%error, "a document on the reader was not presented");
-        }
-    }
 }
 
 /// The thread that looks.
