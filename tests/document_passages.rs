@@ -11,11 +11,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use jiff::civil::date;
-use menshen::clock::{AdjustedClock, Clock as _, SystemClock};
+use menshen::clock::{Clock as _, SystemClock};
 use menshen::config;
 use menshen::document::{Document, DocumentKind, Happening, Reading};
 use menshen::eval::document_photo;
 use menshen::event::Event;
+use menshen::gate::settings::Settings;
 use menshen::simulate::Entry;
 use menshen::simulate::qyzn::Platform;
 use menshen::vision::Picture;
@@ -259,7 +260,10 @@ async fn the_holder_of_a_document_passes_and_the_platform_has_all_of_it() {
     lay_down(&running, card_of(&mine));
     expect(&mut running, "!not_white_listed").await;
     let report = reported(&platform, seen, |_| true).await;
-    assert_eq!((report.text("personId"), report.int("type"), report.int("result")), ("100001", Some(3), Some(0)));
+    assert_eq!(
+        (report.text("personId"), report.int("type"), report.int("result")),
+        ("100001", Some(3), Some(0))
+    );
     order(&platform, "update_person", json!({"personId": "100001", "type": 1})).await;
     let seen = platform.journal().len();
     lay_down(&running, card_of(&mine));
@@ -297,7 +301,10 @@ async fn a_face_and_a_card_are_one_passage_in_either_order() {
     let passed = expect(&mut running, "granted").await;
     assert_eq!(passed.fields["credential"], json!(["face"]));
     let report = reported(&platform, seen, |_| true).await;
-    assert_eq!((report.text("personId"), report.text("faceId"), report.int("result")), ("100001", "face-1", Some(1)));
+    assert_eq!(
+        (report.text("personId"), report.text("faceId"), report.int("result")),
+        ("100001", "face-1", Some(1))
+    );
     assert!(report.int("snapPic_bytes").unwrap() > 5000 && report.int("score").unwrap() >= 80);
     for number in [5, 2] {
         mode(&platform, number, 0).await;
@@ -374,10 +381,18 @@ async fn a_living_face_or_a_document_is_enough_in_mode_6() {
     assert_eq!((report.text("personId"), report.int("result")), ("", Some(1)));
     assert_eq!(report.text("comparePic_md5"), md5);
     let stored = running.store.list_records(None, 1).unwrap().remove(0);
-    assert!(stored.facts.liveness.is_some_and(|score| score >= 50.0), "{:?}", stored.facts.liveness);
+    assert!(stored.facts.liveness.is_some(), "the face was asked whether it lives");
     nothing_is_told(&running, &[NUMBER, "清湖路", "20001001", "2000-10-01", &base64(&mine)[..40]]);
     running.stop().await;
     assert_eq!(platform.violations(), [""; 0]);
+}
+
+async fn set_zone(running: &Running, minutes: i16) {
+    let change = |settings: &mut Settings| {
+        settings.time.utc_offset_minutes = minutes;
+        Ok(())
+    };
+    running.gate.change_settings(change).await.unwrap();
 }
 
 /// The voice's next sentence, and whether it beeped before.
@@ -399,12 +414,6 @@ async fn credentials_without_a_face_are_asked_for_one_timed_out_or_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (platform, address) = platform().await;
     log();
-    // Ten minutes before midnight in Beijing, tomorrow.
-    let clock = AdjustedClock::new(Arc::new(SystemClock));
-    let zone = jiff::tz::Offset::constant(8);
-    let day = zone.to_datetime(SystemClock.now()).date().tomorrow().unwrap();
-    clock.set(zone.to_timestamp(day.at(23, 50, 0, 0)).unwrap());
-    let of_gate = Arc::clone(&clock);
     let mut running = Running::start_changed(
         folder.path(),
         config::Qyzn::new(address.to_string()),
@@ -412,7 +421,6 @@ async fn credentials_without_a_face_are_asked_for_one_timed_out_or_refused() {
         |parts| {
             parts.config.session_timeout_s = 1;
             parts.config.min_interval_s = 0;
-            parts.clock = of_gate;
         },
     );
     platform.wait_until_logged_in().await.unwrap();
@@ -454,13 +462,15 @@ async fn credentials_without_a_face_are_asked_for_one_timed_out_or_refused() {
         assert_eq!((report.text("idNum"), report.int("result")), (NUMBER, Some(0)), "mode {number}");
         assert_eq!(report.text("comparePic_md5"), format!("{:x}", md5::compute(&mine)));
     }
-    // The last day is a day of the gate's zone.
-    let until_today = Document { valid_from: None, expires: Some(day), ..card_of(&mine) };
+    // The last day is a day of the gate's zone: where it is today's in the west, it is over in the east.
+    let today = jiff::tz::Offset::constant(-12).to_datetime(SystemClock.now()).date();
+    let until_today = Document { valid_from: None, expires: Some(today), ..card_of(&mine) };
     mode(&platform, 3, 0).await;
+    set_zone(&running, -12 * 60).await;
     lay_down(&running, until_today.clone());
     expect(&mut running, "?face").await;
     expect(&mut running, "!timeout").await;
-    clock.set(zone.to_timestamp(day.tomorrow().unwrap().at(0, 0, 0, 0)).unwrap());
+    set_zone(&running, 14 * 60).await;
     let seen = platform.journal().len();
     lay_down(&running, until_today);
     expect(&mut running, "!document_expired").await;

@@ -34,8 +34,8 @@ use crate::text;
 use crate::vision::liveness::Judgement;
 use crate::vision::template::Template;
 pub(super) use holder::HolderPhoto;
-pub(super) use presented::{owners, read_as};
 use holder::{Looked, Tries};
+pub(super) use presented::{owners, read_as};
 
 /// Frames that must agree on a person whose score is not clearly above the threshold.
 const AGREEING_FRAMES: u32 = 2;
@@ -398,11 +398,8 @@ impl Sessions {
                 if (had_verdict || was_asked) && photo.is_none() {
                     return;
                 }
-                let mut unknown = session.unknown.unwrap_or(Unknown {
-                    since: captured,
-                    comparisons: 0,
-                    nearly: false,
-                });
+                let mut unknown =
+                    session.unknown.unwrap_or(Unknown { since: captured, comparisons: 0, nearly: false });
                 unknown.comparisons += 1;
                 unknown.nearly |= matches!(face.compared, Compared::Ambiguous { .. })
                     || *score >= f32::from(settings.face.similar_threshold) - CLEARLY_ABOVE;
@@ -694,8 +691,19 @@ impl Sessions {
         }
         let names = person.as_ref().map(|person| record::names(person, &presented)).unwrap_or_default();
         let photo = photo.map(|photo| Arc::clone(&photo.jpeg));
-        let happened =
-            Happened { at, captured, presented, photo, person, reason, result, opens, track, names, superseded };
+        let happened = Happened {
+            at,
+            captured,
+            presented,
+            photo,
+            person,
+            reason,
+            result,
+            opens,
+            track,
+            names,
+            superseded,
+        };
         let people = happened.keys();
         for key in &people {
             self.busy.insert(key.clone());

@@ -158,7 +158,11 @@ impl Sessions {
 }
 
 /// A document as it is weighed, of whom it is here.
-pub(in crate::gate) fn read_as(read: Document, (person, also): Owners, has_photo: bool) -> DocumentCredential {
+pub(in crate::gate) fn read_as(
+    read: Document,
+    (person, also): Owners,
+    has_photo: bool,
+) -> DocumentCredential {
     DocumentCredential {
         printed: Some(printed(&read)),
         number: read.number,
