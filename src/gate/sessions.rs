@@ -442,6 +442,7 @@ impl Sessions {
             }
             FaceMatch::Ambiguous { .. } | FaceMatch::Stranger { .. } => Vec::new(),
         };
+        let attack = matches!(liveness, Liveness::Attack(_));
         let names_owner = named.iter().any(|key| owners.contains(key));
         let mut offered = Offered {
             track: Some(face.track),
@@ -473,13 +474,9 @@ impl Sessions {
             Some(Looked::Other(_)) if joins_loose && self.another_may_be_holder(face.track, &photo) => return,
             Some(Looked::Other(found)) => offered.holder = Some(found),
             // A card, or a document without a photo: only its owner's face is worth another verdict.
-            None if had_verdict && joins_loose => {
-                if matches!(liveness, Liveness::Attack(_)) || !names_owner {
-                    return;
-                }
-            }
+            None if had_verdict && joins_loose && (attack || !names_owner) => return,
             // What is no face ends it for whoever was asked. Else, as below, it is its owner's document or another's.
-            None if was_asked && !matches!(liveness, Liveness::Attack(_)) && !names_owner => return,
+            None if was_asked && !attack && !names_owner => return,
             // Of a photo that cannot be compared only its owner's face says anything.
             None if document_lies && joins_loose && photo.is_none() && !owners.is_empty() && !names_owner => {
                 offered.joins_loose = false;

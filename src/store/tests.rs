@@ -724,7 +724,7 @@ fn an_identity_number_that_an_older_version_stored_with_blanks_is_found() {
     db.pragma_update(None, "user_version", 3).unwrap();
     drop(db);
     let store = house.open();
-    assert_eq!(store.people_by_id_number("11010119900307123X").unwrap(), [spaced.clone()]);
+    assert_eq!(store.people_by_id_number("11010119900307123X").unwrap(), std::slice::from_ref(&spaced));
     drop(store);
     assert!(check(&house.options, false).unwrap().in_order());
     // The program of before again, which has come back for a while.

@@ -602,7 +602,8 @@ async fn a_photo_is_not_looked_at_where_it_changes_nothing() {
         assert!(gate.verdict_now().await.is_none(), "{mode:?}");
     }
     let picture = crate::gate::sighting::encode(&[128; 3 * 64], 8, 8).unwrap();
-    let refused: [(&str, fn(&mut Settings), Person); 2] = [
+    type Change = fn(&mut Settings);
+    let refused: [(&str, Change, Person); 2] = [
         (
             "!forbidden_id_number",
             |settings| settings.rules.forbidden_id_prefixes = vec!["4203".into()],
