@@ -290,6 +290,22 @@ fn original(
         None
     });
     let mut original = None;
+    let way = infos.as_ref().and_then(original::way);
+    if way.is_none() && infos.as_ref().is_some_and(|infos| infos.other_chip_authentication) {
+        notes.push(
+            "chip authentication cannot be tried: the chip has it in a form that is not known here".to_owned(),
+        );
+    }
+    // First, because it leaves fresh keys behind; what active authentication is asked for in a wrong length may leave none.
+    if let Some(way) = way {
+        let proved = original::chip(chip, &way)?;
+        original = Some(proved);
+        if !proved {
+            // With a copy the connection has ended.
+            notes.push("chip authentication fails: the chip has not the key of DG14".to_owned());
+            return Ok(original);
+        }
+    }
     if let Some(dg15) = dg15 {
         match original::active(chip, dg15, infos.as_ref()) {
             Ok(proved) => {
@@ -300,20 +316,6 @@ fn original(
             }
             Err(error) if chip.gone() => return Err(error),
             Err(error) => notes.push(format!("active authentication cannot be tried: {error}")),
-        }
-    }
-    // The last of all, because a copy ends the connection with it.
-    let way = infos.as_ref().and_then(original::way);
-    if way.is_none() && infos.as_ref().is_some_and(|infos| infos.other_chip_authentication) {
-        notes.push(
-            "chip authentication cannot be tried: the chip has it in a form that is not known here".to_owned(),
-        );
-    }
-    if let Some(way) = way {
-        let proved = original::chip(chip, &way)?;
-        original = Some(original.unwrap_or(true) && proved);
-        if !proved {
-            notes.push("chip authentication fails: the chip has not the key of DG14".to_owned());
         }
     }
     Ok(original)

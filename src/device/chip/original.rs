@@ -34,7 +34,7 @@ pub(crate) fn active(chip: &mut Chip<'_>, dg15: &[u8], infos: Option<&SecurityIn
         _ if chip.short_only() => vec![256],
         _ => vec![256, longest.max(257)],
     };
-    for expected in lengths {
+    for (tried, expected) in lengths.into_iter().enumerate() {
         // Another one each time: the chip may have signed the one before.
         let mut challenge = [0; 8];
         getrandom::fill(&mut challenge)
@@ -48,8 +48,10 @@ pub(crate) fn active(chip: &mut Chip<'_>, dg15: &[u8], infos: Option<&SecurityIn
             // It does not fit, which says nothing of the key.
             Ok(answer) if answer.status == WRONG_LENGTH || answer.status >> 8 == 0x61 => {}
             Err(error) if chip.gone() => return Err(error),
-            // A chip that has the file and not the key refuses, or says nothing of use.
-            Ok(_) | Err(_) => return Ok(false),
+            // A chip that has the file and not the key refuses, or says nothing of use. After a length that was wrong it
+            // may have ended secure messaging.
+            Ok(_) | Err(_) if tried == 0 => return Ok(false),
+            Ok(_) | Err(_) => break,
         }
     }
     Err(Error::new(
