@@ -318,7 +318,7 @@ fn a_reader_that_knows_no_extended_length_reads_in_short_pieces() {
     {
         let passport = Passport::issue(&authority, options).unwrap();
         let mut failed = 0;
-        let mut card = Behind(passport.chip(), |chip, apdu| {
+        let mut card = Behind(passport.chip(), |chip: &mut VirtualChip, apdu: &[u8]| {
             if apdu.len() > 5 && apdu[4] == 0 || failed > 0 && failed < fails {
                 failed += 1;
                 return Err(Error::new(Kind::Device, "the reader failed"));
@@ -348,7 +348,7 @@ fn a_command_of_wrong_length_is_protected_anew() {
     trust.add(authority.certificate()).unwrap();
     let mut before: Option<Vec<u8>> = None;
     let mut wrong = 0;
-    let mut card = Behind(passport.chip(), |chip, apdu| {
+    let mut card = Behind(passport.chip(), |chip: &mut VirtualChip, apdu: &[u8]| {
         let answer = chip.transmit(apdu);
         let protected = apdu[0] & 0x0c == 0x0c;
         assert!(!protected || before.as_deref() != Some(apdu), "the same bytes have no valid checksum");
