@@ -389,10 +389,11 @@ fn watch_cameras(
             }
             (CameraRole::Document, _) => {
                 // It is the reader of documents, which has a thread of its own.
-                if config.device.id_reader != "camera" {
+                let reader = config.device.id_reader.as_str();
+                if reader != "camera" && device::pcsc::part(reader).is_none() {
                     tracing::warn!(
                         camera = index,
-                        "the document camera is not used: set device.id_reader = \"camera\""
+                        "the document camera is not used: set device.id_reader = \"camera\" or \"pcsc:READER\""
                     );
                 }
                 continue;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::civil::{DateTime, date};
+use menshen::clock::ManualClock;
 use menshen::device::chip::card::Card;
 use menshen::device::chip::cipher::Cipher;
 use menshen::device::chip::hash::Hash;
@@ -18,11 +19,13 @@ use menshen::device::chip::signature::Scheme;
 use menshen::device::chip::sod::SecurityObject;
 use menshen::device::chip::tlv::object;
 use menshen::device::chip::{AccessKey, ChipReading, Opened, Signed, Trust, Wanted, read};
-use menshen::document::{ChipVerdict, DocumentKind, Label, Source};
+use menshen::device::id_reader::{self, IdReader};
+use menshen::document::{ChipVerdict, DocumentKind, Happening, Label, Source};
+use menshen::gate::passport_reader::{ChipField, PassportReader};
+use menshen::simulate::card;
 use menshen::simulate::passport::{
     Active, Authority, Fault, Flaw, Options, Passport, SignedBy, VALID, VirtualChip, passport_lines,
 };
-use menshen::simulate::card;
 use menshen::vision::mrz::Zone;
 use menshen::vision::picture::Picture;
 use menshen::{Error, Kind, Result};
@@ -91,7 +94,12 @@ fn basic_access_and_active_authentication_of_older_passports() {
         let verdict = ChipVerdict { signed: Some(true), original };
         assert_eq!(read.reading.chip, Some(verdict), "{active:?} {:?} {:?}", read.signed, read.notes);
         let untried = "active authentication cannot be tried: a signature of 256 bytes does not come";
-        assert_eq!(read.notes.iter().any(|note| note.starts_with(untried)), original.is_none(), "{:?}", read.notes);
+        assert_eq!(
+            read.notes.iter().any(|note| note.starts_with(untried)),
+            original.is_none(),
+            "{:?}",
+            read.notes
+        );
     }
     // The very first: nothing to show that it is no copy.
     let read =
@@ -257,9 +265,8 @@ fn read_changed(options: Options, change: impl FnOnce(Passport) -> Passport) -> 
 
 #[test]
 fn what_opens_it_must_be_signed_as_well() {
-    let way = |cipher| {
-        object(0x30, &[&object(6, &[&pace_oid(cipher)]), &object(2, &[&[2]]), &object(2, &[&[12]])])
-    };
+    let way =
+        |cipher| object(0x30, &[&object(6, &[&pace_oid(cipher)]), &object(2, &[&[2]]), &object(2, &[&[12]])]);
     for (ways, signed) in [
         (vec![way(Cipher::Aes128)], Signed::Genuine),
         // A weaker way besides.
@@ -541,6 +548,60 @@ impl std::io::Write for Logged {
     }
 }
 
+/// A page, and beneath it a chip.
+struct Laid(Option<Happening>, Option<Passport>);
+
+impl IdReader for Laid {
+    fn name(&self) -> &str {
+        "page"
+    }
+
+    fn look(&mut self, _: &id_reader::Wanted) -> Result<Option<Happening>> {
+        Ok(self.0.take())
+    }
+
+    fn period(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl ChipField for Laid {
+    fn chip(&mut self, _: Duration) -> Result<Option<Box<dyn Card>>> {
+        Ok(self.1.take().map(|passport| Box::new(passport.chip()) as Box<dyn Card>))
+    }
+
+    fn anew(&mut self) {}
+}
+
+/// Passports with and without faults, their pages and others', with and without somebody to believe, in a reader of passports:
+/// what becomes of them, as it is shown.
+fn at_the_gate() -> String {
+    let authority = Authority::new("Authority under test").unwrap();
+    let mut shown = String::new();
+    for fault in [None, Some(Fault::ReplacedGroup), Some(Fault::Cloned), Some(Fault::WrongMac)] {
+        let passport = Passport::issue(&authority, Options { fault, ..Options::default() }).unwrap();
+        let mut others = passport.lines().to_vec();
+        others[0] = others[0].replace("ANNA", "ANNE");
+        for (lines, believed) in [(passport.lines(), true), (passport.lines(), false), (&others, true)] {
+            let page = Zone::parse(lines, NOW.date()).unwrap().into_reading();
+            let certificate = authority.certificate().to_vec();
+            let authorities = Box::new(move || {
+                let mut trust = Trust::none();
+                if believed {
+                    trust.add(&certificate)?;
+                }
+                Ok(trust)
+            });
+            let clock = ManualClock::new("2027-03-01T12:00:00Z".parse().unwrap());
+            let page = Laid(Some(Happening::Read(Arc::new(page))), None);
+            let field = Laid(None, Some(passport.clone()));
+            let mut reader = PassportReader::new(Box::new(page), Box::new(field), authorities, clock);
+            shown += &format!("{:?}\n", reader.look(&id_reader::Wanted::default()).unwrap());
+        }
+    }
+    shown
+}
+
 #[test]
 fn nothing_about_the_person_is_shown() {
     let logged = Logged::default();
@@ -556,10 +617,19 @@ fn nothing_about_the_person_is_shown() {
         let error = issue_and_read(Options { fault: Some(fault), ..Options::default() }).unwrap_err();
         shown += &format!("{error} {error:?}");
     }
+    shown += &at_the_gate();
     let log = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
-    assert!(log.contains("chip was read"), "{log}");
+    for said in [
+        "a travel document's chip was read",
+        "the chip of a document was read",
+        "the lines of the page are not those of the chip",
+        "the chip of a document could not be read",
+        "documents.csca_dir is empty",
+    ] {
+        assert!(log.contains(said), "{said}: {log}");
+    }
     shown += &log;
-    for secret in ["898902", "ERIKSSON", "740812", "1974"] {
+    for secret in ["898902", "ERIKSSON", "ANNA", "ANNE", "740812", "1974", "491231"] {
         assert!(!shown.contains(secret), "{shown}");
     }
 }

@@ -624,8 +624,11 @@ fn a_technician_reads_cards() {
         let slot = plug(folder, "Gate Slot");
         let mut service = Pcscd::start(folder);
         let read = |more: &[&str]| {
-            let output =
-                menshen().args(["read", "card", "--reader", "pcsc:gate slot 00 00"]).args(more).output().unwrap();
+            let output = menshen()
+                .args(["read", "card", "--reader", "pcsc:gate slot 00 00"])
+                .args(more)
+                .output()
+                .unwrap();
             let text = |bytes| String::from_utf8(bytes).unwrap();
             (output.status.code(), text(output.stdout), text(output.stderr))
         };
@@ -650,7 +653,10 @@ fn a_technician_reads_cards() {
         let inserted = put_in(slot, Profile::SocialSecurity, Fault::None);
         let (code, said, error) = read(&[]);
         assert_eq!(code, Some(0), "{error}");
-        assert!(said.contains("Kind: social security card\n") && said.contains("ValidEnd: 20491231\n"), "{said}");
+        assert!(
+            said.contains("Kind: social security card\n") && said.contains("ValidEnd: 20491231\n"),
+            "{said}"
+        );
         for secret in [PRINTED, "000000200001010000", "张三", "20000101"] {
             assert!(!said.contains(secret), "{secret}: {said}");
         }

@@ -91,13 +91,16 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         Some(address) => {
             say(format_args!("the virtual reader {address} is waited for (pcscd with vpcd)"))?;
             let (tell, told) = std::sync::mpsc::channel();
-            let _inserted = card::insert(*address, Box::new(passport.chip()), card::Fault::None, move |happened| {
-                // Nobody is told where nobody listens.
-                let _ = tell.send(happened);
-            })?;
+            let _inserted =
+                card::insert(*address, Box::new(passport.chip()), card::Fault::None, move |happened| {
+                    // Nobody is told where nobody listens.
+                    let _ = tell.send(happened);
+                })?;
             for happened in told {
                 match happened {
-                    Happened::Inserted => say(format_args!("the passport lies on the virtual reader {address}"))?,
+                    Happened::Inserted => {
+                        say(format_args!("the passport lies on the virtual reader {address}"))?
+                    }
                     Happened::Removed => break,
                     Happened::Asked { .. } => {}
                 }

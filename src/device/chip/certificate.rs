@@ -213,7 +213,8 @@ impl Certificate {
                 }
                 [0x55, 0x1d, last] if HARMLESS.contains(last) => {}
                 _ if critical => {
-                    let what = format!("it has the critical extension {} that is not known here", dotted(oid));
+                    let what =
+                        format!("it has the critical extension {} that is not known here", dotted(oid));
                     self.unusable.get_or_insert(what);
                 }
                 _ => {}

@@ -293,7 +293,8 @@ fn original(
     let way = infos.as_ref().and_then(original::way);
     if way.is_none() && infos.as_ref().is_some_and(|infos| infos.other_chip_authentication) {
         notes.push(
-            "chip authentication cannot be tried: the chip has it in a form that is not known here".to_owned(),
+            "chip authentication cannot be tried: the chip has it in a form that is not known here"
+                .to_owned(),
         );
     }
     // First, because it leaves fresh keys behind; what active authentication is asked for in a wrong length may leave none.

@@ -56,7 +56,9 @@ pub(crate) fn active(chip: &mut Chip<'_>, dg15: &[u8], infos: Option<&SecurityIn
     }
     Err(Error::new(
         Kind::Device,
-        format!("a signature of {longest} bytes does not come from the chip: the reader must know extended length"),
+        format!(
+            "a signature of {longest} bytes does not come from the chip: the reader must know extended length"
+        ),
     ))
 }
 

@@ -55,7 +55,8 @@ pub(crate) fn may_sign(country: &str, state: &str) -> bool {
     if country.len() < 2 || state.is_empty() {
         return false;
     }
-    let irregular = IRREGULAR.split(' ').find_map(|pair| pair.strip_prefix(state).filter(|two| two.len() == 2));
+    let irregular =
+        IRREGULAR.split(' ').find_map(|pair| pair.strip_prefix(state).filter(|two| two.len() == 2));
     let own = irregular.or_else(|| state.get(..2).filter(|_| state.len() == 3));
     let besides = BESIDES.iter().find(|(code, _)| *code == state).map_or(&[][..], |(_, countries)| countries);
     (country == state && state.len() == 3) || own == Some(country) || besides.contains(&country)
@@ -114,7 +115,9 @@ mod tests {
     fn the_table_is_one_of_pairs() {
         let pairs: Vec<&str> = IRREGULAR.split(' ').collect();
         assert_eq!(pairs.len(), 93);
-        assert!(pairs.iter().all(|pair| pair.len() == 5 && pair.bytes().all(|byte| byte.is_ascii_uppercase())));
+        assert!(
+            pairs.iter().all(|pair| pair.len() == 5 && pair.bytes().all(|byte| byte.is_ascii_uppercase()))
+        );
         assert!(pairs.is_sorted() && pairs.iter().all(|pair| pair[..2] != pair[3..]));
     }
 }

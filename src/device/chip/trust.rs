@@ -147,7 +147,9 @@ impl Trust {
     pub fn issuer(&self, certificate: &Certificate) -> Option<&Certificate> {
         let country = &certificate.issuer.country;
         let of_country = |authority: &&Certificate| {
-            !country.is_empty() && authority.subject.country == *country && authority.valid_at(certificate.from)
+            !country.is_empty()
+                && authority.subject.country == *country
+                && authority.valid_at(certificate.from)
         };
         // The one whose key is named comes first; of a country with many, the others need no arithmetic then.
         let named = |authority: &&Certificate| {

@@ -117,8 +117,7 @@ struct Subject<'a> {
 
 /// basicConstraints: an authority, of signers alone, or none.
 fn constraints(authority: bool) -> Vec<u8> {
-    let content =
-        if authority { [object(1, &[&[0xff]]), object(2, &[&[0]])].concat() } else { Vec::new() };
+    let content = if authority { [object(1, &[&[0xff]]), object(2, &[&[0]])].concat() } else { Vec::new() };
     extension(&[0x55, 0x1d, 0x13], true, &object(0x30, &[&content]))
 }
 
