@@ -348,6 +348,29 @@ fn a_reader_that_knows_no_extended_length_reads_in_short_pieces() {
 }
 
 #[test]
+fn nothing_is_fetched_plainly_under_secure_messaging() {
+    let authority = Authority::new("Authority under test").unwrap();
+    let options = Options { chip_authentication: None, active: Some(Active::Rsa), ..Options::default() };
+    let passport = Passport::issue(&authority, options).unwrap();
+    let mut trust = Trust::none();
+    trust.add(authority.certificate()).unwrap();
+    let mut asked = 0;
+    let mut card = Behind(passport.chip(), |chip: &mut VirtualChip, apdu: &[u8]| {
+        assert_ne!(apdu[1], 0xc0, "GET RESPONSE ends secure messaging");
+        let answer = chip.transmit(apdu);
+        if apdu[1] == 0x88 {
+            asked += 1;
+            return Ok(vec![0x61, 0x10]);
+        }
+        answer
+    });
+    let read = read(&mut card, passport.key(), &trust, &wanted()).unwrap();
+    assert_eq!(asked, 2, "in both lengths");
+    assert_eq!(read.reading.chip, Some(ChipVerdict { signed: Some(true), original: None }));
+    assert!(read.notes[0].starts_with("active authentication cannot be tried"), "{:?}", read.notes);
+}
+
+#[test]
 fn a_command_of_wrong_length_is_protected_anew() {
     let authority = Authority::new("Authority under test").unwrap();
     let passport = Passport::issue(&authority, Options::default()).unwrap();
