@@ -76,7 +76,8 @@ pub struct Document {
     pub version: String,
     /// The additional address (追加住址信息).
     pub additional_address: String,
-    /// The holder's photo of the chip: a whole JPEG file. `None` where there is none or it cannot be decoded.
+    /// The holder's photo of the chip: a whole JPEG file. `None` where there is none, it cannot be decoded,
+    /// or (travel documents) no state is shown to have signed it.
     pub photo: Option<Arc<[u8]>>,
 }
 

@@ -6,5 +6,3 @@
 pub mod find;
 pub mod plate;
 pub mod read;
-
-pub use crate::document::mrz::{Layout, Zone, check, correct, zone};
