@@ -15,6 +15,7 @@ use menshen::clock::{Clock as _, ManualClock, SystemClock};
 use menshen::config;
 use menshen::device::chip::{self, Trust};
 use menshen::device::id_reader::{IdReader, Wanted};
+use menshen::document::mrz::Zone;
 use menshen::document::{Document, DocumentKind, Happening, Reading};
 use menshen::eval::document_photo;
 use menshen::event::Event;
@@ -26,7 +27,6 @@ use menshen::simulate::qyzn::Platform;
 use menshen::simulate::sdt::{Card, Module};
 use menshen::vision::Picture;
 use menshen::vision::enrolment::Examiner;
-use menshen::document::mrz::Zone;
 use serde_json::{Value, json};
 use support::gate::{Running, base64, platform};
 

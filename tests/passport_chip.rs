@@ -20,13 +20,13 @@ use menshen::device::chip::sod::SecurityObject;
 use menshen::device::chip::tlv::object;
 use menshen::device::chip::{AccessKey, ChipReading, Opened, Signed, Trust, Wanted, read};
 use menshen::device::id_reader::{self, IdReader};
+use menshen::document::mrz::Zone;
 use menshen::document::{ChipVerdict, DocumentKind, Happening, Label, Source};
 use menshen::gate::passport_reader::{ChipField, PassportReader};
 use menshen::simulate::card;
 use menshen::simulate::passport::{
     Active, Authority, Fault, Flaw, Options, Passport, SignedBy, VALID, VirtualChip, passport_lines,
 };
-use menshen::document::mrz::Zone;
 use menshen::vision::picture::Picture;
 use menshen::{Error, Kind, Result};
 

@@ -7,9 +7,9 @@ use crate::clock::SharedClock;
 use crate::device::chip::{self, AccessKey, Card, ChipReading, Signed, Trust};
 use crate::device::id_reader::{IdReader, Wanted};
 use crate::device::pcsc;
+use crate::document::mrz::Zone;
 use crate::document::{Document, Happening, Reading};
 use crate::error::{Error, Kind, Result};
-use crate::document::mrz::Zone;
 
 /// How long a chip is waited for once the lines are read: a passport is laid down in one piece, and its chip answers
 /// within some hundred milliseconds.

@@ -25,8 +25,8 @@ use crate::device::chip::session::files;
 use crate::device::chip::signature::Scheme;
 use crate::device::chip::tlv::object;
 use crate::device::chip::{AccessKey, Wanted};
-use crate::error::{Context as _, Error, Kind, Result};
 use crate::document::mrz::{Zone, check};
+use crate::error::{Context as _, Error, Kind, Result};
 
 /// What a virtual passport does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
