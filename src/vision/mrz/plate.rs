@@ -228,7 +228,8 @@ mod tests {
     #[test]
     fn a_light_that_flickers_does_not_keep_the_plate_from_being_learnt() {
         let (mut watch, now) = (PlateWatch::new(), Instant::now());
-        let mut look = |number: u32| watch.look(&picture(if number % 2 == 0 { 1.0 } else { 1.4 }, None), now);
+        let mut look =
+            |number: u32| watch.look(&picture(if number.is_multiple_of(2) { 1.0 } else { 1.4 }, None), now);
         assert!((0..SETTLES_WITHIN).all(|number| look(number) == Plate::Moving));
         assert!((SETTLES_WITHIN..50).all(|number| look(number) == Plate::Empty));
     }
