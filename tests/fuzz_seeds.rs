@@ -59,7 +59,10 @@ macro_rules! fuzz_target {
     };
 }
 
-const TARGETS: [(&str, fn(&[u8])); 14] = [
+/// A target by its name.
+type Target = (&'static str, fn(&[u8]));
+
+const TARGETS: [Target; 14] = [
     ("bank_card", bank_card::target),
     ("chip_photos", chip_photos::target),
     ("document_reader_requests", document_reader_requests::target),

@@ -113,20 +113,16 @@ fn each_layout_is_read_level_turned_and_upside_down() {
     }
 }
 
-/// Held-out renderings: how many are read, and that none is read wrongly. The bounds are what the model reaches, less a
-/// margin for another processor's rounding.
-#[test]
-fn hard_pictures_are_read_or_left_unread_and_never_misread() {
-    const EACH: usize = 6;
+/// Held-out renderings, `each` of a size: how many are read, how many of them beyond doubt, as a table and in all. None is read
+/// wrongly.
+fn hard_pictures(each: usize, capitals: &[f32]) -> (String, usize) {
     let mut reader = reader();
-    let mut spent = Duration::ZERO;
-    let mut table = String::new();
-    let mut read_of_all = 0;
-    for name in ["OCRB", "OCRBS"] {
-        let font = font(name);
-        for capital in [9.0, 14.0] {
-            let mut right = 0;
-            for number in 0..EACH {
+    let (mut spent, mut table, mut read_of_all) = (Duration::ZERO, String::new(), 0);
+    for &capital in capitals {
+        for name in ["OCRB", "OCRBS"] {
+            let font = font(name);
+            let (mut right, mut plain) = (0, 0);
+            for number in 0..each {
                 let rng = &mut Rng::new(0xcafe_0000 + number as u64);
                 let lines = [&PASSPORT[..], &CARD, &LARGE_CARD, &VISA][number % 4];
                 let scene = Scene {
@@ -151,14 +147,31 @@ fn hard_pictures_are_read_or_left_unread_and_never_misread() {
                 if let Some(found) = found {
                     assert_eq!(found.read.zone.lines, lines, "{name}, {capital} px, {number}: misread");
                     right += 1;
+                    plain += usize::from(found.read.plain);
                 }
             }
             read_of_all += right;
-            table += &format!("{name:6} {capital:4} px: {right} of {EACH}\n");
+            table += &format!("{name:6} {capital:4} px: {right} of {each}, {plain} plain\n");
         }
     }
-    println!("{table}{:?} a picture", spent / (4 * EACH as u32));
-    assert!(read_of_all * 100 >= 4 * EACH * 60, "{table}");
+    let pictures = 2 * each * capitals.len();
+    (table + &format!("{:?} a picture", spent / pictures as u32), read_of_all)
+}
+
+/// The bounds are what the model reaches, less a margin for another processor's rounding.
+#[test]
+fn hard_pictures_are_read_or_left_unread_and_never_misread() {
+    let (table, read) = hard_pictures(6, &[9.0, 14.0]);
+    println!("{table}");
+    assert!(read * 100 >= 24 * 60, "{table}");
+}
+
+#[test]
+#[ignore = "the figures of docs/documents.md: 600 pages, some minutes"]
+fn how_many_of_600_hard_pictures_are_read() {
+    let (table, read) = hard_pictures(60, &[8.0, 10.0, 12.0, 14.0, 20.0]);
+    println!("{table}");
+    assert!(read * 100 >= 600 * 80, "{table}");
 }
 
 #[test]

@@ -33,10 +33,10 @@ pub enum Layout {
 }
 
 /// Line and columns.
-pub(crate) type Place = (usize, Range<usize>);
+pub(super) type Place = (usize, Range<usize>);
 
 /// Characters that a digit covers, in the order in which they are counted, and where the digit stands.
-pub(crate) struct Checked {
+pub(super) struct Checked {
     /// In words, for a technician.
     pub what: &'static str,
     /// What is counted.
@@ -128,7 +128,7 @@ impl Layout {
     }
 
     /// The digits of a zone, the composite one last. `lines` says where a long number ends.
-    pub(crate) fn checks(self, lines: &[Vec<u8>]) -> Vec<Checked> {
+    pub(super) fn checks(self, lines: &[Vec<u8>]) -> Vec<Checked> {
         let after = |(line, columns): Place| (line, columns.end);
         let mut checks = Vec::with_capacity(5);
         let (number, digit) = (self.number(), self.number_digit());
@@ -166,7 +166,7 @@ impl Layout {
     }
 
     /// Whether a check digit covers a place, or it is one.
-    pub(crate) fn is_covered(self, line: usize, column: usize) -> bool {
+    pub(super) fn is_covered(self, line: usize, column: usize) -> bool {
         let within = |(row, columns): &Place| *row == line && columns.contains(&column);
         let blank = vec![vec![b'0'; self.width()]; self.lines()];
         self.checks(&blank).iter().any(|check| check.digit == (line, column) || check.over.iter().any(within))
@@ -186,7 +186,7 @@ impl Layout {
     }
 
     /// What may stand at a place, whatever the check digits say.
-    pub(crate) fn allows(self, line: usize, column: usize, character: u8) -> bool {
+    pub(super) fn allows(self, line: usize, column: usize, character: u8) -> bool {
         let within = |place: Place| place.0 == line && place.1.contains(&column);
         let letter = character.is_ascii_uppercase() || character == b'<';
         let digit = character.is_ascii_digit() || character == b'<';
@@ -215,13 +215,13 @@ impl Layout {
 }
 
 /// The characters of places, in their order.
-pub(crate) fn characters<'a>(lines: &'a [Vec<u8>], places: &'a [Place]) -> impl Iterator<Item = u8> + 'a {
+pub(super) fn characters<'a>(lines: &'a [Vec<u8>], places: &'a [Place]) -> impl Iterator<Item = u8> + 'a {
     places.iter().flat_map(|(line, columns)| lines[*line][columns.clone()].iter().copied())
 }
 
 impl Checked {
     /// Whether the digit is right.
-    pub(crate) fn holds(&self, lines: &[Vec<u8>]) -> bool {
+    pub(super) fn holds(&self, lines: &[Vec<u8>]) -> bool {
         let found = lines[self.digit.0][self.digit.1];
         found == check::digit(characters(lines, &self.over))
             || (found == b'<' && self.may_be_absent && characters(lines, &self.over).all(|c| c == b'<'))
@@ -229,7 +229,7 @@ impl Checked {
 }
 
 /// Lines as bytes, all of which may stand in a zone.
-pub(crate) fn bytes(lines: &[impl AsRef<str>]) -> Vec<Vec<u8>> {
+pub(super) fn bytes(lines: &[impl AsRef<str>]) -> Vec<Vec<u8>> {
     lines.iter().map(|line| line.as_ref().as_bytes().to_vec()).collect()
 }
 

@@ -17,6 +17,9 @@ const MOVING: usize = 6;
 /// document any more.
 const LEARNS_IN: Duration = Duration::from_secs(60);
 
+/// After so many pictures a light that changes from one to the next is one that flickers, not an exposure that settles.
+const SETTLES_WITHIN: u32 = 25;
+
 type Glance = [f32; COLUMNS * ROWS];
 
 /// What the plate shows.
@@ -39,6 +42,8 @@ pub struct PlateWatch {
     /// What lay there before the plate was ever seen.
     first: Option<Glance>,
     last: Option<Glance>,
+    /// Pictures that were waited for until the light settles.
+    unsettled: u32,
     /// Since when the picture is the same and not the plate's.
     same_since: Option<Instant>,
 }
@@ -59,7 +64,9 @@ impl PlateWatch {
         self.last = Some(glance);
         let Some(empty) = &mut self.empty else {
             let Some(first) = &self.first else {
-                if !settled {
+                self.unsettled += 1;
+                let flickers = self.unsettled > SETTLES_WITHIN && !moving;
+                if !settled && !flickers {
                     return Plate::Moving;
                 }
                 self.empty = Some(glance);
@@ -216,6 +223,15 @@ mod tests {
         assert_eq!(look(1.0, None), Plate::Empty);
         assert_eq!(look(1.0, Some((90, 60))), Plate::Moving);
         assert_eq!(look(1.0, Some((90, 60))), Plate::Covered);
+    }
+
+    #[test]
+    fn a_light_that_flickers_does_not_keep_the_plate_from_being_learnt() {
+        let (mut watch, now) = (PlateWatch::new(), Instant::now());
+        let mut look =
+            |number: u32| watch.look(&picture(if number.is_multiple_of(2) { 1.0 } else { 1.4 }, None), now);
+        assert!((0..SETTLES_WITHIN).all(|number| look(number) == Plate::Moving));
+        assert!((SETTLES_WITHIN..50).all(|number| look(number) == Plate::Empty));
     }
 
     #[test]
