@@ -1,6 +1,8 @@
 //! An identity document as a reader has read it: what passages, platforms and the document reader service need of it,
 //! whichever reader it came from. `Debug` of all of it is fit for a log.
 
+pub mod mrz;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -74,7 +76,8 @@ pub struct Document {
     pub version: String,
     /// The additional address (追加住址信息).
     pub additional_address: String,
-    /// The holder's photo of the chip: a whole JPEG file. `None` where there is none or it cannot be decoded.
+    /// The holder's photo of the chip: a whole JPEG file. `None` where there is none, it cannot be decoded,
+    /// or (travel documents) no state is shown to have signed it.
     pub photo: Option<Arc<[u8]>>,
 }
 

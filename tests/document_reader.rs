@@ -21,12 +21,12 @@ use menshen::config::{self, Config, DocumentReader};
 use menshen::device::chip::Trust;
 use menshen::device::chip::card::Card;
 use menshen::device::id_reader::{IdReader, Wanted};
+use menshen::document::mrz::Zone;
 use menshen::document::{Document, DocumentKind, Happening, Pictures, Reading};
 use menshen::gate::passport_reader::{ChipField, PassportReader};
 use menshen::service::document_reader::{MESSAGE_BYTES, PAGES, Server, drawn};
 use menshen::simulate::passport::{Authority, Fault, Options, Passport};
 use menshen::text::Language;
-use menshen::vision::mrz::Zone;
 use serde_json::{Value, json};
 use support::gate::Running;
 use support::page::{PATIENCE, Page, connect};
@@ -1048,6 +1048,8 @@ impl ChipField for Chips {
     fn chip(&mut self, _: Duration) -> menshen::Result<Option<Box<dyn Card>>> {
         Ok(self.0.pop_front().map(|passport| Box::new(passport.chip()) as Box<dyn Card>))
     }
+
+    fn anew(&mut self) {}
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -1058,12 +1060,15 @@ async fn a_page_cannot_switch_off_what_proves_a_document_of_a_passage() {
         Box::leak(Box::new(Passport::issue(&authority, Options { fault, ..Options::default() }).unwrap()))
     };
     let (good, forged) = (issue(None), issue(Some(Fault::ReplacedGroup)));
-    let mut trust = Trust::none();
-    trust.add(authority.certificate()).unwrap();
+    let certificate = authority.certificate().to_vec();
+    let authorities = Box::new(move || {
+        let mut trust = Trust::none();
+        trust.add(&certificate).map(|()| trust)
+    });
     let clock = ManualClock::new("2027-03-01T12:00:00Z".parse().unwrap());
     let (lay, laid) = std::sync::mpsc::channel();
     let chips = Chips([forged, good].into());
-    let reader = PassportReader::new(Box::new(Plate(laid)), Box::new(chips), trust, clock);
+    let reader = PassportReader::new(Box::new(Plate(laid)), Box::new(chips), authorities, clock);
     let folder = tempfile::tempdir().unwrap();
     let nowhere = config::Qyzn::new("127.0.0.1:1");
     let gate = Running::start_changed(folder.path(), nowhere, &config::Device::default(), |parts| {

@@ -8,20 +8,27 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::civil::{DateTime, date};
+use menshen::clock::ManualClock;
 use menshen::device::chip::card::Card;
 use menshen::device::chip::cipher::Cipher;
 use menshen::device::chip::hash::Hash;
 use menshen::device::chip::rsa::Pss;
+use menshen::device::chip::security_info::pace_oid;
+use menshen::device::chip::session::files;
 use menshen::device::chip::signature::Scheme;
 use menshen::device::chip::sod::SecurityObject;
+use menshen::device::chip::tlv::object;
 use menshen::device::chip::{AccessKey, ChipReading, Opened, Signed, Trust, Wanted, read};
-use menshen::document::{ChipVerdict, DocumentKind, Label, Source};
+use menshen::device::id_reader::{self, IdReader};
+use menshen::document::mrz::Zone;
+use menshen::document::{ChipVerdict, DocumentKind, Happening, Label, Source};
+use menshen::gate::passport_reader::{ChipField, PassportReader};
+use menshen::simulate::card;
 use menshen::simulate::passport::{
-    Active, Authority, Fault, Options, Passport, SignedBy, passport_lines, vpcd,
+    Active, Authority, Fault, Flaw, Options, Passport, SignedBy, VALID, VirtualChip, passport_lines,
 };
-use menshen::vision::mrz::Zone;
 use menshen::vision::picture::Picture;
-use menshen::{Kind, Result};
+use menshen::{Error, Kind, Result};
 
 /// A day on which the specimen is valid.
 const NOW: DateTime = date(2027, 3, 1).at(12, 0, 0, 0);
@@ -66,17 +73,33 @@ fn a_passport_of_today_is_read_whole() {
 
 #[test]
 fn basic_access_and_active_authentication_of_older_passports() {
-    for (active, extended) in [(Active::Rsa, true), (Active::Rsa, false), (Active::Curve(13), false)] {
+    // A signature of 256 bytes fits no short answer: a chip that knows extended length and does not say so gives it all the
+    // same, one that does not know it cannot.
+    for (active, extended, announced, original) in [
+        (Active::Rsa, true, true, Some(true)),
+        (Active::Rsa, true, false, Some(true)),
+        (Active::Rsa, false, false, None),
+        (Active::Curve(13), false, false, Some(true)),
+    ] {
         let read = issue_and_read(Options {
             pace: None,
             chip_authentication: None,
             active: Some(active),
             extended,
+            announced,
             ..Options::default()
         })
         .unwrap();
         assert_eq!(read.opened, Opened::Bac);
-        assert_eq!(read.reading.chip, Some(GENUINE), "{active:?} {:?} {:?}", read.signed, read.notes);
+        let verdict = ChipVerdict { signed: Some(true), original };
+        assert_eq!(read.reading.chip, Some(verdict), "{active:?} {:?} {:?}", read.signed, read.notes);
+        let untried = "active authentication cannot be tried: a signature of 256 bytes does not come";
+        assert_eq!(
+            read.notes.iter().any(|note| note.starts_with(untried)),
+            original.is_none(),
+            "{:?}",
+            read.notes
+        );
     }
     // The very first: nothing to show that it is no copy.
     let read =
@@ -162,6 +185,214 @@ fn a_signer_out_of_its_time_is_not_believed() {
     let read = issue_and_read(Options { signed, ..Options::default() }).unwrap();
     assert_eq!(read.signed, Some(Signed::NotValid(valid.0, valid.1)));
     assert_eq!(read.reading.chip.unwrap().signed, Some(false));
+}
+
+/// What passive authentication says of a document whose authority and signer are like this.
+fn signed_by(authority: &Authority, signed: SignedBy) -> Signed {
+    let passport = Passport::issue(authority, Options { signed, ..Options::default() }).unwrap();
+    let mut trust = Trust::none();
+    trust.add(authority.certificate()).unwrap();
+    let read = read(&mut passport.chip(), passport.key(), &trust, &wanted()).unwrap();
+    let signed = read.signed.unwrap();
+    assert_eq!(read.reading.chip.unwrap().signed, Some(signed == Signed::Genuine));
+    assert_eq!(read.reading.document.photo.is_some(), signed == Signed::Genuine);
+    signed
+}
+
+#[test]
+fn only_a_signer_of_documents_signs_documents() {
+    let authority = Authority::new("Authority under test").unwrap();
+    for (flaw, said) in [
+        (Flaw::Usage, "its key is not for signatures"),
+        (Flaw::MasterLists, "it is for another purpose: 2.23.136.1.1.3"),
+        (Flaw::Authority, "it is an authority's own"),
+        (Flaw::UnknownExtension, "it has the critical extension 2.5.29.30 that is not known here"),
+        (Flaw::OtherAlgorithm, "it names two algorithms for its one signature"),
+    ] {
+        let signed = SignedBy { flaw: Some(flaw), ..SignedBy::default() };
+        assert_eq!(signed_by(&authority, signed), Signed::NoSigner(said.to_owned()), "{flaw:?}");
+    }
+    assert_eq!(signed_by(&authority, SignedBy::default()), Signed::Genuine);
+    // What stands beside the signer's certificate and cannot be read is not asked for anything.
+    let signed = SignedBy { besides: b"\x30\x03abc", ..SignedBy::default() };
+    assert_eq!(signed_by(&authority, signed), Signed::Genuine);
+}
+
+#[test]
+fn only_an_authority_is_believed_and_in_its_time() {
+    for (flaw, said) in [
+        (Flaw::Usage, "is not allowed to issue certificates"),
+        (Flaw::Authority, "is not allowed to issue certificates"),
+        (Flaw::UnknownExtension, "the critical extension 2.5.29.30"),
+        (Flaw::OtherAlgorithm, "two algorithms"),
+    ] {
+        let authority = Authority::with("Authority under test", VALID, Some(flaw)).unwrap();
+        let error = Trust::none().add(authority.certificate()).unwrap_err();
+        assert!(error.kind() == Kind::Input && error.to_string().contains(said), "{flaw:?}: {error}");
+    }
+    // One without a country is of none, and not of all that have none.
+    let nowhere = Authority::with("Nowhere", VALID, Some(Flaw::NoCountry)).unwrap();
+    let signed = signed_by(&nowhere, SignedBy::default());
+    assert_eq!(signed, Signed::UnknownSigner("Nowhere ()".to_owned()));
+    // A signer from before its authority, or from after it.
+    let day = |year| date(year, 1, 1).at(0, 0, 0, 0);
+    let authority = Authority::with("Authority under test", (day(2010), day(2020)), None).unwrap();
+    for (from, genuine) in [(2009, false), (2010, true), (2019, true), (2021, false)] {
+        let signed = SignedBy { valid: (day(from), day(2040)), ..SignedBy::default() };
+        assert_eq!(signed_by(&authority, signed) == Signed::Genuine, genuine, "{from}");
+    }
+}
+
+#[test]
+fn a_state_signs_its_own_documents() {
+    let mut lines = Options::default().lines;
+    lines[0].replace_range(2..5, "D<<");
+    let read = issue_and_read(Options { lines, ..Options::default() }).unwrap();
+    assert_eq!(read.signed, Some(Signed::OtherState("UT".to_owned())));
+    assert_eq!(read.reading.chip.unwrap().signed, Some(false));
+    assert!(read.reading.document.photo.is_none() && read.reading.pictures.chip_photo.is_none());
+    assert!(read.signed.unwrap().to_string().contains("names another state as its issuer"));
+}
+
+/// A passport that was changed after it was signed, read by somebody who believes its authority.
+fn read_changed(options: Options, change: impl FnOnce(Passport) -> Passport) -> ChipReading {
+    let authority = Authority::new("Authority under test").unwrap();
+    let passport = change(Passport::issue(&authority, options).unwrap());
+    let mut trust = Trust::none();
+    trust.add(authority.certificate()).unwrap();
+    read(&mut passport.chip(), passport.key(), &trust, &wanted()).unwrap()
+}
+
+#[test]
+fn what_opens_it_must_be_signed_as_well() {
+    let way =
+        |cipher| object(0x30, &[&object(6, &[&pace_oid(cipher)]), &object(2, &[&[2]]), &object(2, &[&[12]])]);
+    for (ways, signed) in [
+        (vec![way(Cipher::Aes128)], Signed::Genuine),
+        // A weaker way besides.
+        (vec![way(Cipher::Aes128), way(Cipher::Tdes)], Signed::Changed("EF.CardAccess".to_owned())),
+    ] {
+        let read = read_changed(Options::default(), |passport| {
+            passport.with_file(files::CARD_ACCESS.id, object(0x31, &[&ways.concat()]))
+        });
+        assert_eq!(read.opened, Opened::Pace(Cipher::Aes128));
+        assert_eq!(read.signed, Some(signed.clone()), "{:?}", read.notes);
+        assert_eq!(read.reading.chip.unwrap().signed, Some(signed == Signed::Genuine));
+    }
+}
+
+#[test]
+fn a_document_without_ef_com_shows_that_it_is_no_copy() {
+    let read = read_changed(Options::default(), |passport| passport.without_file(files::COM.id));
+    assert_eq!(read.reading.chip, Some(GENUINE), "{:?}", read.notes);
+}
+
+#[test]
+fn chip_authentication_of_another_form_is_told_apart_from_none() {
+    let untried = "chip authentication cannot be tried: the chip has it in a form that is not known here";
+    // Over a group of numbers: 0.4.0.127.0.7.2.2.3.1.2.
+    let oid = [0x04, 0x00, 0x7f, 0x00, 0x07, 0x02, 0x02, 0x03, 0x01, 0x02];
+    let other = object(0x30, &[&object(6, &[&oid]), &object(2, &[&[1]])]);
+    let read = read_changed(Options::default(), |passport| {
+        passport.with_file(files::DG14.id, object(0x6e, &[&object(0x31, &[&other])]))
+    });
+    assert!(read.notes.iter().any(|note| note == untried), "{:?}", read.notes);
+    let none = Options { pace: None, chip_authentication: None, ..Options::default() };
+    assert_eq!(issue_and_read(none).unwrap().notes, [""; 0]);
+}
+
+/// A chip behind a reader that does something to commands before they come to it, or to what it answers.
+struct Behind<F>(VirtualChip, F);
+
+impl<F: FnMut(&mut VirtualChip, &[u8]) -> Result<Vec<u8>>> Card for Behind<F> {
+    fn transmit(&mut self, apdu: &[u8]) -> Result<Vec<u8>> {
+        (self.1)(&mut self.0, apdu)
+    }
+
+    fn atr(&self) -> &[u8] {
+        Card::atr(&self.0)
+    }
+}
+
+#[test]
+fn a_reader_that_knows_no_extended_length_reads_in_short_pieces() {
+    let authority = Authority::new("Authority under test").unwrap();
+    let mut trust = Trust::none();
+    trust.add(authority.certificate()).unwrap();
+    let of_numbers = Options { chip_authentication: None, active: Some(Active::Rsa), ..Options::default() };
+    for (options, original, fails) in
+        [(Options::default(), Some(true), 1), (of_numbers, None, 1), (Options::default(), None, 99)]
+    {
+        let passport = Passport::issue(&authority, options).unwrap();
+        let mut failed = 0;
+        let mut card = Behind(passport.chip(), |chip: &mut VirtualChip, apdu: &[u8]| {
+            if apdu.len() > 5 && apdu[4] == 0 || failed > 0 && failed < fails {
+                failed += 1;
+                return Err(Error::new(Kind::Device, "the reader failed"));
+            }
+            chip.transmit(apdu)
+        });
+        let read = read(&mut card, passport.key(), &trust, &wanted());
+        if fails > 1 {
+            // It was the chip that has gone.
+            assert!(read.unwrap_err().to_string().contains("the reader failed"));
+            assert_eq!(failed, 2, "it is tried once more and no oftener");
+            continue;
+        }
+        let read = read.unwrap();
+        assert_eq!(failed, 1);
+        assert_eq!(read.reading.chip, Some(ChipVerdict { signed: Some(true), original }), "{:?}", read.notes);
+        assert_eq!(read.reading.document.photo.as_deref(), Some(passport.photo()));
+        assert_eq!(read.notes.len(), usize::from(original.is_none()));
+    }
+}
+
+#[test]
+fn nothing_is_fetched_plainly_under_secure_messaging() {
+    let authority = Authority::new("Authority under test").unwrap();
+    let options = Options { chip_authentication: None, active: Some(Active::Rsa), ..Options::default() };
+    let passport = Passport::issue(&authority, options).unwrap();
+    let mut trust = Trust::none();
+    trust.add(authority.certificate()).unwrap();
+    let mut asked = 0;
+    let mut card = Behind(passport.chip(), |chip: &mut VirtualChip, apdu: &[u8]| {
+        assert_ne!(apdu[1], 0xc0, "GET RESPONSE ends secure messaging");
+        let answer = chip.transmit(apdu);
+        if apdu[1] == 0x88 {
+            asked += 1;
+            return Ok(vec![0x61, 0x10]);
+        }
+        answer
+    });
+    let read = read(&mut card, passport.key(), &trust, &wanted()).unwrap();
+    assert_eq!(asked, 2, "in both lengths");
+    assert_eq!(read.reading.chip, Some(ChipVerdict { signed: Some(true), original: None }));
+    assert!(read.notes[0].starts_with("active authentication cannot be tried"), "{:?}", read.notes);
+}
+
+#[test]
+fn a_command_of_wrong_length_is_protected_anew() {
+    let authority = Authority::new("Authority under test").unwrap();
+    let passport = Passport::issue(&authority, Options::default()).unwrap();
+    let mut trust = Trust::none();
+    trust.add(authority.certificate()).unwrap();
+    let mut before: Option<Vec<u8>> = None;
+    let mut wrong = 0;
+    let mut card = Behind(passport.chip(), |chip: &mut VirtualChip, apdu: &[u8]| {
+        let answer = chip.transmit(apdu);
+        let protected = apdu[0] & 0x0c == 0x0c;
+        assert!(!protected || before.as_deref() != Some(apdu), "the same bytes have no valid checksum");
+        before = Some(apdu.to_vec());
+        // The chip has counted it, and says how much it would have said.
+        if protected && apdu[1] == 0xb0 && wrong == 0 {
+            wrong += 1;
+            return Ok(vec![0x6c, 0x00]);
+        }
+        answer
+    });
+    let read = read(&mut card, passport.key(), &trust, &wanted()).unwrap();
+    assert_eq!(wrong, 1);
+    assert_eq!(read.reading.chip, Some(GENUINE), "{:?}", read.notes);
 }
 
 #[test]
@@ -340,6 +571,60 @@ impl std::io::Write for Logged {
     }
 }
 
+/// A page, and beneath it a chip.
+struct Laid(Option<Happening>, Option<Passport>);
+
+impl IdReader for Laid {
+    fn name(&self) -> &str {
+        "page"
+    }
+
+    fn look(&mut self, _: &id_reader::Wanted) -> Result<Option<Happening>> {
+        Ok(self.0.take())
+    }
+
+    fn period(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl ChipField for Laid {
+    fn chip(&mut self, _: Duration) -> Result<Option<Box<dyn Card>>> {
+        Ok(self.1.take().map(|passport| Box::new(passport.chip()) as Box<dyn Card>))
+    }
+
+    fn anew(&mut self) {}
+}
+
+/// Passports with and without faults, their pages and others', with and without somebody to believe, in a reader of passports:
+/// what becomes of them, as it is shown.
+fn at_the_gate() -> String {
+    let authority = Authority::new("Authority under test").unwrap();
+    let mut shown = String::new();
+    for fault in [None, Some(Fault::ReplacedGroup), Some(Fault::Cloned), Some(Fault::WrongMac)] {
+        let passport = Passport::issue(&authority, Options { fault, ..Options::default() }).unwrap();
+        let mut others = passport.lines().to_vec();
+        others[0] = others[0].replace("ANNA", "ANNE");
+        for (lines, believed) in [(passport.lines(), true), (passport.lines(), false), (&others, true)] {
+            let page = Zone::parse(lines, NOW.date()).unwrap().into_reading();
+            let certificate = authority.certificate().to_vec();
+            let authorities = Box::new(move || {
+                let mut trust = Trust::none();
+                if believed {
+                    trust.add(&certificate)?;
+                }
+                Ok(trust)
+            });
+            let clock = ManualClock::new("2027-03-01T12:00:00Z".parse().unwrap());
+            let page = Laid(Some(Happening::Read(Arc::new(page))), None);
+            let field = Laid(None, Some(passport.clone()));
+            let mut reader = PassportReader::new(Box::new(page), Box::new(field), authorities, clock);
+            shown += &format!("{:?}\n", reader.look(&id_reader::Wanted::default()).unwrap());
+        }
+    }
+    shown
+}
+
 #[test]
 fn nothing_about_the_person_is_shown() {
     let logged = Logged::default();
@@ -355,10 +640,19 @@ fn nothing_about_the_person_is_shown() {
         let error = issue_and_read(Options { fault: Some(fault), ..Options::default() }).unwrap_err();
         shown += &format!("{error} {error:?}");
     }
+    shown += &at_the_gate();
     let log = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
-    assert!(log.contains("chip was read"), "{log}");
+    for said in [
+        "a travel document's chip was read",
+        "the chip of a document was read",
+        "the lines of the page are not those of the chip",
+        "the chip of a document could not be read",
+        "documents.csca_dir is empty",
+    ] {
+        assert!(log.contains(said), "{said}: {log}");
+    }
     shown += &log;
-    for secret in ["898902", "ERIKSSON", "740812", "1974"] {
+    for secret in ["898902", "ERIKSSON", "ANNA", "ANNE", "740812", "1974", "491231"] {
         assert!(!shown.contains(secret), "{shown}");
     }
 }
@@ -419,7 +713,10 @@ fn authorities_are_read_from_a_folder() {
             text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
         format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
     };
-    std::fs::write(folder.path().join("c.pem"), pem("rsa") + &pem("explicit")).unwrap();
+    // What is of no use among others costs nothing but itself: no certificate, no base64, none of an authority.
+    let useless = "-----BEGIN CERTIFICATE-----\nMANhYmM=\n-----END CERTIFICATE-----\n\
+                   -----BEGIN CERTIFICATE-----\n%%%%\n-----END CERTIFICATE-----\n";
+    std::fs::write(folder.path().join("c.pem"), pem("rsa") + useless + &pem("explicit")).unwrap();
     let trust = Trust::load(folder.path()).unwrap();
     assert_eq!(trust.len(), 3);
     assert_eq!(format!("{trust:?}"), "3 signing authorities");
@@ -463,28 +760,22 @@ fn the_virtual_reader_s_protocol_is_spoken() {
     let authority = Authority::new("Authority under test").unwrap();
     let passport = Passport::issue(&authority, Options::default()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    std::thread::scope(|scope| {
-        let served = scope.spawn(|| vpcd::serve(&mut vpcd::connect(&address).unwrap(), &passport));
-        let mut reader = Reader(listener.accept().unwrap().0, Vec::new());
+    let address = listener.local_addr().unwrap();
+    let inserted = card::insert(address, Box::new(passport.chip()), card::Fault::None, |_| {}).unwrap();
+    let mut reader = Reader(listener.accept().unwrap().0, Vec::new());
+    reader.say(&[1]);
+    reader.say(&[2]);
+    reader.say(&[4]);
+    reader.1 = reader.hear();
+    assert_eq!(reader.1[0], 0x3b);
+    let mut trust = Trust::none();
+    trust.add(authority.certificate()).unwrap();
+    for _ in 0..2 {
+        let read = read(&mut reader, passport.key(), &trust, &wanted()).unwrap();
+        assert_eq!(read.reading.chip, Some(GENUINE));
+        // Laid down again.
+        reader.say(&[0]);
         reader.say(&[1]);
-        reader.say(&[2]);
-        reader.say(&[4]);
-        reader.1 = reader.hear();
-        assert_eq!(reader.1[0], 0x3b);
-        let mut trust = Trust::none();
-        trust.add(authority.certificate()).unwrap();
-        for _ in 0..2 {
-            let read = read(&mut reader, passport.key(), &trust, &wanted()).unwrap();
-            assert_eq!(read.reading.chip, Some(GENUINE));
-            // Laid down again.
-            reader.say(&[0]);
-            reader.say(&[1]);
-        }
-        drop(reader);
-        served.join().unwrap().unwrap();
-    });
-    drop(listener);
-    let error = vpcd::connect(&address).unwrap_err();
-    assert!(error.to_string().contains("is pcscd running with vpcd?"), "{error}");
+    }
+    inserted.remove();
 }

@@ -20,19 +20,26 @@ use std::time::Duration;
 use jiff::civil::date;
 use menshen::Kind;
 use menshen::access::PassMode;
+use menshen::clock::ManualClock;
 use menshen::device::bank_card::{self, social_security};
 use menshen::device::card_reader::Digits;
+use menshen::device::chip::Trust;
 use menshen::device::chip::card::Card;
+use menshen::device::id_reader::{IdReader, Wanted};
 use menshen::device::pcsc::{Presence, Reader, uid};
+use menshen::document::mrz::Zone;
+use menshen::document::{ChipVerdict, Happening};
 use menshen::event::Event;
 use menshen::gate::Presented;
+use menshen::gate::passport_reader::{self, PassportReader};
 use menshen::simulate::card::profile::{ACCOUNT, PRINTED, UID};
 use menshen::simulate::card::{Chip, Fault, Happened, Inserted, Profile, insert};
+use menshen::simulate::passport::{self, Authority, Options, Passport};
 use serde_json::json;
 use support::admin::Bench;
 use support::pcscd::{Pcscd, alone, plug};
 use support::plugging::Plugging;
-use support::process::{PATIENCE, Process, menshen};
+use support::process::{Agent, PATIENCE, Process, menshen};
 
 /// Long enough to have noticed what has not happened: the service looks at its readers each 0.4 s.
 const QUIET: Duration = Duration::from_millis(1200);
@@ -83,6 +90,14 @@ fn cards_are_put_in_and_taken_out() {
         assert!(error.message().contains("is used by another program"), "{error}");
         drop(card);
         assert!(waiting.wait_card(QUIET).unwrap().is_none());
+        waiting.anew();
+        assert!(waiting.wait_card(QUIET).unwrap().is_some(), "it is asked anew");
+        // One that could not be had was not given out.
+        let other = reader.connect().unwrap();
+        waiting.anew();
+        assert_eq!(waiting.wait_card(QUIET).err().unwrap().kind(), Kind::Busy);
+        drop(other);
+        assert!(waiting.wait_card(QUIET).unwrap().is_some());
         again.remove();
         let _third = put_in(slot, Profile::Uid, Fault::None);
         assert!(waiting.wait_card(PATIENCE).unwrap().is_some());
@@ -195,7 +210,11 @@ fn each_fault_of_a_card_has_its_error() {
         service.notices_removal();
         until_empty(&mut reader);
         let _inserted = put_in(slot, Profile::Bank, Fault::None);
+        assert!(matches!(reader.presence(PATIENCE).unwrap(), Presence::Card(_)));
+        // What was seen already is given out at once.
+        let asked = std::time::Instant::now();
         let mut card = reader.wait_card(PATIENCE).unwrap().unwrap();
+        assert!(asked.elapsed() < PATIENCE / 4, "{:?}", asked.elapsed());
         assert_eq!(bank_card::read(&mut card, date(2026, 11, 22)).unwrap().card_number, ACCOUNT);
     });
 }
@@ -473,6 +492,181 @@ fn the_simulator_is_a_card_and_the_doctor_sees_it() {
         assert_eq!(output.status.code(), Some(1));
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(text.contains("bank-contactless, bank-without-directory, social-security"), "{text}");
+    });
+}
+
+/// The pages that a test lays down, as a camera would read them.
+struct Pages(Receiver<Happening>);
+
+impl IdReader for Pages {
+    fn name(&self) -> &str {
+        "pages"
+    }
+
+    fn look(&mut self, _: &Wanted) -> menshen::Result<Option<Happening>> {
+        Ok(self.0.recv_timeout(PATIENCE).ok())
+    }
+
+    fn period(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+#[test]
+fn passports_are_read_with_their_pages() {
+    alone("passports_are_read_with_their_pages", |folder| {
+        let slot = plug(folder, "Gate Slot");
+        let mut service = Pcscd::start(folder);
+        let authority = Authority::new("Authority under test").unwrap();
+        let issue = |fault| Passport::issue(&authority, Options { fault, ..Options::default() }).unwrap();
+        let genuine = issue(None);
+        let lines = genuine.lines().to_vec();
+        let (lay, laid) = channel();
+        let certificate = authority.certificate().to_vec();
+        let authorities = Box::new(move || {
+            let mut trust = Trust::none();
+            trust.add(&certificate)?;
+            Ok(trust)
+        });
+        let field = passport_reader::field("pcsc:gate slot 00 00").unwrap();
+        let clock = ManualClock::new("2027-03-01T12:00:00Z".parse().unwrap());
+        let mut reader = PassportReader::new(Box::new(Pages(laid)), Box::new(field), authorities, clock);
+        // The page is laid down, read and taken away: what becomes of it.
+        let mut page = || {
+            let page = Zone::parse(&lines, date(2027, 3, 1)).unwrap().into_reading();
+            for happening in [Happening::Detected, Happening::Read(Arc::new(page)), Happening::TakenAway] {
+                lay.send(happening).unwrap();
+            }
+            let mut becomes = Vec::new();
+            for _ in 0..3 {
+                becomes.push(reader.look(&Wanted::default()).unwrap().unwrap());
+            }
+            match becomes.swap_remove(1) {
+                Happening::Read(reading) => Ok(reading.chip),
+                Happening::Failed { why } => Err(why),
+                other => panic!("{other:?}"),
+            }
+        };
+        let put_in = |passport: &Passport| {
+            let (tell, told) = channel();
+            let inserted = insert(slot, Box::new(passport.chip()), Fault::None, move |happened| {
+                let _ = tell.send(happened);
+            })
+            .unwrap();
+            assert_eq!(told.recv_timeout(PATIENCE).unwrap(), Happened::Inserted);
+            inserted
+        };
+        assert_eq!(page(), Ok(None), "no chip lies there");
+        let verdict = ChipVerdict { signed: Some(true), original: Some(true) };
+        let inserted = put_in(&genuine);
+        assert_eq!(page(), Ok(Some(verdict)));
+        // It stays there, and the page is laid down anew.
+        assert_eq!(page(), Ok(Some(verdict)));
+        inserted.remove();
+        service.notices_removal();
+        // Forged, copied and pulled away, each twice: the second time is no way round the first.
+        for (fault, why) in [
+            (passport::Fault::UnknownSigner, "the chip is not what a state has signed"),
+            (passport::Fault::Cloned, "the chip does not show that it is no copy"),
+        ] {
+            let inserted = put_in(&issue(Some(fault)));
+            for _ in 0..2 {
+                let said = page().unwrap_err();
+                assert!(said.starts_with(why), "{said}");
+            }
+            inserted.remove();
+            service.notices_removal();
+        }
+        // Another key than that of the lines is made each time, so the chip in the middle is the same passport's.
+        let pulled = put_in(&issue(Some(passport::Fault::TakenAway)));
+        let said = page().unwrap_err();
+        assert!(said.starts_with("the chip could not be read") && said.contains("Gate Slot"), "{said}");
+        drop(pulled);
+        // The field goes, and the page counts alone; it comes back, and so does the chip.
+        service.kill();
+        assert_eq!(page(), Ok(None));
+        let _service = Pcscd::start(folder);
+        let _inserted = put_in(&genuine);
+        assert_eq!(page(), Ok(Some(verdict)));
+    });
+}
+
+#[test]
+fn an_agent_without_its_authorities_starts_and_reads_no_passports() {
+    let folder = tempfile::tempdir().unwrap();
+    let csca = folder.path().join("csca");
+    let config = format!(
+        "[terminal]\ndata_dir = {:?}\n[documents]\ncsca_dir = {csca:?}\n[device]\nid_reader = \"pcsc:Gate\"\n\
+         [[camera]]\nrole = \"document\"\nsource = \"v4l2:/dev/menshen-has-none\"\n",
+        folder.path().join("data")
+    );
+    let mut agent = Agent::start(folder.path(), &config);
+    // It has begun, so faces and cards do not wait; what the reader said until now may have been said before.
+    let mut told = |what: &str, wanted: &dyn Fn(&str) -> bool| {
+        agent.event(what, |event| {
+            let error = event["error"].as_str().unwrap_or_default();
+            event["kind"] == "reader" && event["reader"] == "id_reader" && wanted(error)
+        })
+    };
+    std::fs::create_dir(&csca).unwrap();
+    let empty = told("the reason", &|error| error.contains("holds no certificate of a signing authority"));
+    assert_eq!(empty["state"], "offline");
+    // Nothing is restarted for it to go on to its camera.
+    let authority = Authority::new("Authority under test").unwrap();
+    std::fs::write(csca.join("a.cer"), authority.certificate()).unwrap();
+    told("another reason", &|error| !error.contains("signing authorit"));
+    assert_eq!(agent.process.stop(), Some(0));
+}
+
+#[test]
+fn a_technician_reads_cards() {
+    alone("a_technician_reads_cards", |folder| {
+        let slot = plug(folder, "Gate Slot");
+        let mut service = Pcscd::start(folder);
+        let read = |more: &[&str]| {
+            let output = menshen()
+                .args(["read", "card", "--reader", "pcsc:gate slot 00 00"])
+                .args(more)
+                .output()
+                .unwrap();
+            let text = |bytes| String::from_utf8(bytes).unwrap();
+            (output.status.code(), text(output.stdout), text(output.stderr))
+        };
+        let (code, _, said) = read(&["--within", "0"]);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("no card was put into Gate Slot 00 00 within 0 s"), "{said}");
+        let inserted = put_in(slot, Profile::Bank, Fault::None);
+        let (code, said, error) = read(&[]);
+        assert_eq!(code, Some(0), "{error}");
+        for line in ["Reader: Gate Slot 00 00", "Kind: bank card", "CardNumber: ************0005", "Atc: 7"] {
+            assert!(said.lines().any(|said| said == line), "{line}: {said}");
+        }
+        for secret in [ACCOUNT, "TEST/CARD", "TEST0000", "49122200000"] {
+            assert!(!said.contains(secret), "{secret}: {said}");
+        }
+        let (_, said, _) = read(&["--clear"]);
+        for line in [&format!("CardNumber: {ACCOUNT}"), "Name: TEST/CARD", "Balance: 7.97"] {
+            assert!(said.lines().any(|said| said == line), "{line}: {said}");
+        }
+        inserted.remove();
+        service.notices_removal();
+        let inserted = put_in(slot, Profile::SocialSecurity, Fault::None);
+        let (code, said, error) = read(&[]);
+        assert_eq!(code, Some(0), "{error}");
+        assert!(
+            said.contains("Kind: social security card\n") && said.contains("ValidEnd: 20491231\n"),
+            "{said}"
+        );
+        for secret in [PRINTED, "000000200001010000", "张三", "20000101"] {
+            assert!(!said.contains(secret), "{secret}: {said}");
+        }
+        assert!(read(&["--clear"]).1.contains("Name: 张三\n"));
+        inserted.remove();
+        service.notices_removal();
+        let _inserted = put_in(slot, Profile::Uid, Fault::None);
+        let (code, _, said) = read(&[]);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("no application of a bank"), "{said}");
     });
 }
 

@@ -21,6 +21,7 @@ mod network;
 mod people;
 mod platform;
 mod present;
+mod read;
 mod records;
 mod restart;
 mod run;
@@ -74,6 +75,8 @@ enum Command {
     People(people::Args),
     /// Holds a card, a QR code or a document before a simulated reader
     Present(present::Args),
+    /// Reads a card in a reader, without the gate
+    Read(read::Args),
     /// Moves a simulated input: exit button, door contact, tamper contact
     Input(input::Args),
     /// Opens the door, or brings its lines to rest
@@ -140,6 +143,7 @@ pub fn main() -> ExitCode {
         Command::Enroll(args) => enroll::run(&args),
         Command::People(args) => people::run(&args),
         Command::Present(args) => present::run(&args),
+        Command::Read(args) => read::run(&args),
         Command::Input(args) => input::run(&args),
         Command::Door(args) => door::run(&args),
         Command::Records(args) => records::run(&args),

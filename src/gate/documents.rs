@@ -18,7 +18,6 @@ use crate::device::id_reader::{IdReader, Wanted};
 use crate::device::reader::Reader;
 use crate::document::{Document, DocumentKind, Happening, Reading, Source};
 use crate::error::{Context, Result};
-use crate::text;
 
 /// Happenings that a service may be behind before it loses the oldest.
 const BEHIND: usize = 64;
@@ -133,9 +132,8 @@ impl Inner {
         let reading = match &happening {
             Happening::Read(reading) => Some(Arc::clone(reading)),
             // Whoever laid it down is told what to do, where documents are asked for.
-            Happening::Failed { .. } if self.settings.load().rules.mode.takes_documents() => {
-                let sentence = text::document_unread(self.language);
-                announce::tell(self, sentence, sentence);
+            Happening::Failed { .. } if self.asks_for_documents() => {
+                announce::document_unread(self);
                 None
             }
             _ => None,
@@ -145,6 +143,7 @@ impl Inner {
             && self.documents.to_present.try_send(reading).is_err()
         {
             tracing::warn!("a document was read while too many wait to be presented: it is left out");
+            announce::document_unread(self);
         }
     }
 

@@ -99,6 +99,7 @@ impl Bench {
         let (hardware, outputs) = start_devices(all_simulated(&relay), &settings, &events);
         let inner = Arc::new(Inner {
             clock: shared,
+            built: "2026-01-01T00:00:00Z".parse().unwrap(),
             events: events.clone(),
             store,
             config,
@@ -118,6 +119,7 @@ impl Bench {
             snapshots: Default::default(),
             frame_rates: Default::default(),
             reading: Default::default(),
+            document_asked: AtomicBool::new(false),
             documents: Documents::new().0,
             questions: Default::default(),
             codes: Default::default(),
@@ -149,6 +151,7 @@ impl Bench {
         let (hardware, outputs) = start_devices(devices, &self.inner.settings.load(), &self.inner.events);
         self.inner = Arc::new(Inner {
             clock: Arc::clone(&self.inner.clock),
+            built: self.inner.built,
             events: self.inner.events.clone(),
             store,
             config: config::Gate { on_store_failure: policy, ..config::Gate::default() },
@@ -168,6 +171,7 @@ impl Bench {
             snapshots: Default::default(),
             frame_rates: Default::default(),
             reading: Default::default(),
+            document_asked: AtomicBool::new(false),
             documents: Documents::new().0,
             questions: Default::default(),
             codes: Default::default(),

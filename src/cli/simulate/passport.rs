@@ -1,12 +1,14 @@
 //! `menshen simulate passport`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use menshen::device::chip::cipher::Cipher;
 use menshen::device::chip::{self, AccessKey, Trust, Wanted};
-use menshen::simulate::passport::{Active, Authority, Fault, Options, Passport, photo, vpcd};
+use menshen::simulate::card::{self, Happened};
+use menshen::simulate::passport::{Active, Authority, Fault, Options, Passport, photo};
 use menshen::{Context as _, Error, Kind, Result};
 
 use crate::cli::say;
@@ -14,8 +16,8 @@ use crate::cli::say;
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Lay it onto the virtual reader that listens there, such as 127.0.0.1:35963 of pcscd's vpcd
-    #[arg(long, value_name = "HOST:PORT", required_unless_present = "loopback")]
-    vpcd: Option<String>,
+    #[arg(long, value_name = "ADDRESS:PORT", required_unless_present = "loopback")]
+    vpcd: Option<SocketAddr>,
     /// Read it right here, and say what was read
     #[arg(long, conflicts_with = "vpcd")]
     loopback: bool,
@@ -87,9 +89,22 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
     match &args.vpcd {
         Some(address) => {
-            let mut stream = vpcd::connect(address)?;
-            say(format_args!("the passport lies on the virtual reader {address}"))?;
-            vpcd::serve(&mut stream, &passport)?;
+            say(format_args!("the virtual reader {address} is waited for (pcscd with vpcd)"))?;
+            let (tell, told) = std::sync::mpsc::channel();
+            let _inserted =
+                card::insert(*address, Box::new(passport.chip()), card::Fault::None, move |happened| {
+                    // Nobody is told where nobody listens.
+                    let _ = tell.send(happened);
+                })?;
+            for happened in told {
+                match happened {
+                    Happened::Inserted => {
+                        say(format_args!("the passport lies on the virtual reader {address}"))?
+                    }
+                    Happened::Removed => break,
+                    Happened::Asked { .. } => {}
+                }
+            }
             say("the virtual reader has closed the connection")?;
             Ok(ExitCode::SUCCESS)
         }

@@ -1,4 +1,6 @@
-//! One command to a card and its whole answer, whichever way the card's protocol brings it.
+//! One command to a card and its whole answer, whichever way the card's protocol brings it. Commands are short, and 32 rounds
+//! are more than any card of EMV needs; the chips of travel documents have an exchange of their own
+//! ([`device::chip::apdu`](crate::device::chip::apdu)), with extended length, secure messaging, and 300 pieces for files of 64 KiB.
 
 use crate::device::chip::card::{Card, LONGEST_ANSWER};
 use crate::error::{Error, Kind, Result};

@@ -51,6 +51,11 @@ impl Command {
         [self.class, self.instruction, self.p1, self.p2]
     }
 
+    /// Whether it fits no short one.
+    pub fn is_long(&self) -> bool {
+        self.data.len() > 0xff || self.expected.is_some_and(|bytes| bytes > 0x100)
+    }
+
     /// Its bytes; of extended length only where it must be.
     ///
     /// # Errors
@@ -60,7 +65,7 @@ impl Command {
             return Err(Error::new(Kind::Input, "a command to a chip holds at most 65535 bytes"));
         }
         let mut bytes = self.header().to_vec();
-        if self.data.len() <= 0xff && self.expected.is_none_or(|bytes| bytes <= 0x100) {
+        if !self.is_long() {
             if !self.data.is_empty() {
                 bytes.push(self.data.len() as u8);
                 bytes.extend_from_slice(&self.data);
@@ -136,6 +141,15 @@ impl Answer {
     pub fn ok(self, what: impl std::fmt::Display) -> Result<Vec<u8>> {
         if self.status == OK { Ok(self.data) } else { Err(refused(what, self.status)) }
     }
+
+    /// How many bytes a chip has that was asked for another number of them (`6Cxx`).
+    pub fn right_length(&self) -> Option<usize> {
+        match self.status.to_be_bytes() {
+            [0x6c, 0] => Some(0x100),
+            [0x6c, length] => Some(usize::from(length)),
+            _ => None,
+        }
+    }
 }
 
 /// The error of a command that was not carried out.
@@ -175,16 +189,15 @@ pub fn meaning(status: u16) -> &'static str {
 /// How many pieces an answer may come in: as many as the longest has with 256 bytes each, and some.
 const PIECES: usize = 300;
 
-/// Sends a command and gives the whole answer: further pieces (`61xx`) are fetched, and a wrong expected length (`6Cxx`) is
-/// put right once.
+/// Sends a plain command and gives the whole answer: further pieces (`61xx`) are fetched, and a wrong expected length
+/// (`6Cxx`) is put right once. Not for secure messaging, where nothing is sent twice and nothing plainly.
 ///
 /// # Errors
-/// As [`Card::transmit`]. `Device`: what came is no answer. `Timeout`: `until` has passed.
+/// As [`send`]. `Device`: the answer does not end.
 pub fn exchange(card: &mut dyn Card, command: &Command, until: Instant) -> Result<Answer> {
-    let mut answer = send(card, &command.bytes()?, until)?;
-    if let [0x6c, length] = answer.status.to_be_bytes() {
-        let expected = if length == 0 { 0x100 } else { usize::from(length) };
-        answer = send(card, &command.clone().expecting(expected).bytes()?, until)?;
+    let mut answer = send(card, command, until)?;
+    if let Some(expected) = answer.right_length() {
+        answer = send(card, &command.clone().expecting(expected), until)?;
     }
     for _ in 0..PIECES {
         let [0x61, length] = answer.status.to_be_bytes() else { return Ok(answer) };
@@ -192,7 +205,7 @@ pub fn exchange(card: &mut dyn Card, command: &Command, until: Instant) -> Resul
         // The logical channel stays; a chain or secure messaging is not of this command.
         more.class = command.class & 0x03;
         let more = more.expecting(if length == 0 { 0x100 } else { usize::from(length) });
-        let piece = send(card, &more.bytes()?, until)?;
+        let piece = send(card, &more, until)?;
         answer.data.extend(piece.data);
         answer.status = piece.status;
         if answer.data.len() > LONGEST_ANSWER {
@@ -202,14 +215,18 @@ pub fn exchange(card: &mut dyn Card, command: &Command, until: Instant) -> Resul
     Err(Error::new(Kind::Device, "the chip's answer does not end"))
 }
 
-fn send(card: &mut dyn Card, bytes: &[u8], until: Instant) -> Result<Answer> {
+/// Sends a command and gives the answer as it came.
+///
+/// # Errors
+/// As [`Card::transmit`]. `Device`: what came is no answer. `Timeout`: `until` has passed.
+pub fn send(card: &mut dyn Card, command: &Command, until: Instant) -> Result<Answer> {
     if Instant::now() >= until {
         return Err(Error::new(
             Kind::Timeout,
             "reading the chip takes too long; lay the document down flat and leave it there",
         ));
     }
-    let mut data = card.transmit(bytes)?;
+    let mut data = card.transmit(&command.bytes()?)?;
     if data.len() > LONGEST_ANSWER {
         return Err(Error::new(Kind::Device, "the chip's answer is longer than answers can be"));
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::civil::DateTime;
 
-use super::signature::{PublicKey, Scheme};
+use super::signature::{PublicKey, Scheme, dotted};
 use super::tlv::{Objects, malformed, value};
 use crate::error::Result;
 
@@ -20,6 +20,21 @@ const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0a];
 const SUBJECT_KEY: &[u8] = &[0x55, 0x1d, 0x0e];
 const AUTHORITY_KEY: &[u8] = &[0x55, 0x1d, 0x23];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
+const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
+const EXTENDED_KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
+
+/// Extensions that may be critical and restrict nothing that is asked here, under 2.5.29: the period of the private key, other
+/// names, where revocation lists are, policies.
+const HARMLESS: [u8; 5] = [0x10, 0x11, 0x12, 0x1f, 0x20];
+
+/// Purposes of a signer of documents: any (2.5.29.37.0), or the security object itself (2.23.136.1.1.1). Part 12 wants none
+/// said; what states say of others' purposes, master lists and lists of deviations, is no leave to sign documents.
+const ANY_PURPOSE: &[u8] = &[0x55, 0x1d, 0x25, 0x00];
+const DOCUMENTS: &[u8] = &[0x67, 0x81, 0x08, 0x01, 0x01, 0x01];
+
+/// Bits of the key usage: digitalSignature is the first, keyCertSign the sixth.
+const SIGNS_DATA: u8 = 0x80;
+const SIGNS_CERTIFICATES: u8 = 0x04;
 
 /// A certificate.
 #[derive(Clone)]
@@ -40,8 +55,14 @@ pub struct Certificate {
     pub key_id: Option<Vec<u8>>,
     /// Identifier of its issuer's key.
     pub issuer_key_id: Option<Vec<u8>>,
-    /// Whether it may issue others.
+    /// Whether it is an authority's.
     pub authority: bool,
+    /// What its key may be used for (RFC 5280 section 4.2.1.3): the first eight bits; `None`: it does not say.
+    usage: Option<u8>,
+    /// For which purposes (section 4.2.1.12), as values of object identifiers; `None`: it does not say.
+    purposes: Option<Vec<Vec<u8>>>,
+    /// Why it cannot be used for anything.
+    unusable: Option<String>,
     /// What is signed, how, and the signature.
     signed: Vec<u8>,
     scheme: Scheme,
@@ -121,7 +142,11 @@ impl Certificate {
         let mut inner = Objects::new(signed.value);
         inner.take_if(0xa0)?;
         let serial = inner.expect(2)?.value.to_vec();
-        inner.expect(0x30)?;
+        // Section 4.1.1.2: what is named outside is not signed. Parameters of nothing may be left out.
+        let named = inner.expect(0x30)?;
+        let bare = |value: &[u8]| value.strip_suffix(&[5, 0]).unwrap_or(value).to_vec();
+        let unusable = (bare(named.value) != bare(algorithm.value))
+            .then(|| "it names two algorithms for its one signature".to_owned());
         let issuer = Name::read(inner.expect(0x30)?.whole)?;
         let mut validity = Objects::new(inner.expect(0x30)?.value);
         let mut moment = || -> Result<DateTime> {
@@ -141,6 +166,9 @@ impl Certificate {
             key_id: None,
             issuer_key_id: None,
             authority: false,
+            usage: None,
+            purposes: None,
+            unusable,
             signed: signed.whole.to_vec(),
             scheme: Scheme::read(algorithm.value, None)?,
             signature: signature.to_vec(),
@@ -157,7 +185,7 @@ impl Certificate {
             let Some(extension) = extensions.take()? else { break };
             let mut extension = Objects::new(extension.value);
             let oid = extension.expect(6)?.value;
-            extension.take_if(1)?;
+            let critical = extension.take_if(1)?.is_some_and(|flag| flag.value != [0]);
             let content = extension.expect(4)?.value;
             match oid {
                 SUBJECT_KEY => self.key_id = Some(value(content, 4)?.to_vec()),
@@ -169,10 +197,60 @@ impl Certificate {
                     let authority = Objects::new(value(content, 0x30)?).find(1)?;
                     self.authority = authority.is_some_and(|flag| flag.value != [0]);
                 }
+                KEY_USAGE => {
+                    let (_, bits) = value(content, 3)?
+                        .split_first()
+                        .ok_or_else(|| malformed("the usage of a certificate's key has no bits"))?;
+                    self.usage = Some(bits.first().copied().unwrap_or_default());
+                }
+                EXTENDED_KEY_USAGE => {
+                    let mut purposes = Objects::new(value(content, 0x30)?);
+                    let mut named = Vec::new();
+                    while let Some(purpose) = purposes.take()? {
+                        named.push(purpose.value.to_vec());
+                    }
+                    self.purposes = Some(named);
+                }
+                [0x55, 0x1d, last] if HARMLESS.contains(last) => {}
+                _ if critical => {
+                    let what =
+                        format!("it has the critical extension {} that is not known here", dotted(oid));
+                    self.unusable.get_or_insert(what);
+                }
                 _ => {}
             }
         }
-        Ok(())
+        match extensions.rest() {
+            [] => Ok(()),
+            // One of those that are not looked at may be critical.
+            _ => Err(malformed("a certificate has more than 64 extensions")),
+        }
+    }
+
+    /// Why it is none by which others are issued; `None`: it is one (part 12 section 7.1.1).
+    pub fn no_authority(&self) -> Option<String> {
+        if let Some(why) = &self.unusable {
+            return Some(why.clone());
+        }
+        let signs = self.usage.is_none_or(|bits| bits & SIGNS_CERTIFICATES != 0);
+        (!self.authority || !signs).then(|| format!("{} is not allowed to issue certificates", self.subject))
+    }
+
+    /// Why it is none by which documents are signed; `None`: it is one.
+    pub fn no_signer(&self) -> Option<String> {
+        if let Some(why) = &self.unusable {
+            return Some(why.clone());
+        }
+        if self.authority {
+            return Some("it is an authority's own".to_owned());
+        }
+        if self.usage.is_some_and(|bits| bits & SIGNS_DATA == 0) {
+            return Some("its key is not for signatures".to_owned());
+        }
+        let documents = |purpose: &Vec<u8>| [ANY_PURPOSE, DOCUMENTS].contains(&purpose.as_slice());
+        let purposes = self.purposes.as_ref().filter(|purposes| !purposes.iter().any(documents))?;
+        let named: Vec<String> = purposes.iter().map(|purpose| dotted(purpose)).collect();
+        Some(format!("it is for another purpose: {}", named.join(", ")))
     }
 
     /// Whether it is signed with this key.

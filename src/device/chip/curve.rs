@@ -146,6 +146,11 @@ impl Curve {
         &self.generator
     }
 
+    /// Bits of the order.
+    pub fn bits(&self) -> u32 {
+        self.bits
+    }
+
     /// Bytes of the order: of a secret, and of each half of a signature.
     pub fn order_bytes(&self) -> usize {
         self.bits.div_ceil(8) as usize

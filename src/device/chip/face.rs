@@ -16,7 +16,7 @@ use crate::vision::picture::Picture;
 /// JPEG quality of photos that the chip holds in JPEG 2000: they are small, and are compared.
 const QUALITY: u8 = 95;
 
-/// How long decoding a JPEG 2000 may take: some tenths of a second are usual on a gate.
+/// How long decoding a photo may take: of a JPEG 2000, some tenths of a second are usual on a gate.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The largest photo: four times the pixels of the largest known.
@@ -100,41 +100,56 @@ fn iso_39794(record: &[u8]) -> Result<&[u8]> {
 /// # Errors
 /// `Device`: it is damaged or larger than photos are. `Timeout`, `Busy`: decoding it takes too long, or another's still does.
 pub fn jpeg(picture: &[u8]) -> Result<Vec<u8>> {
-    if picture.starts_with(JPEG) {
+    within(&DECODING, PATIENCE, picture.to_vec(), |picture| {
+        if !picture.starts_with(JPEG) {
+            return jpeg2000(&picture);
+        }
         let mut decoded = Picture::default();
-        decoded.decode_file(picture).context_as(Kind::Device, || "the chip's photo is damaged")?;
+        decoded.decode_file(&picture).context_as(Kind::Device, || "the chip's photo is damaged")?;
         // Some chips pad it.
-        return Ok(picture.to_vec());
-    }
-    within(PATIENCE, picture.to_vec(), |picture| jpeg2000(&picture))
+        Ok(picture)
+    })
 }
 
 /// Whether something is being decoded; what takes too long goes on by itself, and nothing else begins until it ends.
-static DECODING: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
+struct Decoding {
+    busy: Mutex<bool>,
+    done: Condvar,
+}
+
+impl Decoding {
+    const fn new() -> Self {
+        Self { busy: Mutex::new(false), done: Condvar::new() }
+    }
+}
+
+/// That of all chips: one at a time.
+static DECODING: Decoding = Decoding::new();
 
 /// Carries work out on a thread of its own, and waits so long for it. A picture may be made such that decoding it takes
 /// hours, and a decoder may have a flaw: the reader goes on in any case.
 fn within<T: Send + 'static>(
+    decoding: &'static Decoding,
     patience: Duration,
     input: Vec<u8>,
     work: impl FnOnce(Vec<u8>) -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    struct Done;
+    struct Done(&'static Decoding);
     impl Drop for Done {
         fn drop(&mut self) {
-            *DECODING.0.lock().unwrap_or_else(PoisonError::into_inner) = false;
-            DECODING.1.notify_one();
+            *self.0.busy.lock().unwrap_or_else(PoisonError::into_inner) = false;
+            self.0.done.notify_one();
         }
     }
-    let busy = DECODING.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let waited = DECODING.1.wait_timeout_while(busy, patience, |busy| *busy);
+    let busy = decoding.busy.lock().unwrap_or_else(PoisonError::into_inner);
+    let waited = decoding.done.wait_timeout_while(busy, patience, |busy| *busy);
     let (mut busy, _) = waited.unwrap_or_else(PoisonError::into_inner);
     if *busy {
         return Err(Error::new(Kind::Busy, "an earlier photo is still being decoded"));
     }
     *busy = true;
     drop(busy);
-    let done = Done;
+    let done = Done(decoding);
     let (tell, told) = mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name("chip-photo".into()).spawn(move || {
         let _done = done;
@@ -333,20 +348,22 @@ mod tests {
 
     #[test]
     fn what_never_ends_is_left_alone() {
+        // Its own: that of all chips has others' photos in it.
+        static GATE: Decoding = Decoding::new();
         let (release, wait) = mpsc::channel::<()>();
         let slow = move |_| {
             let _ = wait.recv();
             Ok(())
         };
-        let error = within(Duration::from_millis(1), Vec::new(), slow).unwrap_err();
+        let error = within(&GATE, Duration::from_millis(1), Vec::new(), slow).unwrap_err();
         assert_eq!(error.kind(), Kind::Timeout);
-        let error = within(Duration::from_millis(1), Vec::new(), |_| Ok(())).unwrap_err();
+        let error = within(&GATE, Duration::from_millis(1), Vec::new(), |_| Ok(())).unwrap_err();
         assert_eq!(error.kind(), Kind::Busy);
         drop(release);
-        within(PATIENCE, Vec::new(), |_| Ok(())).unwrap();
-        let error = within::<()>(PATIENCE, Vec::new(), |_| panic!("a flaw")).unwrap_err();
+        within(&GATE, PATIENCE, Vec::new(), |_| Ok(())).unwrap();
+        let error = within::<()>(&GATE, PATIENCE, Vec::new(), |_| panic!("a flaw")).unwrap_err();
         assert!(error.to_string().contains("gave up"), "{error}");
-        within(PATIENCE, Vec::new(), |_| Ok(())).unwrap();
+        within(&GATE, PATIENCE, Vec::new(), |_| Ok(())).unwrap();
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub mod security_info;
 pub mod session;
 pub mod signature;
 pub mod sod;
+mod state;
 pub mod tlv;
 pub mod trust;
 
@@ -117,11 +118,12 @@ impl ChipReading {
 /// # Errors
 /// `Input`: the key is not of this document, or of the wrong kind for it. `Device`: it is no travel document, malformed, or was
 /// taken away. `Timeout`: it takes too long. A photo that cannot be decoded and a signature that cannot be checked are no
-/// errors: the notes say so.
+/// errors: the notes say so. The document has a photo to compare its holder with only where the state has signed it; what else
+/// the chip holds is among the pictures.
 pub fn read(card: &mut dyn Card, key: &AccessKey, trust: &Trust, wanted: &Wanted) -> Result<ChipReading> {
     let begun = Instant::now();
     let mut chip = Chip::new(card, begun + wanted.patience);
-    let opened = open(&mut chip, key)?;
+    let (opened, access) = open(&mut chip, key)?;
     let mut notes = Vec::new();
 
     let announced = match announced(&mut chip) {
@@ -154,7 +156,16 @@ pub fn read(card: &mut dyn Card, key: &AccessKey, trust: &Trust, wanted: &Wanted
         if wanted.photo {
             groups.push((2, dg2.as_deref()));
         }
-        object.check(&groups, trust, wanted.now)
+        let signed = object.check(&groups, trust, wanted.now);
+        match object.issuer() {
+            _ if signed != Signed::Genuine => signed,
+            Some(issuer) if !state::may_sign(&issuer.country, &zone.issuing_state) => {
+                Signed::OtherState(issuer.country.clone())
+            }
+            // Anybody can change how a chip is opened, unless it is signed as well (part 11 section 4.2).
+            _ if !is_signed(&access, dg14.as_deref()) => Signed::Changed(files::CARD_ACCESS.name.to_owned()),
+            _ => signed,
+        }
     });
     let verdict = match &signed {
         Some(signed) => signed.verdict(),
@@ -174,7 +185,9 @@ pub fn read(card: &mut dyn Card, key: &AccessKey, trust: &Trust, wanted: &Wanted
     let original = if unsigned && wanted.original { Some(false) } else { original };
     let read = begun.elapsed();
 
-    let photo = dg2.as_deref().and_then(|dg2| match face::picture(dg2).and_then(face::jpeg) {
+    // What is forged need not be looked at; a picture may be made so that this takes long.
+    let face = dg2.as_deref().filter(|_| verdict != Some(false));
+    let photo = face.and_then(|dg2| match face::picture(dg2).and_then(face::jpeg) {
         Ok(jpeg) => Some(Arc::<[u8]>::from(jpeg)),
         Err(error) => {
             notes.push(format!("the photo cannot be used: {error}"));
@@ -192,14 +205,21 @@ pub fn read(card: &mut dyn Card, key: &AccessKey, trust: &Trust, wanted: &Wanted
         "a travel document's chip was read"
     );
     let mut reading = dg1::reading(zone);
-    reading.document.photo = photo.clone();
+    // Anybody can make a chip with their own photo: one to compare with is the state's alone.
+    reading.document.photo = photo.clone().filter(|_| verdict == Some(true));
     reading.pictures.chip_photo = photo;
     reading.chip = Some(ChipVerdict { signed: verdict, original });
     Ok(ChipReading { reading, opened, signed, notes })
 }
 
-/// Opens a chip: with PACE where it has it, else with BAC.
-fn open(chip: &mut Chip<'_>, key: &AccessKey) -> Result<Opened> {
+/// Whether DG14, which is signed, has all that EF.CardAccess says of PACE.
+fn is_signed(access: &SecurityInfos, dg14: Option<&[u8]>) -> bool {
+    let signed = dg14.and_then(|dg14| SecurityInfos::read(value(dg14, 0x6e).ok()?).ok()).unwrap_or_default();
+    access.pace_as_written.iter().all(|pace| signed.pace_as_written.contains(pace))
+}
+
+/// Opens a chip: with PACE where it has it, else with BAC. Answers with what EF.CardAccess says too.
+fn open(chip: &mut Chip<'_>, key: &AccessKey) -> Result<(Opened, SecurityInfos)> {
     // Another application may be selected from before; not every chip knows the master file by its name.
     let master = apdu::Command::new(0xa4, 0, 0x0c).data([0x3f, 0]);
     chip.send(&master)?;
@@ -216,7 +236,7 @@ fn open(chip: &mut Chip<'_>, key: &AccessKey) -> Result<Opened> {
         let secrets = pace::Secrets::new(curve)?;
         pace::open(chip, key, (way, curve), ambiguous, &secrets)?;
         chip.select_application()?;
-        return Ok(Opened::Pace(way.cipher));
+        return Ok((Opened::Pace(way.cipher), infos));
     }
     chip.select_application()?;
     bac::open(chip, key, &bac::Random::new()?).map_err(|error| match infos.other_pace {
@@ -228,7 +248,7 @@ fn open(chip: &mut Chip<'_>, key: &AccessKey) -> Result<Opened> {
         ),
         false => error,
     })?;
-    Ok(Opened::Bac)
+    Ok((Opened::Bac, infos))
 }
 
 /// The data groups that EF.COM announces; it is not signed.
@@ -256,7 +276,8 @@ fn required(chip: &mut Chip<'_>, file: File) -> Result<Vec<u8>> {
     chip.read(file)?.ok_or_else(|| malformed(format_args!("it has no {}", file.name)))
 }
 
-/// Whether the chip is no copy; `None` where it has nothing to show it with.
+/// Whether the chip is no copy; `None` where it has nothing to show it with, and where that could not be tried: the notes say
+/// which.
 fn original(
     chip: &mut Chip<'_>,
     dg14: Option<&[u8]>,
@@ -269,6 +290,23 @@ fn original(
         None
     });
     let mut original = None;
+    let way = infos.as_ref().and_then(original::way);
+    if way.is_none() && infos.as_ref().is_some_and(|infos| infos.other_chip_authentication) {
+        notes.push(
+            "chip authentication cannot be tried: the chip has it in a form that is not known here"
+                .to_owned(),
+        );
+    }
+    // First, because it leaves fresh keys behind; what active authentication is asked for in a wrong length may leave none.
+    if let Some(way) = way {
+        let proved = original::chip(chip, &way)?;
+        original = Some(proved);
+        if !proved {
+            // With a copy the connection has ended.
+            notes.push("chip authentication fails: the chip has not the key of DG14".to_owned());
+            return Ok(original);
+        }
+    }
     if let Some(dg15) = dg15 {
         match original::active(chip, dg15, infos.as_ref()) {
             Ok(proved) => {
@@ -279,14 +317,6 @@ fn original(
             }
             Err(error) if chip.gone() => return Err(error),
             Err(error) => notes.push(format!("active authentication cannot be tried: {error}")),
-        }
-    }
-    // The last of all, because a copy ends the connection with it.
-    if let Some(way) = infos.as_ref().and_then(original::way) {
-        let proved = original::chip(chip, &way)?;
-        original = Some(original.unwrap_or(true) && proved);
-        if !proved {
-            notes.push("chip authentication fails: the chip has not the key of DG14".to_owned());
         }
     }
     Ok(original)

@@ -6,7 +6,7 @@ use super::cipher::Cipher;
 use super::hash::Hash;
 use super::secure::Session;
 use super::security_info::{ChipAuthentication, ChipKey, SecurityInfos, chip_authentication_oid};
-use super::session::{Chip, files};
+use super::session::{Chip, WRONG_LENGTH, files};
 use super::signature::{PublicKey, Scheme};
 use super::tlv::{object, value};
 use crate::error::{Error, Kind, Result};
@@ -16,26 +16,50 @@ const SHORT: usize = 0xdf;
 
 /// Active authentication with the key of DG15: whether the chip signs our random number. `dg14` says the hash of ECDSA.
 ///
+/// A signature by a long RSA key needs an answer of extended length, which some chips know that do not say so, and some
+/// readers do not bring: both lengths are tried, the likelier first.
+///
 /// # Errors
-/// `Device`: DG15 is malformed or of a kind that is not known here, or the chip has gone.
+/// `Device`: DG15 is malformed or of a kind that is not known here, the signature does not come in any length, or the chip
+/// has gone.
 pub(crate) fn active(chip: &mut Chip<'_>, dg15: &[u8], infos: Option<&SecurityInfos>) -> Result<bool> {
     let key = PublicKey::read(value(dg15, 0x6f)?)?;
-    let mut challenge = [0; 8];
-    getrandom::fill(&mut challenge)
-        .map_err(|error| Error::caused(Kind::Io, "the system gives no random numbers", error))?;
     let longest = match &key {
         PublicKey::Rsa(key) => key.bytes(),
         PublicKey::Curve(curve, _) => 2 * curve.order_bytes() + 16,
     };
-    let expected = if longest > SHORT && chip.long() { longest.max(257) } else { 256 };
-    let command = Command::new(0x88, 0, 0).data(challenge).expecting(expected);
-    let answer = match chip.send(&command) {
-        Ok(answer) if answer.status == OK => answer,
-        Err(error) if chip.gone() => return Err(error),
-        // A chip that has the file and not the key refuses, or says nothing of use.
-        Ok(_) | Err(_) => return Ok(false),
+    let lengths = match longest {
+        ..=SHORT => vec![256],
+        _ if chip.long() => vec![longest.max(257), 256],
+        _ if chip.short_only() => vec![256],
+        _ => vec![256, longest.max(257)],
     };
-    Ok(proves(&key, infos.and_then(|infos| infos.active), &challenge, &answer.data))
+    for (tried, expected) in lengths.into_iter().enumerate() {
+        // Another one each time: the chip may have signed the one before.
+        let mut challenge = [0; 8];
+        getrandom::fill(&mut challenge)
+            .map_err(|error| Error::caused(Kind::Io, "the system gives no random numbers", error))?;
+        let command = Command::new(0x88, 0, 0).data(challenge).expecting(expected);
+        match chip.send(&command) {
+            Ok(answer) if answer.status == OK => {
+                let hash = infos.and_then(|infos| infos.active);
+                return Ok(proves(&key, hash, &challenge, &answer.data));
+            }
+            // It does not fit, which says nothing of the key.
+            Ok(answer) if answer.status == WRONG_LENGTH || answer.status >> 8 == 0x61 => {}
+            Err(error) if chip.gone() => return Err(error),
+            // A chip that has the file and not the key refuses, or says nothing of use. After a length that was wrong it
+            // may have ended secure messaging.
+            Ok(_) | Err(_) if tried == 0 => return Ok(false),
+            Ok(_) | Err(_) => break,
+        }
+    }
+    Err(Error::new(
+        Kind::Device,
+        format!(
+            "a signature of {longest} bytes does not come from the chip: the reader must know extended length"
+        ),
+    ))
 }
 
 /// Whether a signature over our random number is by this key.
@@ -102,8 +126,9 @@ pub(crate) fn chip(chip: &mut Chip<'_>, (way, key): &(ChipAuthentication, ChipKe
     }
     let Some(shared) = curve.x(&curve.multiply(&secret, point)) else { return Ok(false) };
     chip.session = Some(Session::new(way.cipher, &shared));
-    // Whether it has the same keys shows when it is asked something (section 6.2.3).
-    match chip.read(files::COM) {
+    // Whether it has the same keys shows when it is asked something (section 6.2.3): for the file that the key was in, which
+    // is there.
+    match chip.read(files::DG14) {
         Ok(found) => Ok(found.is_some()),
         Err(error) if chip.gone() => Err(error),
         Err(_) => Ok(false),

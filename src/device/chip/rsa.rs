@@ -22,11 +22,16 @@ pub struct RsaKey {
 }
 
 impl RsaKey {
-    /// The key of these big-endian numbers; `None` where one is out of bounds, or the modulus even.
+    /// The key of these big-endian numbers; `None` where one is out of bounds, or either is even: with an exponent of one
+    /// everything is its own signature.
     pub fn new(modulus: &[u8], exponent: &[u8]) -> Option<Self> {
         let (modulus, exponent) = (trim(modulus), trim(exponent));
         let bits = (modulus.len() * 8).checked_sub(modulus.first()?.leading_zeros() as usize)?;
-        if !MODULUS.contains(&bits) || exponent.is_empty() || exponent.len() > LONGEST_EXPONENT {
+        if !MODULUS.contains(&bits) || exponent.len() > LONGEST_EXPONENT {
+            return None;
+        }
+        // Three is the least (RFC 8017 section 3.1).
+        if exponent.last()? % 2 == 0 || exponent == [1] {
             return None;
         }
         let value = BoxedUint::from_be_slice(modulus, modulus.len() as u32 * 8).ok()?;
@@ -235,7 +240,9 @@ mod tests {
         assert!(RsaKey::new(&[0xff; 64], &[3]).is_none());
         assert!(RsaKey::new(&[0xff; 1025], &[3]).is_none());
         assert!(RsaKey::new(&[0xfe; 128], &[3]).is_none());
-        assert!(RsaKey::new(&[0xff; 128], &[]).is_none());
+        for exponent in [&[][..], &[0], &[1], &[0, 1], &[2], &[1, 0], &[0xff, 0xfe]] {
+            assert!(RsaKey::new(&[0xff; 128], exponent).is_none(), "{exponent:?}");
+        }
         assert!(RsaKey::new(&[0xff; 128], &[1; 33]).is_none());
         let key = RsaKey::new(&[0xff; 128], &[0, 0, 3]).unwrap();
         assert!(key.power(&[0xff; 128]).is_none());

@@ -55,8 +55,12 @@ pub struct SecurityInfos {
     pub chip_authentication: Vec<ChipAuthentication>,
     /// Keys of chip authentication.
     pub chip_keys: Vec<ChipKey>,
+    /// Whether there are ways or keys of chip authentication that are not known here: groups of numbers, other curves.
+    pub other_chip_authentication: bool,
     /// Hash of active authentication with a curve.
     pub active: Option<Hash>,
+    /// All that is said of PACE, known here or not, as it is written.
+    pub pace_as_written: Vec<Vec<u8>>,
 }
 
 /// The most of them that are looked at.
@@ -99,8 +103,12 @@ impl SecurityInfos {
             if info.tag != 0x30 {
                 continue;
             }
+            let whole = info.whole;
             let mut info = Objects::new(info.value);
             let oid = info.expect(6)?.value;
+            if oid.strip_prefix(BSI).is_some_and(|rest| rest.first() == Some(&4)) {
+                infos.pace_as_written.push(whole.to_vec());
+            }
             let small = |bytes: &[u8]| match bytes {
                 [number] | [0, number] => Some(*number),
                 _ => None,
@@ -125,7 +133,10 @@ impl SecurityInfos {
                     None => infos.other_pace = true,
                 },
                 Some([3, 2, last]) => {
-                    let Some(cipher) = cipher(*last) else { continue };
+                    let Some(cipher) = cipher(*last) else {
+                        infos.other_chip_authentication = true;
+                        continue;
+                    };
                     info.expect(2)?;
                     let key = info.take_if(2)?.map(|key| key.value.to_vec());
                     infos.chip_authentication.push(ChipAuthentication { oid: oid.to_vec(), cipher, key });
@@ -134,20 +145,23 @@ impl SecurityInfos {
                     let key = info.expect(0x30)?;
                     let id = info.take_if(2)?.map(|id| id.value.to_vec());
                     // A key that is not known here leaves the others usable.
-                    if let Ok(key @ PublicKey::Curve(..)) = PublicKey::read(key.whole) {
-                        infos.chip_keys.push(ChipKey { key, id });
+                    match PublicKey::read(key.whole) {
+                        Ok(key @ PublicKey::Curve(..)) => infos.chip_keys.push(ChipKey { key, id }),
+                        _ => infos.other_chip_authentication = true,
                     }
                 }
+                // Over groups of numbers.
+                Some([3, 1, _] | [1, 1]) => infos.other_chip_authentication = true,
                 _ => {}
             }
         }
         Ok(infos)
     }
 
-    /// The best way of PACE that is known here, and its curve.
+    /// The best way of PACE that is known here, and its curve: by the cipher, then by the bits of the curve.
     pub fn best_pace(&self) -> Option<(&Pace, &'static Curve)> {
         let known = self.pace.iter().filter_map(|pace| Some((pace, Curve::standardised(pace.parameter?)?)));
-        known.max_by_key(|(pace, _)| number(pace.cipher))
+        known.max_by_key(|(pace, curve)| (number(pace.cipher), curve.bits()))
     }
 }
 
@@ -192,6 +206,30 @@ mod tests {
         );
         let infos = SecurityInfos::read(&set).unwrap();
         assert_eq!(infos.best_pace().unwrap().1.name, "brainpoolP512r1");
+        assert_eq!(infos.pace_as_written.len(), 4);
+        // The stronger curve first, then last: the order says nothing.
+        for parameters in [[16, 12], [12, 16]] {
+            let [first, second] = parameters.map(|parameter| info(Cipher::Aes128, parameter));
+            let infos = SecurityInfos::read(&object(0x31, &[&first, &second])).unwrap();
+            assert_eq!(infos.best_pace().unwrap().1.name, "brainpoolP384r1");
+        }
+    }
+
+    #[test]
+    fn chip_authentication_of_another_form_is_noticed() {
+        let read = |oid: &[u8], rest: &[u8]| {
+            let info = object(0x30, &[&object(6, &[BSI, oid]), rest]);
+            SecurityInfos::read(&object(0x31, &[&info])).unwrap()
+        };
+        let version = object(2, &[&[1]]);
+        let number = object(0x30, &[&object(0x30, &[&object(6, &[b"dh"])]), &object(3, &[&[0, 1]])]);
+        for (oid, rest) in
+            [(&[3, 1, 2][..], &version), (&[3, 2, 9], &version), (&[1, 1], &number), (&[1, 2], &number)]
+        {
+            let infos = read(oid, rest);
+            assert!(infos.other_chip_authentication && infos.chip_keys.is_empty(), "{oid:?}");
+        }
+        assert!(!read(&[3, 2, 2], &version).other_chip_authentication);
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::apdu::{Answer, Command, OK, exchange, refused};
+use super::apdu::{self, Answer, Command, OK, exchange, refused};
 use super::card::Card;
 use super::secure::Session;
 use super::tlv::{self, LONGEST_HEAD, malformed, value};
@@ -48,6 +48,9 @@ const PIECE: usize = 0xdf;
 /// The same with extended length. More would hardly be faster, and readers of 2 KiB of buffer exist.
 const LONG_PIECE: usize = 0x600;
 
+/// The status of a command whose length is wrong.
+pub(super) const WRONG_LENGTH: u16 = 0x6700;
+
 /// The last position that READ BINARY knows; further ones are said otherwise.
 const NEAR: usize = 0x7fff;
 
@@ -58,6 +61,8 @@ pub struct Chip<'a> {
     pub session: Option<Session>,
     until: Instant,
     piece: usize,
+    /// Whether a command of extended length had no answer at all: it is left out from then on.
+    short_only: bool,
     /// Whether the chip has gone: a command had no answer.
     gone: bool,
 }
@@ -66,20 +71,45 @@ impl<'a> Chip<'a> {
     /// A chip with which nothing was done yet; every command after `until` is an error.
     pub fn new(card: &'a mut dyn Card, until: Instant) -> Self {
         let piece = if knows_extended_length(card.atr()) { LONG_PIECE } else { PIECE };
-        Self { card, session: None, until, piece, gone: false }
+        Self { card, session: None, until, piece, short_only: false, gone: false }
     }
 
-    /// Sends a command, protected if secure messaging has begun, and gives the whole answer.
+    /// Sends a command, protected if secure messaging has begun, and gives the whole answer. An answer that does not fit
+    /// under secure messaging is its status `61xx` alone. Where the reader cannot bring a command of extended length to the
+    /// chip, which readers say by failing, the status is that of a wrong length (`6700`), and the chip is believed to be
+    /// there still, once.
     ///
     /// # Errors
     /// As [`exchange`] and [`Session::open`].
     pub fn send(&mut self, command: &Command) -> Result<Answer> {
-        let protected = self.session.as_mut().map(|session| session.protect(command));
-        let answer = exchange(self.card, protected.as_ref().unwrap_or(command), self.until);
-        self.gone |= answer.is_err();
-        match &mut self.session {
-            None => answer,
-            Some(session) => session.open(&answer?),
+        let Some(session) = &mut self.session else {
+            let answer = exchange(self.card, command, self.until);
+            self.gone |= answer.is_err();
+            return answer;
+        };
+        let before = session.clone();
+        let mut protected = session.protect(command);
+        let mut answer = apdu::send(self.card, &protected, self.until);
+        if let Ok(wrong) = &answer
+            && let Some(expected) = wrong.right_length()
+        {
+            session.open(wrong)?;
+            // The chip has counted the first one: the same bytes again would have a wrong checksum.
+            protected = session.protect(command).expecting(expected);
+            answer = apdu::send(self.card, &protected, self.until);
+        }
+        match answer {
+            Ok(answer) => session.open(&answer),
+            Err(error) if error.kind() == Kind::Device && protected.is_long() && !self.short_only => {
+                tracing::debug!(%error, "the reader does not bring commands of extended length to the chip");
+                (self.short_only, self.piece) = (true, PIECE);
+                self.session = Some(before);
+                Ok(Answer { data: Vec::new(), status: WRONG_LENGTH })
+            }
+            Err(error) => {
+                self.gone = true;
+                Err(error)
+            }
         }
     }
 
@@ -88,9 +118,14 @@ impl<'a> Chip<'a> {
         self.gone
     }
 
-    /// Whether the chip says that it knows commands of extended length.
+    /// Whether the chip says that it knows commands of extended length, and nothing speaks against it.
     pub fn long(&self) -> bool {
         self.piece > PIECE
+    }
+
+    /// Whether the reader has failed on a command of extended length.
+    pub fn short_only(&self) -> bool {
+        self.short_only
     }
 
     /// Selects the application of travel documents.
@@ -141,14 +176,16 @@ impl<'a> Chip<'a> {
             let [p1, p2] = (position as u16).to_be_bytes();
             self.send(&Command::new(0xb0, p1, p2).expecting(wanted))
         } else {
-            let position = &(position as u32).to_be_bytes()[1..];
+            // The shortest form of two bytes at least: chips exist that know no longer one below 65536.
+            let bytes = (position as u32).to_be_bytes();
+            let position = if position <= 0xffff { &bytes[2..] } else { &bytes[1..] };
             // The answer is an object: its tag and length need room too.
             let room = if self.piece > PIECE { self.piece + 4 } else { PIECE };
             let command = Command::new(0xb1, 0, 0).data(tlv::object(0x54, &[position]));
             self.send(&command.expecting((wanted + 4).min(room)))
         };
         let mut answer = answer.context(what)?;
-        if answer.status == 0x6700 && wanted > PIECE {
+        if answer.status == WRONG_LENGTH && wanted > PIECE {
             return Ok(None);
         }
         // The file may end within what was asked for.

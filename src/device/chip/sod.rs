@@ -71,6 +71,10 @@ pub enum Signed {
     Forged,
     /// The certificate is of no authority that is believed: its issuer.
     UnknownSigner(String),
+    /// The certificate is not one by which documents are signed: why.
+    NoSigner(String),
+    /// The document names another state as its issuer than that of the certificate, whose country this is.
+    OtherState(String),
     /// The certificate is not valid today: from when until when.
     NotValid(DateTime, DateTime),
 }
@@ -100,6 +104,10 @@ impl fmt::Display for Signed {
                     f,
                     "it was signed under {issuer}, of whom documents.csca_dir has no certificate that fits"
                 )
+            }
+            Self::NoSigner(why) => write!(f, "the signer's certificate may not sign documents: {why}"),
+            Self::OtherState(country) => {
+                write!(f, "it was signed by {country}, and names another state as its issuer")
             }
             Self::NotValid(from, until) => {
                 write!(
@@ -131,17 +139,26 @@ impl SecurityObject {
             return Err(unknown(format_args!("the content of EF.SOD is {}", dotted(kind))));
         }
         let content = value(inner.expect(0xa0)?.value, 4)?;
-        let mut certificates = Vec::new();
+        let (mut certificates, mut unreadable) = (Vec::new(), None);
         if let Some(found) = data.take_if(0xa0)? {
             let mut found = Objects::new(found.value);
             for _ in 0..MOST {
                 let Some(certificate) = found.take()? else { break };
-                certificates.push(Certificate::read(certificate.whole)?);
+                // Besides the signer's, others may be there.
+                match Certificate::read(certificate.whole) {
+                    Ok(certificate) => certificates.push(certificate),
+                    Err(error) => drop(unreadable.get_or_insert(error)),
+                }
             }
         }
         data.take_if(0xa1)?;
         let mut signers = Objects::new(data.expect(0x31)?.value);
         let signer = Signer::read(signers.expect(0x30)?.value)?;
+        if let Some(error) = unreadable
+            && !certificates.iter().any(|certificate| signer.is(certificate))
+        {
+            return Err(error);
+        }
         let (hash, groups) = hashes(content)?;
         Ok(Self { hash, groups, content: content.to_vec(), certificates, signer })
     }
@@ -179,6 +196,9 @@ impl SecurityObject {
         }
         if trust.issuer(certificate).is_none() {
             return Signed::UnknownSigner(certificate.issuer.to_string());
+        }
+        if let Some(why) = certificate.no_signer() {
+            return Signed::NoSigner(why);
         }
         if !certificate.valid_at(now) {
             return Signed::NotValid(certificate.from, certificate.until);

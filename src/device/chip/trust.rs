@@ -47,7 +47,7 @@ impl Trust {
     }
 
     /// The certificates in the files of a folder, in DER or PEM (several in one file); other files are passed over. A file
-    /// that cannot be used is told of in the log and leaves the others usable.
+    /// or a certificate that cannot be used is told of in the log and leaves the others usable.
     ///
     /// # Errors
     /// `NotFound` or `Io`: the folder cannot be read. `Config`: there is no certificate in it.
@@ -93,14 +93,23 @@ impl Trust {
         let text = String::from_utf8(bytes)
             .map_err(|error| Error::caused(Kind::Input, "it is neither DER nor PEM", error))?;
         let mut found = false;
-        for part in text.split("-----BEGIN CERTIFICATE-----").skip(1) {
+        for (at, part) in text.split("-----BEGIN CERTIFICATE-----").enumerate().skip(1) {
             found = true;
             let body = part.split("-----END").next().unwrap_or_default();
             let body: String = body.chars().filter(|letter| !letter.is_whitespace()).collect();
-            let bytes = base64::engine::general_purpose::STANDARD
+            let added = base64::engine::general_purpose::STANDARD
                 .decode(body)
-                .map_err(|error| Error::caused(Kind::Input, "its base64 is broken", error))?;
-            self.add(&bytes)?;
+                .map_err(|error| Error::caused(Kind::Input, "its base64 is broken", error))
+                .and_then(|bytes| self.add(&bytes));
+            // A list of hundreds has some that are of no use; the others are.
+            if let Err(error) = added {
+                tracing::warn!(
+                    file = %file.display(),
+                    certificate = at,
+                    %error,
+                    "one of the signing authorities' certificates in this file cannot be used"
+                );
+            }
         }
         if found { Ok(()) } else { Err(Error::new(Kind::Input, "it is neither DER nor PEM")) }
     }
@@ -115,9 +124,8 @@ impl Trust {
         }
         let certificate =
             Certificate::read(certificate).context_as(Kind::Input, || "it is no certificate")?;
-        if !certificate.authority {
-            let error = format!("{} is not allowed to issue certificates", certificate.subject);
-            return Err(Error::new(Kind::Input, error));
+        if let Some(why) = certificate.no_authority() {
+            return Err(Error::new(Kind::Input, why));
         }
         self.authorities.push(certificate);
         Ok(())
@@ -138,10 +146,16 @@ impl Trust {
         self.authorities.is_empty()
     }
 
-    /// The authority that issued a certificate: of the same country, and the signature says so. Names are not compared:
-    /// states write them differently in different certificates.
+    /// The authority that issued a certificate: of the same country, valid when the certificate begins to be, and the
+    /// signature says so. Names are not compared: states write them differently in different certificates. A certificate
+    /// that names no country has no issuer.
     pub fn issuer(&self, certificate: &Certificate) -> Option<&Certificate> {
-        let of_country = |authority: &&Certificate| authority.subject.country == certificate.issuer.country;
+        let country = &certificate.issuer.country;
+        let of_country = |authority: &&Certificate| {
+            !country.is_empty()
+                && authority.subject.country == *country
+                && authority.valid_at(certificate.from)
+        };
         // The one whose key is named comes first; of a country with many, the others need no arithmetic then.
         let named = |authority: &&Certificate| {
             authority.key_id.is_some() && authority.key_id == certificate.issuer_key_id

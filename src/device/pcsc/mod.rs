@@ -160,15 +160,17 @@ impl Reader {
 
     /// Waits for a card that this has not given out yet, and [connects](Self::connect) it; one that stands in the reader at
     /// the first call counts. `None` if none comes `within` the time. A card that does not announce itself is an error,
-    /// once.
+    /// once; one that cannot be connected is not given out by that.
     pub fn wait_card(&mut self, within: Duration) -> Result<Option<PcscCard>> {
         let until = Instant::now() + within;
+        // A card that was seen already is no news to wait for.
+        let mut left = if self.state.is_some() { Duration::ZERO } else { within };
         loop {
-            let left = until.saturating_duration_since(Instant::now());
             match self.presence(left)? {
                 Presence::Card(number) if number != self.given => {
+                    let card = self.connect()?;
                     self.given = number;
-                    return self.connect().map(Some);
+                    return Ok(Some(card));
                 }
                 Presence::Mute(number) if number != self.given => {
                     self.given = number;
@@ -176,9 +178,14 @@ impl Reader {
                     return Err(self.lost(&name, Fault::UnresponsiveCard));
                 }
                 _ if Instant::now() >= until => return Ok(None),
-                _ => {}
+                _ => left = until.saturating_duration_since(Instant::now()),
             }
         }
+    }
+
+    /// Whatever stands in it counts as not given out.
+    pub fn anew(&mut self) {
+        self.given = 0;
     }
 
     fn context(&mut self) -> Result<Context> {
@@ -355,9 +362,19 @@ fn without_le(apdu: &[u8]) -> &[u8] {
     }
 }
 
+/// Whether a reader has made up this answer to reset for a contactless card (PC/SC part 3 chapter 3.1.3.2.3): no interface
+/// bytes but the protocols T=0 and T=1.
+fn is_contactless(atr: &[u8]) -> bool {
+    matches!(atr, [0x3b, 0x80..=0x8f, 0x80, 0x01, ..])
+}
+
 /// The UID of a contactless card. `None` for a card with contacts, a reader that does not know it, and a card that makes
 /// up another one each time.
 pub fn uid(card: &mut dyn Card) -> Result<Option<Uid>> {
+    // To one with contacts a reader may send the command on, and some cards are gone after it.
+    if !is_contactless(card.atr()) {
+        return Ok(None);
+    }
     let answer = card.transmit(&GET_UID)?;
     let uid = answer.strip_suffix(&[0x90, 0x00]).and_then(Uid::new);
     Ok(uid.filter(|uid| !(uid.bytes().len() == 4 && uid.bytes().first() == Some(&RANDOM))))
@@ -465,7 +482,23 @@ mod tests {
         }
 
         fn atr(&self) -> &[u8] {
-            &[]
+            &[0x3b, 0x80, 0x80, 0x01, 0x01]
+        }
+    }
+
+    #[test]
+    fn a_card_with_contacts_is_not_asked_for_a_uid() {
+        struct Contacts(&'static [u8]);
+        impl Card for Contacts {
+            fn transmit(&mut self, _: &[u8]) -> Result<Vec<u8>> {
+                panic!("it is gone after that");
+            }
+            fn atr(&self) -> &[u8] {
+                self.0
+            }
+        }
+        for atr in [&[0x3b, 0x6d, 0x00, 0x00, 0x80][..], &[0x3b, 0x90, 0x80, 0x01], &[0x3b], &[]] {
+            assert!(uid(&mut Contacts(atr)).unwrap().is_none(), "{atr:02x?}");
         }
     }
 

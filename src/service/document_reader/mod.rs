@@ -126,7 +126,7 @@ impl Server {
             Error::caused(Kind::Network, message, error)
         })?;
         let address = listener.local_addr()?;
-        tracing::info!(%address, "the document reader service listens");
+        tracing::info!(listen = %address, "the document reader service listens");
         let shared = Shared {
             desk: Arc::new(desk),
             origins: Origins::new(&service.allowed_origins),

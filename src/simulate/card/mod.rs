@@ -36,7 +36,7 @@ pub trait Chip: Send {
     /// It has lost its power, or was reset.
     fn reset(&mut self);
 
-    /// The answer to a command, with the status word.
+    /// The answer to a command, with the status word; empty: it is taken out instead.
     fn answer(&mut self, command: &[u8]) -> Vec<u8>;
 }
 
@@ -230,6 +230,6 @@ pub fn answer(chip: &mut dyn Chip, command: &[u8], fault: Fault) -> Option<Vec<u
             }
             Some(answer)
         }
-        _ => Some(chip.answer(command)),
+        _ => Some(chip.answer(command)).filter(|answer| !answer.is_empty()),
     }
 }

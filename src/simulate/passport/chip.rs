@@ -1,6 +1,8 @@
 //! What the virtual passport's chip answers: a state machine over commands (ICAO 9303 part 10 section 3, part 11).
 
-use super::{Fault, Passport, SecretKey};
+use std::sync::Arc;
+
+use super::{Fault, Parts, SecretKey};
 use crate::device::chip::AccessKey;
 use crate::device::chip::apdu::{Answer, Command, OK};
 use crate::device::chip::bac::{Keys, Random, session as bac_session};
@@ -15,14 +17,15 @@ use crate::device::chip::session::{APPLICATION, files};
 use crate::device::chip::signature::Scheme;
 use crate::device::chip::tlv::{Objects, object, value};
 use crate::error::{Error, Kind, Result};
+use crate::simulate::card::Chip;
 
 /// How the answer to reset says that it knows extended length, and that it does not.
 const EXTENDED: [u8; 10] = [0x3b, 0x85, 0x80, 0x01, 0x80, 0x73, 0xfe, 0xff, 0x40, 0xaa];
 const SHORT: [u8; 10] = [0x3b, 0x85, 0x80, 0x01, 0x80, 0x73, 0xfe, 0xff, 0x00, 0xea];
 
 /// The chip of a virtual passport.
-pub struct VirtualChip<'a> {
-    passport: &'a Passport,
+pub struct VirtualChip {
+    passport: Arc<Parts>,
     /// Whether the application of travel documents is selected.
     application: bool,
     file: Option<u16>,
@@ -30,7 +33,7 @@ pub struct VirtualChip<'a> {
     /// The session that begins when this command is answered.
     next: Option<Session>,
     challenge: Option<[u8; 8]>,
-    pace: Option<Pace<'a>>,
+    pace: Option<Pace>,
     /// Whether general authentication is that of chip authentication.
     chip_authentication: bool,
     /// What of an answer did not fit, to be fetched.
@@ -40,10 +43,10 @@ pub struct VirtualChip<'a> {
 }
 
 /// How far PACE has come.
-struct Pace<'a> {
+struct Pace {
     cipher: Cipher,
     curve: &'static Curve,
-    key: &'a AccessKey,
+    key: AccessKey,
     nonce: Vec<u8>,
     mapped: Option<Point>,
     /// Both public keys of the agreement and the session.
@@ -65,7 +68,7 @@ fn wrong<T, E>(status: u16) -> impl FnOnce(E) -> std::result::Result<T, u16> {
     move |_| Err(status)
 }
 
-impl Card for VirtualChip<'_> {
+impl Card for VirtualChip {
     fn transmit(&mut self, apdu: &[u8]) -> Result<Vec<u8>> {
         self.commands += 1;
         let photo = self.file == Some(files::DG2.id);
@@ -81,10 +84,14 @@ impl Card for VirtualChip<'_> {
         if !short && !self.passport.options.extended {
             return Ok(vec![0x67, 0x00]);
         }
-        let mut answer =
-            if command.class & 0x0c == 0x0c { self.protected(command)? } else { self.plain(command)? };
+        let protected = command.class & 0x0c == 0x0c;
+        let mut answer = if protected { self.protected(command)? } else { self.plain(command)? };
         let expected = if short { 256 } else { 65_536 };
         if answer.data.len() > expected {
+            // Under secure messaging nothing can be fetched: that would be a plain command.
+            if protected {
+                return Ok(vec![0x67, 0x00]);
+            }
             self.rest = answer.data;
             return Ok(self.piece(0));
         }
@@ -93,12 +100,27 @@ impl Card for VirtualChip<'_> {
     }
 
     fn atr(&self) -> &[u8] {
-        if self.passport.options.extended { &EXTENDED } else { &SHORT }
+        if self.passport.options.extended && self.passport.options.announced { &EXTENDED } else { &SHORT }
     }
 }
 
-impl<'a> VirtualChip<'a> {
-    pub(super) fn new(passport: &'a Passport) -> Self {
+impl Chip for VirtualChip {
+    fn atr(&self) -> Vec<u8> {
+        Card::atr(self).to_vec()
+    }
+
+    fn reset(&mut self) {
+        VirtualChip::reset(self);
+    }
+
+    fn answer(&mut self, command: &[u8]) -> Vec<u8> {
+        // It fails only where it is taken away.
+        self.transmit(command).unwrap_or_default()
+    }
+}
+
+impl VirtualChip {
+    pub(super) fn new(passport: Arc<Parts>) -> Self {
         Self {
             passport,
             application: false,
@@ -115,7 +137,7 @@ impl<'a> VirtualChip<'a> {
 
     /// As after power: nothing is selected and nobody is let in.
     pub fn reset(&mut self) {
-        *self = Self::new(self.passport);
+        *self = Self::new(Arc::clone(&self.passport));
     }
 
     /// How many commands it had.
@@ -226,6 +248,10 @@ impl<'a> VirtualChip<'a> {
             return Ok(rest[..expected.min(rest.len())].to_vec());
         }
         let position = value(&command.data, 0x54).or_else(wrong(0x6a80))?;
+        // The shortest form of two bytes at least.
+        if !matches!(position, [_, _] | [1..=255, _, _]) {
+            return Err(0x6a80);
+        }
         let position = position.iter().fold(0, |sum, byte| (sum << 8 | usize::from(*byte)) & 0xff_ffff);
         let rest = file.get(position..).filter(|rest| !rest.is_empty()).ok_or(0x6b00_u16)?;
         // Tag and length count too.
@@ -257,8 +283,8 @@ impl<'a> VirtualChip<'a> {
             (0xc1, 0xa4) => {
                 let Some((cipher, parameter)) = self.passport.options.pace else { return Ok(Err(0x6a80)) };
                 let key = match find(0x83) {
-                    Some([1]) => &self.passport.mrz,
-                    Some([2]) => &self.passport.can,
+                    Some([1]) => self.passport.mrz.clone(),
+                    Some([2]) => self.passport.can.clone(),
                     _ => return Ok(Err(0x6a88)),
                 };
                 if find(0x80) != Some(&pace_oid(cipher)) || find(0x84).is_some_and(|id| id != [parameter]) {

@@ -20,28 +20,51 @@ pub struct Authority {
     key_id: Vec<u8>,
 }
 
+/// What is wrong with a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// The key is for something else: an authority's for data, a signer's for certificates.
+    Usage,
+    /// It is for master lists (2.23.136.1.1.3), critical.
+    MasterLists,
+    /// A signer's says that it is an authority's, an authority's that it is none.
+    Authority,
+    /// It has a critical extension that nobody knows.
+    UnknownExtension,
+    /// Outside it names another algorithm than inside.
+    OtherAlgorithm,
+    /// Its subject has no country.
+    NoCountry,
+}
+
 impl Authority {
     /// A new one.
     ///
     /// # Errors
     /// `Io`: the system gives no random numbers.
     pub fn new(called: &str) -> Result<Self> {
+        Self::with(called, VALID, None)
+    }
+
+    /// A new one that is valid then, and has this flaw.
+    ///
+    /// # Errors
+    /// As [`Authority::new`].
+    pub fn with(called: &str, valid: Validity, flaw: Option<Flaw>) -> Result<Self> {
         let curve = Curve::standardised(13).expect("brainpoolP256r1 is known");
         let key = SecretKey::curve(curve)?;
         let public = key.public(true);
         let key_id = Hash::Sha1.of(&[&public]);
-        let name = name(called);
+        let name = name(called, flaw != Some(Flaw::NoCountry));
         let extensions = [
-            extension(
-                &[0x55, 0x1d, 0x13],
-                true,
-                &object(0x30, &[&object(1, &[&[0xff]]), &object(2, &[&[0]])]),
-            ),
+            constraints(flaw != Some(Flaw::Authority)),
+            usage(flaw == Some(Flaw::Usage)),
             extension(&[0x55, 0x1d, 0x0e], false, &object(4, &[&key_id])),
+            flawed(flaw),
         ]
         .concat();
         let subject = Subject { serial: 1, name: &name, public: &public, extensions: &extensions };
-        let certificate = certificate(&key, Scheme::Ecdsa(Hash::Sha256), &name, &subject, VALID)?;
+        let certificate = certificate(&key, Scheme::Ecdsa(Hash::Sha256), &name, &subject, valid, flaw)?;
         Ok(Self { key, certificate, name, key_id })
     }
 
@@ -51,17 +74,23 @@ impl Authority {
     }
 
     /// A new certificate for a signer with this key.
-    fn issue(&self, key: &SecretKey, explicit: bool, valid: Validity) -> Result<Vec<u8>> {
-        let public = key.public(explicit);
+    fn issue(&self, key: &SecretKey, by: &SignedBy) -> Result<Vec<u8>> {
+        let public = key.public(by.explicit);
         let named = object(0x80, &[&self.key_id]);
-        let extensions = extension(&[0x55, 0x1d, 0x23], false, &object(0x30, &[&named]));
+        let extensions = [
+            extension(&[0x55, 0x1d, 0x23], false, &object(0x30, &[&named])),
+            usage(by.flaw != Some(Flaw::Usage)),
+            if by.flaw == Some(Flaw::Authority) { constraints(true) } else { Vec::new() },
+            flawed(by.flaw),
+        ]
+        .concat();
         let subject = Subject {
             serial: SERIAL,
-            name: &name("Simulated document signer"),
+            name: &name("Simulated document signer", by.flaw != Some(Flaw::NoCountry)),
             public: &public,
             extensions: &extensions,
         };
-        certificate(&self.key, Scheme::Ecdsa(Hash::Sha256), &self.name, &subject, valid)
+        certificate(&self.key, Scheme::Ecdsa(Hash::Sha256), &self.name, &subject, by.valid, by.flaw)
     }
 
     pub(super) fn name(&self) -> &[u8] {
@@ -86,11 +115,37 @@ struct Subject<'a> {
     extensions: &'a [u8],
 }
 
-fn name(called: &str) -> Vec<u8> {
+/// basicConstraints: an authority, of signers alone, or none.
+fn constraints(authority: bool) -> Vec<u8> {
+    let content = if authority { [object(1, &[&[0xff]]), object(2, &[&[0]])].concat() } else { Vec::new() };
+    extension(&[0x55, 0x1d, 0x13], true, &object(0x30, &[&content]))
+}
+
+/// keyUsage: digitalSignature, or keyCertSign and cRLSign.
+fn usage(data: bool) -> Vec<u8> {
+    let bits: [u8; 2] = if data { [7, 0x80] } else { [1, 0x06] };
+    extension(&[0x55, 0x1d, 0x0f], true, &object(3, &[&bits]))
+}
+
+/// The extension that a flaw consists in.
+fn flawed(flaw: Option<Flaw>) -> Vec<u8> {
+    match flaw {
+        Some(Flaw::MasterLists) => {
+            let purpose = object(6, &[&[0x67, 0x81, 0x08, 0x01, 0x01, 0x03]]);
+            extension(&[0x55, 0x1d, 0x25], true, &object(0x30, &[&purpose]))
+        }
+        // Name constraints, which documents' certificates do not have.
+        Some(Flaw::UnknownExtension) => extension(&[0x55, 0x1d, 0x1e], true, &object(0x30, &[])),
+        _ => Vec::new(),
+    }
+}
+
+fn name(called: &str, country: bool) -> Vec<u8> {
     let pair = |oid: u8, tag: u32, text: &str| {
         object(0x31, &[&object(0x30, &[&object(6, &[&[0x55, 0x04, oid]]), &object(tag, &[text.as_bytes()])])])
     };
-    object(0x30, &[&pair(6, 0x13, COUNTRY), &pair(3, 0x0c, called)])
+    let country = if country { pair(6, 0x13, COUNTRY) } else { Vec::new() };
+    object(0x30, &[&country, &pair(3, 0x0c, called)])
 }
 
 fn extension(oid: &[u8], critical: bool, content: &[u8]) -> Vec<u8> {
@@ -104,14 +159,16 @@ fn certificate(
     issuer_name: &[u8],
     subject: &Subject<'_>,
     (from, until): Validity,
+    flaw: Option<Flaw>,
 ) -> Result<Vec<u8>> {
+    let inside = if flaw == Some(Flaw::OtherAlgorithm) { Scheme::Ecdsa(Hash::Sha384) } else { scheme };
     let time = |time: DateTime| object(0x17, &[time.strftime("%y%m%d%H%M%SZ").to_string().as_bytes()]);
     let signed = object(
         0x30,
         &[
             &object(0xa0, &[&object(2, &[&[2]])]),
             &object(2, &[&[subject.serial]]),
-            &scheme.written(),
+            &inside.written(),
             issuer_name,
             &object(0x30, &[&time(from), &time(until)]),
             subject.name,
@@ -138,6 +195,10 @@ pub struct SignedBy {
     pub attributes: bool,
     /// When the signer's certificate is valid.
     pub valid: Validity,
+    /// What is wrong with it.
+    pub flaw: Option<Flaw>,
+    /// What stands before the signer's certificate in EF.SOD, besides it.
+    pub besides: &'static [u8],
 }
 
 impl Default for SignedBy {
@@ -149,6 +210,8 @@ impl Default for SignedBy {
             hash: Hash::Sha256,
             attributes: true,
             valid: VALID,
+            flaw: None,
+            besides: &[],
         }
     }
 }
@@ -166,7 +229,7 @@ pub(super) fn sod(authority: &Authority, by: &SignedBy, files: &[(u8, &[u8])]) -
         }
         Scheme::Pkcs1(_) | Scheme::Pss(_) => SecretKey::rsa()?,
     };
-    let signer = authority.issue(&key, by.explicit, by.valid)?;
+    let signer = authority.issue(&key, by)?;
     let algorithm = |hash: Hash| object(0x30, &[&object(6, &[hash.oid()]), &object(5, &[])]);
     let hashes: Vec<u8> = files
         .iter()
@@ -206,7 +269,7 @@ pub(super) fn sod(authority: &Authority, by: &SignedBy, files: &[(u8, &[u8])]) -
             &object(2, &[&[3]]),
             &object(0x31, &[&algorithm(digest)]),
             &object(0x30, &[&kind, &object(0xa0, &[&object(4, &[&content])])]),
-            &object(0xa0, &[&signer]),
+            &object(0xa0, &[by.besides, &signer]),
             &object(0x31, &[&info]),
         ],
     );

@@ -1,19 +1,20 @@
 //! A virtual passport: generated keys and certificates, and a chip that answers commands as ICAO 9303 part 11 says, or
-//! misbehaves. It is a [`Card`] itself, and it can be put onto a virtual reader ([`vpcd`]).
+//! misbehaves. It is a [`Card`] itself, and it can be put onto a virtual reader
+//! ([`insert`](super::card::insert)).
 
 mod chip;
 mod issue;
 mod sign;
-pub mod vpcd;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jpeg_encoder::{ColorType, Encoder};
 
 pub use chip::VirtualChip;
-pub use issue::{Authority, SignedBy, VALID, Validity};
+pub use issue::{Authority, Flaw, SignedBy, VALID, Validity};
 pub use sign::SecretKey;
 
 use crate::device::chip::cipher::Cipher;
@@ -24,8 +25,8 @@ use crate::device::chip::session::files;
 use crate::device::chip::signature::Scheme;
 use crate::device::chip::tlv::object;
 use crate::device::chip::{AccessKey, Wanted};
+use crate::document::mrz::{Zone, check};
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::vision::mrz::{Zone, check};
 
 /// What a virtual passport does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +102,8 @@ pub struct Options {
     pub chip_authentication: Option<(Cipher, u8)>,
     /// Whether it knows commands of extended length.
     pub extended: bool,
+    /// Whether it says so in its answer to reset.
+    pub announced: bool,
     /// What it does wrong.
     pub fault: Option<Fault>,
 }
@@ -128,6 +131,7 @@ impl Default for Options {
             active: None,
             chip_authentication: Some((Cipher::Aes128, 12)),
             extended: true,
+            announced: true,
             fault: None,
         }
     }
@@ -182,8 +186,13 @@ pub fn drawing() -> Vec<u8> {
     jpeg
 }
 
-/// A passport with its files and secrets.
-pub struct Passport {
+/// A passport with its files and secrets; its copies and chips share them.
+#[derive(Clone)]
+pub struct Passport(Arc<Parts>);
+
+/// What it is made of.
+#[derive(Clone)]
+struct Parts {
     options: Options,
     files: BTreeMap<u16, Vec<u8>>,
     mrz: AccessKey,
@@ -294,37 +303,51 @@ impl Passport {
             files.insert(files::CARD_ACCESS.id, object(0x31, &[&access]));
         }
         files.extend(groups.into_iter().map(|(number, file)| (0x0100 | u16::from(number), file)));
-        Ok(Self { options, files, mrz, can, active, chip_authentication })
+        Ok(Self(Arc::new(Parts { options, files, mrz, can, active, chip_authentication })))
     }
 
     /// The key of its lines.
     pub fn key(&self) -> &AccessKey {
-        &self.mrz
+        &self.0.mrz
     }
 
     /// The key of its access number.
     pub fn can(&self) -> &AccessKey {
-        &self.can
+        &self.0.can
     }
 
     /// Its lines.
     pub fn lines(&self) -> &[String] {
-        &self.options.lines
+        &self.0.options.lines
     }
 
     /// Its photo as it was signed.
     pub fn photo(&self) -> &[u8] {
-        &self.options.photo
+        &self.0.options.photo
     }
 
     /// Its file with this identifier.
     pub fn file(&self, id: u16) -> Option<&[u8]> {
-        self.files.get(&id).map(Vec::as_slice)
+        self.0.files.get(&id).map(Vec::as_slice)
+    }
+
+    /// The same with another file of this identifier, or one more: what was signed stays as it was.
+    pub fn with_file(&self, id: u16, file: Vec<u8>) -> Self {
+        let mut parts = Parts::clone(&self.0);
+        parts.files.insert(id, file);
+        Self(Arc::new(parts))
+    }
+
+    /// The same without a file.
+    pub fn without_file(&self, id: u16) -> Self {
+        let mut parts = Parts::clone(&self.0);
+        parts.files.remove(&id);
+        Self(Arc::new(parts))
     }
 
     /// Its chip, with power and nothing done.
-    pub fn chip(&self) -> VirtualChip<'_> {
-        VirtualChip::new(self)
+    pub fn chip(&self) -> VirtualChip {
+        VirtualChip::new(Arc::clone(&self.0))
     }
 }
 

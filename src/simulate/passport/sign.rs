@@ -17,6 +17,7 @@ const MODULUS: usize = U2048::BYTES;
 const EXPONENT: u32 = 65_537;
 
 /// A secret key.
+#[derive(Clone)]
 pub enum SecretKey {
     /// On a curve.
     Curve(&'static Curve, Secret),
@@ -25,6 +26,7 @@ pub enum SecretKey {
 }
 
 /// A secret RSA key.
+#[derive(Clone)]
 pub struct RsaSecret {
     params: FixedMontyParams<{ U2048::LIMBS }>,
     exponent: U2048,

@@ -7,10 +7,10 @@
 use jiff::civil::Date;
 use serde_json::{Map, Value};
 
+use crate::document::mrz::Zone;
 use crate::document::{Document, DocumentKind, LONG_TERM, Label, Reading, Source, Text};
 use crate::text::Language;
 use crate::text::document_reader::{KINDS, LABELS, kind, label, long_term, main_id, sex_of};
-use crate::vision::mrz::Zone;
 
 /// How long after today, in years, a document may expire whose year has two digits.
 const LATEST_EXPIRY: i16 = 50;
