@@ -70,6 +70,8 @@ fn logged() -> &'static Logged {
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
             .with_ansi(false)
+            // Millionths of a second are six digits, such as those that a number of a card begins with.
+            .without_time()
             .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::set_global_default(subscriber).unwrap();
