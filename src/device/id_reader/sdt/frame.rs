@@ -189,7 +189,7 @@ mod tests {
         ) {
             // As much silence behind it as the longest frame that it may pretend to begin.
             let mut rest = [&bytes[..], &A_CARD, &[0; LONGEST]].concat();
-            let mut answers = 0;
+            let (mut end, mut found_it, mut over_it) = (0, false, false);
             loop {
                 let (done, found) = read(&rest);
                 prop_assert!(done <= rest.len());
@@ -197,10 +197,16 @@ mod tests {
                     break;
                 }
                 prop_assert!(done > 0, "a frame is read once");
-                answers += u32::from(found == answer(0x9f, &[0; 4]));
+                end += done;
+                if found == answer(0x9f, &[0; 4]) {
+                    found_it = true;
+                } else if matches!(found, Found::Answer(_)) && end > bytes.len() {
+                    // Of the frames that noise pretends to begin, one of 256 has the right check by chance.
+                    over_it = true;
+                }
                 rest.drain(..done);
             }
-            prop_assert!(answers >= 1);
+            prop_assert!(found_it || over_it);
         }
     }
 }
