@@ -26,6 +26,8 @@ umask 022
 export LC_ALL=C TZ=UTC PATH=$PATH:/usr/sbin:/sbin
 # shellcheck source=scripts/debian.sh
 . scripts/debian.sh
+# shellcheck source=scripts/rustc.sh
+. scripts/rustc.sh
 
 built=${CARGO_TARGET_DIR:-target}
 out=$(realpath -m "${MENSHEN_IMAGE_OUT:-$built/image}")
@@ -70,6 +72,8 @@ build() {
     say "models"
     local python=.setup/venv/bin/python
     [ -x $python ] || die "there is no Python environment: run scripts/setup.sh image"
+    # One of them is trained here, by a program that is compiled first.
+    choose_rustc
     $python models/fetch.py --for run --arch aarch64 --models "$out/models" >&2
     mkdir "$out/work/share/models"
     # What the manifest's optimised models are made of is not read on a gate.

@@ -7,7 +7,8 @@
 Asks `cargo metadata` for what the target really links: neither what only builds or tests it, nor what other
 machines need. A crate's files are looked for in its published archive, in its folders too, because C code
 that a crate brings along has licences of its own. With --models the report ends with the models and ONNX
-Runtime, whose notices are read from the archive that models/fetch.py has kept.
+Runtime, whose notices are read from the archive that models/fetch.py has kept, and of models that are trained here from
+the NOTICE beside their script.
 
 A crate whose archive has no licence file is named with its licence, its makers and the wording that another
 crate has for the same licence; a crate for which there is no wording at all is an error.
@@ -128,6 +129,13 @@ def models(target):
                         out.append(f"\n{RULE}\n{d['package']}: {name}\n{RULE}\n{z.read(name).decode(errors='replace').strip()}")
         elif d["file"].endswith(".whl"):
             missing.append(f"{d['package']}: {archive} is not there: run models/fetch.py --arch {arch}")
+    for t in manifest.get("train", []):
+        if t["to"].startswith("models/"):
+            out.append(f"\n{t['to'].removeprefix('models/')}, trained by models/{t['script']}: {t['what']}\n    licence: {t['licence']}")
+            notices = sorted((TOP / "models" / t["script"]).parent.glob("NOTICE*"))
+            out += [f"\n{RULE}\n{t['to'].removeprefix('models/')}: {n.name}\n{RULE}\n{n.read_text().strip()}" for n in notices]
+            if not notices:
+                missing.append(f"{t['to']}: there is no NOTICE beside models/{t['script']} for what it was drawn from")
     return "\n".join(out) + "\n", missing
 
 

@@ -358,6 +358,11 @@ fn document_camera(
     )))
 }
 
+/// Whether the reader of documents that is configured looks through the document camera.
+fn reads_pages(id_reader: &str) -> bool {
+    id_reader == "camera" || device::pcsc::part(id_reader).is_some()
+}
+
 /// The cameras, as places in the configuration, that still load their models for the first time.
 type Loading = watch::Receiver<BTreeSet<usize>>;
 
@@ -389,11 +394,10 @@ fn watch_cameras(
             }
             (CameraRole::Document, _) => {
                 // It is the reader of documents, which has a thread of its own.
-                let reader = config.device.id_reader.as_str();
-                if reader != "camera" && device::pcsc::part(reader).is_none() {
+                if !reads_pages(&config.device.id_reader) {
                     tracing::warn!(
                         camera = index,
-                        "the document camera is not used: set device.id_reader = \"camera\" or \"pcsc:READER\""
+                        "the document camera is not used: set device.id_reader to \"camera\" or \"pcsc:READER\""
                     );
                 }
                 continue;
@@ -507,6 +511,14 @@ mod tests {
         assert_eq!(pairs(&[Infrared, Document, Visible, Visible, Infrared]), [(2, 0), (3, 4)]);
         assert_eq!(pairs(&[Visible, Visible, Infrared, Infrared, Infrared]), [(0, 2), (1, 3)]);
         assert_eq!(pairs(&[Infrared, Document]), []);
+    }
+
+    #[test]
+    fn a_document_camera_is_used_alone_and_beside_a_reader_of_chips() {
+        let used = ["camera", "pcsc", "pcsc:ACR1252"];
+        let unused = ["none", "sim", "sdt:/dev/ttyS2", "document_reader:ws://127.0.0.1:90/echo"];
+        assert!(used.into_iter().all(reads_pages));
+        assert!(!unused.into_iter().any(reads_pages));
     }
 
     #[tokio::test(start_paused = true)]

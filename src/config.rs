@@ -714,6 +714,15 @@ impl Config {
         }
         if let Some(document_reader) = &self.service.document_reader {
             document_reader.check()?;
+            if let Some((host, port)) = crate::device::id_reader::remote::dials(&self.device.id_reader)
+                && is_here(&host, port, document_reader.listen)
+            {
+                return fail(format!(
+                    "device.id_reader = {:?} is this gate's own service.document_reader: it would read from itself; \
+                     name the service of another machine or port",
+                    self.device.id_reader
+                ));
+            }
         }
         if let Some(qyzn) = &self.platform.qyzn
             && !qyzn.tls
@@ -753,9 +762,48 @@ impl Config {
     }
 }
 
+/// Whether somebody of this machine who dials host and port reaches what listens there.
+fn is_here(host: &str, port: u16, listen: SocketAddr) -> bool {
+    let own = match host.parse::<std::net::IpAddr>() {
+        // Whoever listens on all addresses is reached at each of the machine's own; only those are sure that it always has.
+        Ok(ip) => {
+            ip == listen.ip() || listen.ip().is_unspecified() && (ip.is_loopback() || ip.is_unspecified())
+        }
+        Err(_) => {
+            host.eq_ignore_ascii_case("localhost")
+                && (listen.ip().is_loopback() || listen.ip().is_unspecified())
+        }
+    };
+    own && port == listen.port()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gate_is_no_page_of_its_own() {
+        let text = |reader: &str, listen: &str| {
+            format!(
+                "[device]\nid_reader = \"document_reader:ws://{reader}/echo\"\n\
+                 [service.document_reader]\nlisten = \"{listen}\"\nopen_to_network = true\n"
+            )
+        };
+        for (reader, listen) in [
+            ("127.0.0.1:90", "127.0.0.1:90"),
+            ("localhost:90", "127.0.0.1:90"),
+            ("127.0.0.1:90", "0.0.0.0:90"),
+            ("127.0.0.1", "127.0.0.1:80"),
+            ("[::1]:90", "[::1]:90"),
+            ("192.0.2.1:90", "192.0.2.1:90"),
+        ] {
+            let why = refused(&text(reader, listen));
+            assert!(why.contains("is this gate's own service.document_reader"), "{reader} {listen}: {why}");
+        }
+        for (reader, listen) in [("127.0.0.1:91", "127.0.0.1:90"), ("192.0.2.2:90", "0.0.0.0:90")] {
+            Config::parse(&text(reader, listen)).unwrap();
+        }
+    }
 
     fn refused(text: &str) -> String {
         let error = Config::parse(text).unwrap_err();

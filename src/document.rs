@@ -1,6 +1,8 @@
 //! An identity document as a reader has read it: what passages, platforms and the document reader service need of it,
 //! whichever reader it came from. `Debug` of all of it is fit for a log.
 
+pub mod mrz;
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -52,6 +52,10 @@ pub fn reason(reason: Reason, language: Language) -> &'static str {
         Reason::UnknownDocument => ("证件未登记", "Document not registered"),
         Reason::NotWhiteListed => ("不在白名单", "Not on the list of this gate"),
         Reason::DocumentExpired => ("证件已过期", "Document expired"),
+        Reason::DocumentNotYetValid => ("证件尚未生效", "Document not valid yet"),
+        Reason::ClockLost => {
+            ("设备时间有误，无法核对证件", "The clock is wrong, documents cannot be checked")
+        }
         Reason::NoHolderPhoto => ("证件照片无法比对", "The photo of the document cannot be compared"),
         Reason::Mismatch => ("人证不一致", "Face and credential do not match"),
         Reason::WrongOrder => ("验证顺序错误", "Wrong order"),

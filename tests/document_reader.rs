@@ -15,10 +15,18 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use futures_util::SinkExt as _;
 use jiff::civil::date;
+use menshen::access::PassMode;
+use menshen::clock::ManualClock;
 use menshen::config::{self, Config, DocumentReader};
+use menshen::device::chip::Trust;
+use menshen::device::chip::card::Card;
+use menshen::device::id_reader::{IdReader, Wanted};
 use menshen::document::{Document, DocumentKind, Happening, Pictures, Reading};
-use menshen::service::document_reader::{MESSAGE_BYTES, Server, drawn};
+use menshen::gate::passport_reader::{ChipField, PassportReader};
+use menshen::service::document_reader::{MESSAGE_BYTES, PAGES, Server, drawn};
+use menshen::simulate::passport::{Authority, Fault, Options, Passport};
 use menshen::text::Language;
+use menshen::vision::mrz::Zone;
 use serde_json::{Value, json};
 use support::gate::Running;
 use support::page::{PATIENCE, Page, connect};
@@ -35,6 +43,7 @@ struct Site {
     address: std::net::SocketAddr,
     stop: watch::Sender<bool>,
     served: tokio::task::JoinHandle<menshen::Result<()>>,
+    server: Arc<Server>,
 }
 
 impl Site {
@@ -47,18 +56,29 @@ impl Site {
             let _ = stopped.wait_for(|stopped| *stopped).await;
             Ok(())
         });
+        let site = Self::over(gate, folder, language, change).await;
+        site.online();
+        site
+    }
+
+    /// A service of this gate.
+    async fn over(
+        gate: Running,
+        folder: &Path,
+        language: Language,
+        change: impl FnOnce(&mut DocumentReader),
+    ) -> Self {
         let mut service = DocumentReader::new("127.0.0.1:0".parse().unwrap());
         change(&mut service);
         let mut config = Config::default();
         config.terminal.data_dir = folder.to_owned();
         config.terminal.language = language;
-        let server = Server::bind(gate.gate.clone(), &config, &service).await.unwrap();
+        let server = Arc::new(Server::bind(gate.gate.clone(), &config, &service).await.unwrap());
         let address = server.address();
         let (stop, stopped) = watch::channel(false);
-        let served = tokio::spawn(async move { server.run(stopped).await });
-        let site = Self { gate, address, stop, served };
-        site.online();
-        site
+        let runs = Arc::clone(&server);
+        let served = tokio::spawn(async move { runs.run(stopped).await });
+        Self { gate, address, stop, served, server }
     }
 
     fn happened(&self, happening: Happening) {
@@ -301,7 +321,10 @@ async fn settings_change_what_pages_are_sent_and_survive_a_restart() {
     let expected = |all: Value| {
         assert_eq!(all["Fields"]["姓名"], json!({ "Content": "张三", "Source": "RFID" }));
         assert_eq!(all["Fields"]["UVDull"]["Content"], "NN设备不支持紫光拍照");
-        assert_eq!(all["Fields"]["SourceType"]["Content"], "YY0");
+        assert_eq!(
+            all["Fields"]["SourceType"]["Content"], "NN设备无法判断是否原件",
+            "facts without a source"
+        );
         assert_eq!(all["Fields"]["BarCode"]["Content"], "");
         assert_eq!(all["Images"]["SidHead"], url(&jpeg(200)));
         assert_eq!(all["Images"].get("White"), None, "only the chip");
@@ -440,6 +463,61 @@ async fn only_the_pictures_that_the_owner_wants_are_sent() {
     assert_eq!(images, json!({ "SidHead": url(&jpeg(200)) }), "without a font nothing is drawn");
     let custom = page.notice("Save", "CustomData").await;
     assert_eq!(custom["FpOfSid"], base64::engine::general_purpose::STANDARD.encode([7; 1024]));
+    // However they are asked for.
+    for operand in ["Base64Image", "TakePhoto"] {
+        assert_eq!(page.get(operand, json!(31)).await, json!({ "SidHead": url(&jpeg(200)) }), "{operand}");
+    }
+    assert_eq!(page.request("Get", "Base64Image", json!(1)).await["Succeeded"], "N");
+    for operand in ["ImageMessage", "TakePhotoOcr"] {
+        page.get(operand, Value::Null).await;
+        assert_eq!(page.notice("Save", "Images").await, json!({ "SidHead": url(&jpeg(200)) }), "{operand}");
+    }
+    assert_eq!(site.server.drawings(), 0);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_pages_have_switched_off_is_not_to_be_had_by_another_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut page = site.page().await;
+    site.lay_down(passport());
+    page.notice("Save", "Images").await;
+    let names = async |page: &mut Page, operand: &str| {
+        let images = page.get(operand, json!(31)).await;
+        images.as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+    };
+    page.set("RFID", json!("False")).await;
+    for operand in ["Base64Image", "TakePhoto"] {
+        assert_eq!(names(&mut page, operand).await, ["IR", "OcrHead", "White"], "{operand}");
+    }
+    page.set("RFID", json!("True")).await;
+    page.set("VIZ", json!("False")).await;
+    for operand in ["Base64Image", "TakePhoto"] {
+        assert_eq!(names(&mut page, operand).await, ["ChipHead"], "{operand}");
+    }
+    page.set("VIZ", json!("True")).await;
+    // A page that wants identity cards alone, and one that wants all.
+    let other = Page::open(site.address).await;
+    page.send(json!({ "Type": "Notify", "Command": "RecogMode", "Operand": "RecogSpecified", "Param": 2 }))
+        .await;
+    for operand in ["Base64Image", "TakePhoto", "ImageMessage", "TakePhotoOcr"] {
+        let reply = page.request("Get", operand, json!(31)).await;
+        assert_eq!((&reply["Succeeded"], &reply["Result"]), (&json!("N"), &json!("不是指定类型的证件")));
+    }
+    let mut page = other;
+    site.happened(Happening::TakenAway);
+    let mut card = resident();
+    card.pictures.white = Some(jpeg(99));
+    site.lay_down(card);
+    page.notice("Save", "Images").await;
+    assert_eq!(names(&mut page, "Base64Image").await, ["ChipHead", "SidHead", "White"]);
+    page.set("Sid", json!({ "OnlyReadChip": "True" })).await;
+    for operand in ["Base64Image", "TakePhoto"] {
+        assert_eq!(names(&mut page, operand).await, ["ChipHead", "SidHead"], "{operand}");
+    }
+    page.get("ImageMessage", Value::Null).await;
+    assert_eq!(page.notice("Save", "Images").await.get("White"), None);
     site.stop().await;
 }
 
@@ -522,7 +600,14 @@ async fn a_document_that_does_not_check_out_is_rejected_where_that_is_wanted() {
     site.happened(Happening::TakenAway);
     site.lay_down(forged);
     let said = page.next().await;
-    assert_eq!((&said["Command"], &said["Param"]), (&json!("Display"), &json!("拒识：证件未通过校验")));
+    let rejected = "拒识：证件未通过校验";
+    assert_eq!((&said["Command"], &said["Param"]), (&json!("Display"), &json!(rejected)));
+    for operand in ["Base64Image", "TakePhoto", "ImageMessage", "TakePhotoOcr"] {
+        let reply = page.request("Get", operand, json!(31)).await;
+        assert_eq!((&reply["Succeeded"], &reply["Result"]), (&json!("N"), &json!(rejected)), "{operand}");
+    }
+    page.send(json!({ "Type": "Notify", "Command": "Trigger", "Operand": "ManualRecog", "Param": 1 })).await;
+    assert_eq!(page.reply().await["Result"], rejected);
     site.happened(Happening::TakenAway);
     site.lay_down(resident());
     assert_eq!(page.next().await["Param"]["公民身份号码"], NUMBER);
@@ -597,6 +682,435 @@ async fn a_page_that_asks_too_fast_waits_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_gets_its_pictures_once_and_a_card_is_drawn_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut page = site.page().await;
+    site.lay_down(resident());
+    page.notice("Save", "Images").await;
+    assert_eq!(site.server.drawings(), 2);
+    let message = |operand: &str, command: &str| {
+        let one = json!({ "Command": command, "Operand": operand, "Param": 30 });
+        json!({ "Type": "Request", "Commands": vec![one; 256] })
+    };
+    for operand in ["Base64Image", "TakePhoto", "TakePhotoOcr", "ImageMessage"] {
+        page.send(message(operand, "Get")).await;
+        let reply = page.reply().await;
+        let answers = reply["Commands"].as_array().unwrap();
+        let mut given = answers.iter().filter(|one| one["Succeeded"] == "Y");
+        assert!(given.next().is_some() && given.next().is_none(), "{operand}");
+        assert_eq!((answers.len(), &answers[255]["Result"]), (256, &json!("一次发送的指令过多")));
+    }
+    page.send(message("ManualRecog", "Trigger")).await;
+    assert_eq!(
+        page.reply().await["Commands"].as_array().unwrap().len(),
+        255,
+        "all but the first are refused"
+    );
+    // The pictures of three messages, each once; whoever comes now is drawn nothing new.
+    page.notice("Save", "Images").await;
+    let mut late = Page::open(site.address).await;
+    late.get("TakePhotoOcr", json!(31)).await;
+    assert!(late.notice("Save", "Images").await.get("SidFront").is_some());
+    assert_eq!(site.server.drawings(), 2);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_count_for_many_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut page = site.page().await;
+    site.lay_down(resident());
+    page.notice("Save", "Images").await;
+    let began = Instant::now();
+    for _ in 0..11 {
+        assert!(page.get("Base64Image", json!(16)).await.get("SidHead").is_some());
+    }
+    // 400 at once are seven and a part; the others at two a second.
+    assert!(began.elapsed() >= Duration::from_millis(900), "{:?}", began.elapsed());
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_comes_later_does_not_get_what_was_taken_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut page = site.page().await;
+    page.set("IfNotifyCardDetected", json!("True")).await;
+    site.lay_down(resident());
+    page.notice("Save", "Images").await;
+    // It lies there: anybody may photograph it, and has seen it then.
+    let mut second = Page::open(site.address).await;
+    assert!(second.get("Base64Image", json!(16)).await.get("SidHead").is_some());
+    site.happened(Happening::TakenAway);
+    page.notice("CardTakenaway", "RealtimeMessage").await;
+    for witness in [&mut page, &mut second] {
+        assert!(witness.get("Base64Image", json!(16)).await.get("SidHead").is_some());
+    }
+    let mut late = Page::open(site.address).await;
+    let reply = late.request("Get", "Base64Image", json!(16)).await;
+    assert_eq!((&reply["Succeeded"], &reply["Result"]), (&json!("N"), &json!("采集图像失败")));
+    // Of the next document neither is told the one before.
+    site.happened(Happening::Detected);
+    page.notice("CardDetected", "RealtimeMessage").await;
+    assert_eq!(page.request("Get", "Base64Image", json!(16)).await["Succeeded"], "N");
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_dies_leaves_no_page_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut page = site.page().await;
+    let mut deaf = site.page().await;
+    site.served.abort();
+    assert!(site.served.await.unwrap_err().is_cancelled());
+    assert!(page.frame().await.is_none() && deaf.frame().await.is_none());
+    site.gate.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_is_room_for_so_many_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut pages = Vec::new();
+    for _ in 0..PAGES {
+        pages.push(Page::open(site.address).await);
+    }
+    match connect(site.address, "/echo", None).await.err() {
+        Some(tokio_tungstenite::tungstenite::Error::Http(response)) => assert_eq!(response.status(), 503),
+        other => panic!("{other:?}"),
+    }
+    pages[255].get("DeviceType", Value::Null).await;
+    // One goes, another may come.
+    drop(pages.pop());
+    let until = Instant::now() + PATIENCE;
+    while connect(site.address, "/echo", None).await.is_err() {
+        assert!(Instant::now() < until);
+        tokio::task::yield_now().await;
+    }
+    drop(pages);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_say_nothing_are_few() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut silent = Vec::new();
+    for _ in 0..64 {
+        silent.push(tokio::net::TcpStream::connect(site.address).await.unwrap());
+    }
+    let mut one_more = tokio::net::TcpStream::connect(site.address).await.unwrap();
+    // It is closed without a word, or reset where it has said something.
+    let _ = one_more.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let mut said = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, one_more.read_to_end(&mut said)).await.unwrap();
+    assert_eq!(said, b"");
+    // The others have their turn as they go.
+    drop(silent);
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let mut again = tokio::net::TcpStream::connect(site.address).await.unwrap();
+        let _ = again.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let mut said = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, again.read_to_end(&mut said)).await.unwrap();
+        if said.starts_with(b"HTTP/1.1 200") {
+            break;
+        }
+        assert!(Instant::now() < until);
+    }
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_is_none_is_answered_as_the_standard_says() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    // The key of RFC 6455, section 1.3.
+    let key = "dGhlIHNhbXBsZSBub25jZQ==";
+    let status = async |version: &str, key: &str, connection: &str| {
+        let mut stream = tokio::net::TcpStream::connect(site.address).await.unwrap();
+        let head = format!(
+            "GET /echo HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: {connection}\r\n\
+             Sec-WebSocket-Version: {version}\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 1024];
+        let length = tokio::time::timeout(PATIENCE, stream.read(&mut answer)).await.unwrap().unwrap();
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    };
+    let answer = status("13", key, "keep-alive, Upgrade").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 101") && answer.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+        "{answer}"
+    );
+    let answer = status("8", key, "Upgrade").await;
+    assert!(answer.starts_with("HTTP/1.1 426"), "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("sec-websocket-version: 13"), "{answer}");
+    for wrong in ["dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZT09", "????????????????????????", "dGhl"] {
+        let answer = status("13", wrong, "Upgrade").await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{wrong}: {answer}");
+    }
+    assert!(status("13", key, "close").await.starts_with("HTTP/1.1 400"));
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setting_that_cannot_be_stored_does_not_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut page = site.page().await;
+    page.set("VIZ", json!("False")).await;
+    // The store's own file takes no settings any more.
+    let store = rusqlite::Connection::open(folder.path().join("store.sqlite")).unwrap();
+    store.busy_timeout(PATIENCE).unwrap();
+    store
+        .execute_batch(
+            "CREATE TRIGGER refuse_update BEFORE UPDATE ON settings BEGIN SELECT RAISE(ABORT, 'full'); END;
+             CREATE TRIGGER refuse_insert BEFORE INSERT ON settings BEGIN SELECT RAISE(ABORT, 'full'); END;",
+        )
+        .unwrap();
+    page.send(json!({ "Type": "Request", "Commands": [
+        { "Command": "Get", "Operand": "VIZ" },
+        { "Command": "Set", "Operand": "VIZ", "Param": "True" },
+        { "Command": "Get", "Operand": "VIZ" },
+        { "Command": "Set", "Operand": "RFID", "Param": "perhaps" },
+        { "Command": "Get", "Operand": "DeviceType" },
+    ]}))
+    .await;
+    let reply = page.reply().await;
+    let answers: Vec<_> =
+        reply["Commands"].as_array().unwrap().iter().map(|one| (&one["Succeeded"], &one["Result"])).collect();
+    let (yes, no) = (json!("Y"), json!("N"));
+    let expected =
+        ["False", "设置无法保存，未生效", "False", "参数不正确", "PassportReader"].map(Value::from);
+    assert_eq!(
+        answers,
+        [
+            (&yes, &expected[0]),
+            (&no, &expected[1]),
+            (&yes, &expected[2]),
+            (&no, &expected[3]),
+            (&yes, &expected[4])
+        ]
+    );
+    assert_eq!(page.notice("AskForSupport", "RealtimeMessage").await, "WebSocket服务遇到问题，请联系管理员");
+    assert!(!site.gate.gate.wanted().viz);
+    store.execute_batch("DROP TRIGGER refuse_update; DROP TRIGGER refuse_insert;").unwrap();
+    page.set("VIZ", json!("True")).await;
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_settings_are_the_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    site.gate.gate.store().put_setting("document_reader", "{\"VIZ\":\"perhaps\"}".into()).await.unwrap();
+    site.stop().await;
+    let site = Site::start(folder.path()).await;
+    let mut page = site.page().await;
+    assert_eq!(page.get("VIZ", Value::Null).await, "True");
+    page.set("VIZ", json!("False")).await;
+    site.stop().await;
+}
+
+/// Lets time pass for everything in this test.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn what_was_taken_away_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut page = site.page().await;
+    page.set("IfNotifyCardDetected", json!("True")).await;
+    site.lay_down(resident());
+    page.notice("Save", "Images").await;
+    site.happened(Happening::TakenAway);
+    page.notice("CardTakenaway", "RealtimeMessage").await;
+    pass(Duration::from_secs(50)).await;
+    assert!(page.get("Base64Image", json!(16)).await.get("SidHead").is_some());
+    pass(Duration::from_secs(10)).await;
+    assert_eq!(page.request("Get", "Base64Image", json!(16)).await["Succeeded"], "N");
+    // One that is never taken away, as far as the reader notices.
+    site.lay_down(resident());
+    page.notice("Save", "Images").await;
+    assert!(page.get("Base64Image", json!(16)).await.get("SidHead").is_some());
+    for _ in 0..6 {
+        pass(Duration::from_secs(50)).await;
+        page.get("DeviceType", Value::Null).await;
+    }
+    assert_eq!(page.request("Get", "Base64Image", json!(16)).await["Succeeded"], "N");
+    assert_eq!(page.get("CardPosition", Value::Null).await, "Y");
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_that_could_not_follow_keeps_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut page = site.page().await;
+    site.lay_down(resident());
+    page.notice("Save", "Images").await;
+    assert_eq!(page.get("CardPosition", Value::Null).await, "Y");
+    // More at once than it is told of: this test has one thread, and does not let go of it.
+    site.happened(Happening::TakenAway);
+    for _ in 0..100 {
+        site.online();
+    }
+    let until = Instant::now() + PATIENCE;
+    while page.get("CardPosition", Value::Null).await != "N" {
+        assert!(Instant::now() < until, "what was taken away lies there for ever");
+    }
+    assert_eq!(page.request("Get", "Base64Image", json!(16)).await["Succeeded"], "N");
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_that_says_nothing_is_asked_and_let_go() {
+    use futures_util::StreamExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut silent = site.page().await;
+    let mut alive = site.page().await;
+    for _ in 0..5 {
+        pass(Duration::from_secs(30)).await;
+        // What is read is answered: its side pongs.
+        loop {
+            let message = tokio::time::timeout(PATIENCE, alive.socket.next()).await.unwrap();
+            if matches!(message.unwrap().unwrap(), Message::Ping(_)) {
+                break;
+            }
+        }
+        alive.socket.flush().await.unwrap();
+        alive.get("DeviceType", Value::Null).await;
+    }
+    let mut pings = 0;
+    while let Some(Ok(message)) = tokio::time::timeout(PATIENCE, silent.socket.next()).await.unwrap() {
+        pings += u32::from(matches!(message, Message::Ping(_)));
+    }
+    // It is looked at every 30 s, and has said something at the beginning.
+    assert!((2..=3).contains(&pings), "{pings}");
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_that_takes_its_pictures_slowly_gets_them() {
+    use tokio::io::AsyncReadExt as _;
+    const PICTURE: usize = 18 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let site = Site::start(folder.path()).await;
+    let mut slow = site.page().await;
+    let mut big = passport();
+    let picture = [&[0xFF, 0xD8][..], &vec![7; PICTURE]].concat();
+    big.pictures = Pictures { white: Some(picture.into()), ..Pictures::default() };
+    site.lay_down(big);
+    slow.notice("Save", "CardContentText").await;
+    let stream = slow.socket.get_mut();
+    let mut part = vec![0; 1 << 20];
+    // 24 MB in a minute: longer than a page may take nothing, shorter than it may say nothing.
+    for taken in 0..PICTURE / part.len() * 4 / 3 - 1 {
+        let read = tokio::time::timeout(PATIENCE, stream.read_exact(&mut part)).await.unwrap();
+        assert!(read.is_ok(), "cut off after {taken} MiB: {read:?}");
+        pass(Duration::from_secs(3)).await;
+    }
+    site.stop().await;
+}
+
+/// A page that is told as a test tells it.
+struct Plate(std::sync::mpsc::Receiver<Happening>);
+
+impl IdReader for Plate {
+    fn name(&self) -> &str {
+        "plate"
+    }
+
+    fn look(&mut self, _: &Wanted) -> menshen::Result<Option<Happening>> {
+        Ok(self.0.recv_timeout(Duration::from_millis(20)).ok())
+    }
+
+    fn period(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// Chips beneath it, one for each time one is looked for.
+struct Chips(std::collections::VecDeque<&'static Passport>);
+
+impl ChipField for Chips {
+    fn chip(&mut self, _: Duration) -> menshen::Result<Option<Box<dyn Card>>> {
+        Ok(self.0.pop_front().map(|passport| Box::new(passport.chip()) as Box<dyn Card>))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_cannot_switch_off_what_proves_a_document_of_a_passage() {
+    let authority = Authority::new("Authority under test").unwrap();
+    let issue = |fault| -> &'static Passport {
+        // A virtual chip borrows its passport, and a field gives chips away.
+        Box::leak(Box::new(Passport::issue(&authority, Options { fault, ..Options::default() }).unwrap()))
+    };
+    let (good, forged) = (issue(None), issue(Some(Fault::ReplacedGroup)));
+    let mut trust = Trust::none();
+    trust.add(authority.certificate()).unwrap();
+    let clock = ManualClock::new("2027-03-01T12:00:00Z".parse().unwrap());
+    let (lay, laid) = std::sync::mpsc::channel();
+    let chips = Chips([forged, good].into());
+    let reader = PassportReader::new(Box::new(Plate(laid)), Box::new(chips), trust, clock);
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = config::Qyzn::new("127.0.0.1:1");
+    let gate = Running::start_changed(folder.path(), nowhere, &config::Device::default(), |parts| {
+        parts.settings.rules.mode = PassMode::Document;
+        parts.devices.id_reader = Some(Box::new(reader));
+    });
+    let mut happenings = gate.gate.documents();
+    let site = Site::over(gate, folder.path(), Language::Chinese, |_| {}).await;
+    lay.send(Happening::Online { name: "plate".into(), serial: String::new() }).unwrap();
+    let mut page = site.page().await;
+    page.set("RFID", json!("False")).await;
+    page.set("VIZ", json!("False")).await;
+    assert!(site.gate.gate.wanted().chip && site.gate.gate.wanted().viz);
+    let read = |passport: &Passport| {
+        Arc::new(Zone::parse(passport.lines(), date(2027, 3, 1)).unwrap().into_reading())
+    };
+    let mut next = async || loop {
+        match tokio::time::timeout(PATIENCE, happenings.recv()).await.unwrap().unwrap() {
+            Happening::Online { .. } | Happening::Detected | Happening::TakenAway => {}
+            happening => return happening,
+        }
+    };
+    lay.send(Happening::Detected).unwrap();
+    lay.send(Happening::Read(read(forged))).unwrap();
+    match next().await {
+        Happening::Failed { why } => assert!(why.contains("not what a state has signed"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    lay.send(Happening::TakenAway).unwrap();
+    lay.send(Happening::Detected).unwrap();
+    lay.send(Happening::Read(read(good))).unwrap();
+    match next().await {
+        Happening::Read(reading) => {
+            assert_eq!(reading.document.photo.as_deref(), Some(good.photo()));
+            assert_eq!(reading.chip.unwrap().signed, Some(true));
+        }
+        other => panic!("{other:?}"),
+    }
+    // The page is told what it wants: nothing of the chip.
+    let text = page.notice("Save", "CardContentText").await;
+    assert_eq!(text["护照号码"], "L898902C3");
+    assert_eq!(page.request("Get", "Base64Image", json!(31)).await["Succeeded"], "N");
+    drop(lay);
+    site.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_reads_nothing_is_let_go_and_the_others_do_not_wait() {
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(folder.path()).await;
@@ -648,6 +1162,23 @@ async fn only_pages_of_known_origins_may() {
     site.stop().await;
 }
 
+/// A TLS connection with the service by `name`, by somebody who has imported its certificate and looks at everything.
+async fn as_browsers_do(folder: &Path, address: std::net::SocketAddr, name: &str) -> std::io::Result<()> {
+    use rustls::pki_types::pem::PemObject as _;
+    let mut roots = rustls::RootCertStore::empty();
+    let file = folder.join("document_reader.crt");
+    roots.add(rustls::pki_types::CertificateDer::from_pem_file(file).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let name = rustls::pki_types::ServerName::try_from(name.to_owned()).unwrap();
+    tokio_rustls::TlsConnector::from(Arc::new(client)).connect(name, stream).await.map(drop)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_port_serves_ws_and_wss_with_a_certificate_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
@@ -669,6 +1200,20 @@ async fn one_port_serves_ws_and_wss_with_a_certificate_of_its_own() {
             }
         };
         assert!(reply.contains("PassportReader"), "{reply}");
+    }
+    // As browsers look at it: with names and dates, and nobody trusted but who is imported.
+    for (name, good) in [
+        ("127.0.0.1", true),
+        ("::1", true),
+        ("localhost", true),
+        ("192.0.2.7", false),
+        ("desk.example", false),
+    ] {
+        let ended = as_browsers_do(folder.path(), site.address, name).await;
+        assert_eq!(ended.is_ok(), good, "{name}: {ended:?}");
+        if let Err(error) = ended {
+            assert!(error.to_string().contains("not valid for name"), "{error}");
+        }
     }
     site.page().await;
     // A browser that is to accept the certificate is shown something.
@@ -725,6 +1270,23 @@ async fn a_gate_can_be_a_page_of_another_service() {
         site.happened(Happening::TakenAway);
         assert!(matches!(next().await, Happening::TakenAway));
     }
+    // What another page has set is set back: the settings are the service's. What it rejects is told as not read.
+    page.set("RFID", json!("False")).await;
+    let until = Instant::now() + PATIENCE;
+    while page.get("RFID", Value::Null).await != "True" {
+        assert!(Instant::now() < until, "the chip is not read any more");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    page.set("Rejection", json!("True")).await;
+    let mut forged = resident();
+    forged.document.number = "110105194912310021".into();
+    site.lay_down(forged);
+    assert!(matches!(next().await, Happening::Detected));
+    let Happening::Failed { why } = next().await else { panic!("a failure") };
+    assert!(why.contains("rejected"), "{why}");
+    page.set("Rejection", json!("False")).await;
+    site.happened(Happening::TakenAway);
+    assert!(matches!(next().await, Happening::TakenAway));
     site.happened(Happening::Offline { why: "the cable is out".into() });
     assert!(matches!(next().await, Happening::Offline { .. }));
     site.online();
@@ -817,15 +1379,39 @@ async fn no_log_and_no_event_tells_of_a_person() {
     }
 }
 
-/// 200 pages, each asking for the status every second, while documents are read. Figures, no judgement:
+/// A page as a document camera sees it: 1600 by 1200 pixels with something on each.
+fn photographed(salt: u32) -> Arc<[u8]> {
+    let (width, height) = (1600_u32, 1200_u32);
+    let pixels: Vec<u8> = (0..width * height)
+        .flat_map(|at| {
+            let (x, y) = (at % width, at / width);
+            let grain = (x.wrapping_mul(2654435761) ^ y.wrapping_mul(40503) ^ salt) >> 27;
+            [(x / 8 + grain) as u8, (y / 8 + grain) as u8, (180 + grain) as u8]
+        })
+        .collect();
+    let mut bytes = Vec::new();
+    jpeg_encoder::Encoder::new(&mut bytes, 90)
+        .encode(&pixels, width as u16, height as u16, jpeg_encoder::ColorType::Rgb)
+        .unwrap();
+    bytes.into()
+}
+
+/// 200 pages, each asking for the status every second, while identity cards and pages of passports are read in turn; every
+/// tenth page asks for all pictures of each. Figures, no judgement:
 /// `cargo test --release --test document_reader -- --ignored --nocapture two_hundred`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
 async fn two_hundred_pages() {
     const PAGES: usize = 200;
+    const ASKING: usize = 10;
     const SECONDS: u64 = 20;
     let folder = tempfile::tempdir().unwrap();
     let site = Site::start(folder.path()).await;
+    let mut travel = passport();
+    travel.pictures =
+        Pictures { white: Some(photographed(1)), printed_photo: Some(jpeg(30)), ..Pictures::default() };
+    let white = travel.pictures.white.as_ref().map_or(0, |white| white.len());
+    let asked_for = Arc::new(Mutex::new(Vec::new()));
     let statuses = Arc::new(Mutex::new(Vec::new()));
     let pushes = Arc::new(Mutex::new(Vec::new()));
     let laid = Arc::new(Mutex::new(Instant::now()));
@@ -843,11 +1429,15 @@ async fn two_hundred_pages() {
     let mut tasks = Vec::new();
     for (index, mut page) in pages.into_iter().enumerate() {
         let (statuses, pushes, laid) = (Arc::clone(&statuses), Arc::clone(&pushes), Arc::clone(&laid));
+        let asked_for = Arc::clone(&asked_for);
         tasks.push(tokio::spawn(async move {
             let phase = Duration::from_millis(index as u64 * 1000 / PAGES as u64);
             let start = tokio::time::Instant::now() + phase;
             let mut tick = tokio::time::interval_at(start, Duration::from_secs(1));
             let mut asked = Instant::now();
+            let mut wanted = Instant::now();
+            let pictures = json!({ "Type": "Request", "Command": "Get", "Operand": "Base64Image", "Param": 31 })
+                .to_string();
             let request = json!({ "Type": "Request", "Commands": [
                 { "Command": "Get", "Operand": "OnLineStatus" }, { "Command": "Get", "Operand": "DeviceName" },
                 { "Command": "Get", "Operand": "DeviceType" }, { "Command": "Get", "Operand": "DeviceSerialNo" },
@@ -860,12 +1450,20 @@ async fn two_hundred_pages() {
                         page.text(&request).await;
                     }
                     frame = page.frame() => match frame {
+                        Some(Message::Text(text)) if text.starts_with("{\"Type\":\"Reply\",\"Command\":\"Get\"") => {
+                            assert!(text.contains("data:image/jpeg"), "no pictures");
+                            asked_for.lock().unwrap().push(wanted.elapsed());
+                        }
                         Some(Message::Text(text)) if text.starts_with("{\"Type\":\"Reply\"") => {
                             statuses.lock().unwrap().push(asked.elapsed());
                         }
                         Some(Message::Text(text)) if text.contains("\"Images\"") => {
                             let since = laid.lock().unwrap().elapsed();
                             pushes.lock().unwrap().push(since);
+                            if index % ASKING == 0 {
+                                wanted = Instant::now();
+                                page.text(&pictures).await;
+                            }
                         }
                         Some(_) => {}
                         None => panic!("a page was let go"),
@@ -877,7 +1475,7 @@ async fn two_hundred_pages() {
     let mut documents = 0;
     while Instant::now() + Duration::from_secs(1) < end {
         *laid.lock().unwrap() = Instant::now();
-        site.lay_down(resident());
+        site.lay_down(if documents % 2 == 0 { resident() } else { travel.clone() });
         documents += 1;
         tokio::time::sleep(Duration::from_secs(2)).await;
         site.happened(Happening::TakenAway);
@@ -902,11 +1500,14 @@ async fn two_hundred_pages() {
     let mut out = std::io::stdout();
     writeln!(
         out,
-        "{PAGES} pages, {SECONDS} s, {documents} documents, each as texts, photo and both sides drawn"
+        "{PAGES} pages, {SECONDS} s, {documents} documents: identity cards with photo and both sides drawn, and pages of \
+         passports with {} KiB",
+        white >> 10
     )
     .unwrap();
     writeln!(out, "status answered: {}", spread(&statuses)).unwrap();
     writeln!(out, "document at the page: {}", spread(&pushes)).unwrap();
+    writeln!(out, "pictures asked for by every tenth page: {}", spread(&asked_for)).unwrap();
     writeln!(out, "processor, pages and service together: {:.1} % of one core", used as f64 / SECONDS as f64)
         .unwrap();
     site.stop().await;

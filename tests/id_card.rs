@@ -8,7 +8,7 @@ mod support {
 }
 
 use std::io::{BufRead as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -30,6 +30,7 @@ use support::pty::Pty;
 const FIND: [u8; 2] = [0x20, 0x01];
 const SELECT: [u8; 2] = [0x20, 0x02];
 const READ: [u8; 2] = [0x30, 0x10];
+const READ_BASE: [u8; 2] = [0x30, 0x01];
 const ADDRESS: [u8; 2] = [0x30, 0x03];
 const STATE: [u8; 2] = [0x11, 0xff];
 
@@ -299,6 +300,90 @@ fn modules_with_quirks_are_read_like_any_other() {
 }
 
 #[test]
+fn a_module_that_stumbles_over_fingerprints_is_read_without_them() {
+    // It says nothing, or 24.
+    for quirk in [7, 8] {
+        let (module, mut reader) = fitted();
+        module.quirks(Quirks::number(quirk).unwrap());
+        let reading = read_card(&module, &mut reader, "fingerprints");
+        let document = &reading.document;
+        assert_eq!(document.number, "11010519491231002X", "quirk {quirk}");
+        assert_eq!(document.additional_address, "北京市海淀区某街2号", "quirk {quirk}");
+        assert_eq!(reading.fingerprints.len(), 0);
+        read_card(&module, &mut reader, "resident");
+        let asked = module.heard().iter().filter(|command| **command == READ).count();
+        assert_eq!(asked, 1, "quirk {quirk}: it is not asked again for what it cannot do");
+    }
+}
+
+#[test]
+fn a_card_whose_last_day_is_none_is_not_valid_for_ever() {
+    let (module, mut reader) = fitted();
+    module.lay_down(card("no-last-day"));
+    let why = failed(&mut reader);
+    assert_eq!(why, "the identity card was not read: its last day cannot be understood");
+    nothing(&mut reader, 3);
+    assert_eq!(module.heard().iter().filter(|command| **command == READ).count(), 1, "it says it again");
+    module.lift();
+    taken_away(&mut reader);
+    assert_eq!(read_card(&module, &mut reader, "long-term").document.expires, None);
+}
+
+#[test]
+fn a_card_that_lies_there_from_the_start_teaches_nothing_wrong() {
+    let (module, mut reader) = fitted();
+    module.lay_down(card("resident"));
+    read(&mut reader);
+    // The gate begins anew. By the book the module does not find what it has read.
+    drop(reader);
+    let mut reader = Sdt::new(module.path().unwrap(), 115_200, None);
+    online(&mut reader);
+    nothing(&mut reader, 3);
+    module.lift();
+    nothing(&mut reader, 2);
+    module.lay_down(card("permit"));
+    read(&mut reader);
+    nothing(&mut reader, 5);
+    module.lift();
+    taken_away(&mut reader);
+    // One that is found at the very first look, before it was seen how the module tells of none: it may be missed, once.
+    let module = Module::start(None).unwrap();
+    module.lay_down(card("resident"));
+    let mut reader = Sdt::new(module.path().unwrap(), 115_200, None);
+    online(&mut reader);
+    read(&mut reader);
+    taken_away(&mut reader);
+    nothing(&mut reader, 3);
+    module.lift();
+    nothing(&mut reader, 2);
+    module.lay_down(card("permit"));
+    read(&mut reader);
+    nothing(&mut reader, 5);
+    module.lift();
+    taken_away(&mut reader);
+}
+
+#[test]
+fn a_card_that_is_missed_once_is_not_presented_twice() {
+    let (module, mut reader) = fitted();
+    module.quirks(Quirks::number(6).unwrap());
+    module.lay_down(card("resident"));
+    read(&mut reader);
+    // It is found again: the module is one of those.
+    nothing(&mut reader, 2);
+    module.lift();
+    taken_away(&mut reader);
+    module.lay_down(card("resident"));
+    read(&mut reader);
+    for _ in 0..2 {
+        module.miss();
+        nothing(&mut reader, 3);
+    }
+    module.lift();
+    taken_away(&mut reader);
+}
+
+#[test]
 fn a_card_is_read_once_until_it_is_lifted() {
     for quirk in [0, 6] {
         let (module, mut reader) = fitted();
@@ -362,6 +447,7 @@ fn noise_costs_nothing() {
 #[test]
 fn whatever_status_stands_in_the_way_is_told() {
     let (module, mut reader) = fitted();
+    let base_reads = |module: &Module| module.heard().iter().filter(|command| **command == READ_BASE).count();
     for (status, words) in [
         (0x10, "the module gives the answer that it received a damaged command"),
         (0x11, "the module gives the answer that it received a damaged command"),
@@ -380,10 +466,15 @@ fn whatever_status_stands_in_the_way_is_told() {
     ] {
         for _ in 0..6 {
             module.fault(Some(READ), Fault::Status(status));
+            module.fault(Some(READ_BASE), Fault::Status(status));
         }
+        let before = base_reads(&module);
         module.lay_down(card("resident"));
         let why = failed(&mut reader);
         assert!(why.starts_with("the identity card was not read: ") && why.ends_with(words), "{why}");
+        // What is said of this card, and its fingerprints, is not got round by reading the rest.
+        let stumbles = matches!(status, 0x10 | 0x11 | 0x24);
+        assert_eq!(base_reads(&module) > before, stumbles, "{status:02x}");
         module.heal();
         // It is not tried again and again, but when it is laid down again.
         nothing(&mut reader, 3);
@@ -539,6 +630,75 @@ fn the_doctor_asks_the_module() {
 }
 
 #[test]
+fn the_doctor_looks_for_every_kind_of_reader() {
+    logged();
+    let mut config = menshen::config::Config::default();
+    config.vision.models_dir = support::vision::models_dir();
+    let examine = |config: &menshen::config::Config, key: &str| {
+        let findings = menshen::doctor::examine(config, menshen::doctor::Agent::Away);
+        let finding = findings.into_iter().find(|finding| finding.key == key)?;
+        Some((finding.state, finding.found.english.into_owned()))
+    };
+    let said = |config: &menshen::config::Config, key: &str| {
+        examine(config, key).unwrap_or_else(|| panic!("nothing is said of {key}"))
+    };
+    assert!(examine(&config, "csca_dir").is_none() && examine(&config, "live_level").is_none());
+
+    // Both need a camera that looks at the plate.
+    for name in ["camera", "pcsc:nope"] {
+        config.device.id_reader = name.into();
+        assert_eq!(said(&config, "id_reader"), (State::Failed, "there is no document camera".into()));
+    }
+    let camera = menshen::config::Camera::new(menshen::config::CameraRole::Document, "v4l2:/dev/nope");
+    config.camera = vec![camera];
+    let (state, found) = said(&config, "id_reader");
+    assert!(state == State::Failed && (found.contains("nope") || found.contains("pcscd")), "{found}");
+    config.device.id_reader = "camera".into();
+    assert_eq!(said(&config, "id_reader").0, State::Well);
+    let models = std::mem::replace(&mut config.vision.models_dir, "/nope".into());
+    assert_eq!(said(&config, "id_reader").0, State::Failed);
+    config.vision.models_dir = models;
+
+    // Whose signatures are believed.
+    config.device.id_reader = "pcsc:nope".into();
+    let (state, found) = said(&config, "csca_dir");
+    assert_eq!((state, found.as_str()), (State::Attention, "none: nobody is believed, chips are not proof"));
+    config.documents.csca_dir = "/nope".into();
+    for key in ["id_reader", "csca_dir"] {
+        assert_eq!(said(&config, key).0, State::Failed, "{key}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    config.documents.csca_dir = folder.path().display().to_string();
+    let (state, found) = said(&config, "csca_dir");
+    assert!(state == State::Failed && found.contains("holds no certificate"), "{found}");
+    let authority = menshen::simulate::passport::Authority::new("Nobody").unwrap();
+    std::fs::write(folder.path().join("one.cer"), authority.certificate()).unwrap();
+    let (state, found) = said(&config, "csca_dir");
+    assert_eq!((state, found.as_str()), (State::Well, "1 authorities, 0 of them out of date"));
+
+    // A service is dialled.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    config.device.id_reader = format!("document_reader:ws://{}/echo", listener.local_addr().unwrap());
+    let served = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut page = tokio_tungstenite::tungstenite::accept(stream).unwrap();
+        while page.read().is_ok() {}
+    });
+    assert_eq!(said(&config, "id_reader").0, State::Well);
+    served.join().unwrap();
+    let (state, found) = said(&config, "id_reader");
+    assert!(state == State::Failed && found.contains("is it running?"), "{found}");
+
+    // Whoever holds the portrait up.
+    config.settings.rules.mode = PassMode::Document;
+    config.settings.face.live_level = 0;
+    let (state, found) = said(&config, "live_level");
+    assert!(state == State::Attention && found.contains("held up"), "{found}");
+    config.settings.face.live_level = 1;
+    assert!(examine(&config, "live_level").is_none());
+}
+
+#[test]
 fn the_simulated_module_is_a_program() {
     logged();
     let folder = tempfile::tempdir().unwrap();
@@ -591,11 +751,16 @@ fn the_simulated_module_is_a_program() {
     assert!(!link.exists());
 }
 
-/// A program of the shell.
+/// A program of the shell. Another program writes it: this one has threads that start others, which would hold it open for
+/// writing for a moment, and what is being written cannot be run.
 fn program(folder: &Path, name: &str, lines: &str) -> std::path::PathBuf {
     let path = folder.join(name);
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(&path).unwrap();
-    file.write_all(format!("#!/bin/sh\n{lines}\n").as_bytes()).unwrap();
+    let written = Command::new("/bin/sh")
+        .args(["-c", "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$0\" && chmod 755 \"$0\""])
+        .arg(&path)
+        .arg(lines)
+        .status();
+    assert!(written.unwrap().success());
     path
 }
 
@@ -620,28 +785,42 @@ fn photos_are_decoded_by_a_program() {
         let (file, input) =
             (folder.path().join(format!("{name}.out")), folder.path().join(format!("{name}.in")));
         std::fs::write(&file, picture(format)).unwrap();
-        let lines = format!("/bin/cat > {}; /bin/cat {}", input.display(), file.display());
+        std::fs::write(&input, [0x57; 1024]).unwrap();
+        // The whole WLT is its input.
+        let lines = format!("/usr/bin/cmp - {} && /bin/cat {}", input.display(), file.display());
         let jpeg = open(&program(folder.path(), name, &lines)).decode(&[0x57; 1024]).unwrap();
-        assert_eq!(std::fs::read(&input).unwrap(), [0x57; 1024], "the whole WLT is its input");
         let pixels =
             image::load_from_memory_with_format(&jpeg, image::ImageFormat::Jpeg).unwrap().into_rgb8();
         assert_eq!(pixels.dimensions(), (102, 126));
         let [red, green, blue] = pixels.get_pixel(50, 60).0;
         assert!(red.abs_diff(200) < 8 && green.abs_diff(40) < 8 && blue.abs_diff(40) < 8, "{name}");
     }
-    // Nothing of our surroundings is with it.
-    let seen = folder.path().join("environment");
-    let lines = format!("/usr/bin/env > {}", seen.display());
-    assert!(open(&program(folder.path(), "look", &lines)).decode(&[0; 1024]).is_none());
-    let environment = std::fs::read_to_string(&seen).unwrap();
-    // What the shell makes of nothing.
-    assert!(
-        environment
-            .lines()
-            .all(|line| ["PWD=", "_=", "SHLVL=", "OLDPWD="].iter().any(|own| line.starts_with(own))),
-        "{environment}"
+    let bmp = folder.path().join("bmp.out");
+    let picture = bmp.display();
+    // Nothing of our surroundings is with it, besides what the shell makes of nothing.
+    let lines = format!(
+        "/usr/bin/env | /usr/bin/grep -qvE '^(PWD|_|SHLVL|OLDPWD)=' && exit 7; /bin/cat > /dev/null; /bin/cat {picture}"
     );
+    assert!(open(&program(folder.path(), "look", &lines)).decode(&[0; 1024]).is_some());
+    // It writes no files, and cannot take the gate's memory. Each waits for its input: it is confined by then.
+    let written = folder.path().join("written");
+    let lines = format!("/bin/cat > /dev/null; echo 1 > {}; /bin/cat {picture}", written.display());
+    open(&program(folder.path(), "writes", &lines)).decode(&[0; 1024]);
+    assert_eq!(std::fs::read(&written).unwrap_or_default(), b"");
+    let lines = format!(
+        "/bin/cat > /dev/null; /usr/bin/head -c 500000000 /dev/zero | /usr/bin/tail -c 400000000 > /dev/null || exit 9\n\
+         /bin/cat {picture}"
+    );
+    let greedy = program(folder.path(), "greedy", &lines);
+    assert!(open(&greedy).decode(&[0; 1024]).is_none());
+    let log = log_text();
+    let told = log.lines().find(|line| line.contains(&greedy.display().to_string())).unwrap();
+    assert!(told.contains("it ended with code 9"), "{told}");
+    // A pipe is no file: it says through it what it has started.
     let child = folder.path().join("child");
+    assert!(Command::new("/usr/bin/mkfifo").arg(&child).status().unwrap().success());
+    let named = child.clone();
+    let named = std::thread::spawn(move || std::fs::read_to_string(named).unwrap());
     for (name, lines, words) in [
         ("refuses", "exit 3".to_owned(), "it ended with code 3"),
         ("dies", "kill -9 $$".to_owned(), "it was ended by signal 9"),
@@ -668,7 +847,7 @@ fn photos_are_decoded_by_a_program() {
         }
     }
     // What it has started has ended with it.
-    let child = std::fs::read_to_string(&child).unwrap().trim().parse().unwrap();
+    let child = named.join().unwrap().trim().parse().unwrap();
     let until = Instant::now() + PATIENCE;
     let process = rustix::process::Pid::from_raw(child).unwrap();
     while rustix::process::test_kill_process(process).is_ok()

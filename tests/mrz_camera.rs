@@ -176,6 +176,9 @@ fn what_has_no_zone_shows_nothing() {
     assert_eq!(reader.read(&plain(&PASSPORT), TODAY, Duration::ZERO).unwrap(), Sight::Nothing);
 }
 
+/// In place of lines: the empty plate, with the sun on a strip of it.
+const SUN: &[&str] = &["sun"];
+
 /// Writes the frames of a plate: dark and empty, or with a page. What is shown again is the same file again.
 fn frames(folder: &Path, shown: &[Option<&[&str]>]) {
     let font = font("OCRB");
@@ -189,6 +192,10 @@ fn frames(folder: &Path, shown: &[Option<&[&str]>]) {
         }
         let (width, height) = (1000, 760);
         let mut seen = match lines {
+            Some(lines) if *lines == SUN => {
+                let level = |at: usize| if (100..200).contains(&(at / width)) { 0.9 } else { 0.2 };
+                render::Grey { width, height, data: (0..width * height).map(level).collect() }
+            }
             Some(lines) => {
                 let paper = Paper::plain(0.85);
                 let page = Page { font: &font, lines, paper, ink: 0.15, weight: 0.0, printed: true };
@@ -212,9 +219,13 @@ fn camera_over(folder: &Path) -> DocumentCamera {
 
 /// What happens next, for as long as it takes.
 fn next(reader: &mut DocumentCamera) -> Happening {
+    next_wanted(reader, &Wanted::default())
+}
+
+fn next_wanted(reader: &mut DocumentCamera, wanted: &Wanted) -> Happening {
     let end = Instant::now() + Duration::from_secs(120);
     while Instant::now() < end {
-        if let Some(happening) = reader.look(&Wanted::default()).unwrap() {
+        if let Some(happening) = reader.look(wanted).unwrap() {
             return happening;
         }
     }
@@ -262,6 +273,40 @@ fn a_passport_is_detected_read_and_taken_away_and_then_a_card() {
     panic!("{seen:?}");
 }
 
+/// Prints a bar code on the page of a frame, black on white.
+fn print_bars(frame: &Path, content: &str) {
+    const BAR: u32 = 3;
+    let bars = barcoders::sym::code128::Code128::new(format!("Ɓ{content}")).unwrap().encode();
+    let mut page = image::open(frame).unwrap().into_luma8();
+    let (left, top, quiet, high) = (300, 180, 10 * BAR, 70);
+    for x in 0..bars.len() as u32 * BAR + 2 * quiet {
+        let bar = x.checked_sub(quiet).and_then(|x| bars.get((x / BAR) as usize));
+        for y in 0..high {
+            page.put_pixel(left + x, top + y, image::Luma([if bar == Some(&1) { 20 } else { 235 }]));
+        }
+    }
+    // What is linked to it is the same frame.
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    page.write_to(&mut bytes, image::ImageFormat::Jpeg).unwrap();
+    std::fs::write(frame, bytes.into_inner()).unwrap();
+}
+
+#[test]
+fn a_bar_code_on_the_page_is_read_where_it_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    frames(folder.path(), &[vec![None; 24], vec![Some(&PASSPORT[..]); 24]].concat());
+    print_bars(&folder.path().join("024.jpg"), "AB-4711");
+    for bar_code in [true, false] {
+        let wanted = Wanted { bar_code, ..Wanted::default() };
+        let mut reader = camera_over(folder.path());
+        assert!(matches!(next_wanted(&mut reader, &wanted), Happening::Online { .. }));
+        assert!(matches!(next_wanted(&mut reader, &wanted), Happening::Detected));
+        let reading = read(next_wanted(&mut reader, &wanted));
+        assert_eq!(reading.document.number, "L898902C3");
+        assert_eq!(reading.bar_code.as_deref(), bar_code.then_some("AB-4711"));
+    }
+}
+
 #[test]
 fn another_document_may_lie_there_without_the_plate_having_been_empty() {
     let folder = tempfile::tempdir().unwrap();
@@ -275,6 +320,107 @@ fn another_document_may_lie_there_without_the_plate_having_been_empty() {
         assert_eq!(read(next(&mut reader)).mrz, lines);
         assert!(matches!(next(&mut reader), Happening::TakenAway));
     }
+}
+
+#[test]
+fn when_the_light_on_the_plate_changed_with_the_document_it_is_away_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = Some(&PASSPORT[..]);
+    let shown = [vec![None; 12], vec![page; 20], vec![Some(SUN); 30], vec![page; 40]].concat();
+    frames(folder.path(), &shown);
+    let mut reader = camera_over(folder.path());
+    assert!(matches!(next(&mut reader), Happening::Online { .. }));
+    for _ in 0..2 {
+        assert!(matches!(next(&mut reader), Happening::Detected));
+        assert_eq!(read(next(&mut reader)).mrz, PASSPORT);
+        assert!(matches!(next(&mut reader), Happening::TakenAway));
+    }
+}
+
+#[test]
+fn a_camera_that_is_unplugged_while_a_document_lies_there_reads_it_again_when_it_is_back() {
+    let top = tempfile::tempdir().unwrap();
+    let (folder, away) = (top.path().join("camera"), top.path().join("away"));
+    std::fs::create_dir(&folder).unwrap();
+    let shown: Vec<Option<&[&str]>> = [vec![None; 12], vec![Some(&PASSPORT[..]); 60]].concat();
+    frames(&folder, &shown);
+    let mut reader = camera_over(&folder);
+    assert!(matches!(next(&mut reader), Happening::Online { .. }));
+    assert!(matches!(next(&mut reader), Happening::Detected));
+    assert_eq!(read(next(&mut reader)).mrz, PASSPORT);
+    std::fs::rename(&folder, &away).unwrap();
+    // In the middle of the document, and as long as it is not there.
+    for _ in 0..3 {
+        let end = Instant::now() + Duration::from_secs(120);
+        let error = loop {
+            assert!(Instant::now() < end, "nothing is noticed");
+            match reader.look(&Wanted::default()) {
+                Ok(happening) => assert!(happening.is_none(), "{happening:?}"),
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(error.contains("camera"), "{error}");
+    }
+    std::fs::rename(&away, &folder).unwrap();
+    assert!(matches!(next(&mut reader), Happening::Online { .. }));
+    assert!(matches!(next(&mut reader), Happening::Detected));
+    assert_eq!(read(next(&mut reader)).mrz, PASSPORT);
+}
+
+#[test]
+fn pictures_of_pages_are_counted_without_a_word_of_what_they_say() {
+    let folder = tempfile::tempdir().unwrap();
+    frames(folder.path(), &[Some(&PASSPORT[..]), Some(&CARD), None, Some(&LARGE_CARD)]);
+    let text =
+        |name: &str, lines: &[&str]| std::fs::write(folder.path().join(name), lines.join("\n")).unwrap();
+    text("000.txt", &PASSPORT);
+    // A card's text with another name.
+    text("001.txt", &[CARD[0], CARD[1], "ERIKSSON<<ANNE<MARIA<<<<<<<<<<"]);
+    text("002.txt", &PASSPORT);
+    std::fs::write(folder.path().join("004.jpg"), b"no picture").unwrap();
+    let eval = |more: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_menshen"));
+        command
+            .args(["eval", "mrz", "--models"])
+            .arg(models_dir())
+            .arg("--pages")
+            .arg(folder.path())
+            .args(more);
+        command.output().unwrap()
+    };
+    for more in [&[][..], &["--json"]] {
+        let done = eval(more);
+        let said = String::from_utf8(done.stdout).unwrap() + &String::from_utf8(done.stderr).unwrap();
+        assert!(done.status.success(), "{said}");
+        for secret in ["ERIKSSON", "L898902C", "D23145890", "<<"] {
+            assert!(!said.contains(secret), "{said}");
+        }
+        if more.is_empty() {
+            let counts =
+                "5: 1 read rightly, 1 wrongly, 1 without a text; 0 unread, 1 without a zone, 1 no pictures";
+            assert!(said.contains(counts), "{said}");
+        } else {
+            let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+            let outcomes: Vec<_> =
+                report["pictures"].as_array().unwrap().iter().map(|line| &line["outcome"]).collect();
+            assert_eq!(outcomes, ["right", "wrong", "nothing", "read", "no_picture"]);
+        }
+    }
+    // What reading one costs is measured with such a picture too.
+    let bench = |page: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_menshen"));
+        command.args(["bench", "--frames", "1", "--json", "--models"]).arg(models_dir());
+        command.arg("--page").arg(folder.path().join(page)).output().unwrap()
+    };
+    let cost: serde_json::Value = serde_json::from_slice(&bench("000.jpg").stdout).unwrap();
+    let (page, lines) = (cost["page"]["p50"].as_f64().unwrap(), cost["lines_per_second"].as_f64().unwrap());
+    assert!(page > 0.0 && (lines * page - 2000.0).abs() < 1.0, "{cost}");
+    assert!(!bench("002.jpg").status.success());
+    // A text that cannot be read is not the same as none.
+    std::fs::write(folder.path().join("003.txt"), b"I<UTO\xff").unwrap();
+    let done = eval(&[]);
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(!done.status.success() && said.contains("003.txt"), "{said}");
 }
 
 #[test]

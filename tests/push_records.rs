@@ -19,7 +19,8 @@ use menshen::gate::settings::PushSettings;
 use menshen::platform::http_push::{self, Options};
 use menshen::simulate::http_push::Receiver;
 use menshen::simulate::qyzn::Entry;
-use menshen::store::{Destination, Store};
+use menshen::store::{Destination, PictureKind, Store};
+use serde_json::json;
 use support::gate::{Running, platform};
 use support::vision::bytes;
 use tokio::sync::watch;
@@ -179,6 +180,14 @@ async fn records_go_to_the_platform_and_to_the_server_each_at_its_own_pace() {
     site.running.record_for("without", &picture, &BOTH).await;
     let without = received(&receiver, |entry| entry.text("fullName") == "without").await;
     assert_eq!(without.int("snapPic_bytes"), Some(0));
+    // What was compared goes along, as to the platform.
+    let mut compared = support::gate::passage("compared", &picture, &BOTH);
+    compared.pictures.push((PictureKind::Document, bytes("pictures/p01-2.jpg")));
+    let id = site.running.store.append_record(compared).await.unwrap();
+    site.running.gate.events().send("record", json!({ "id": id, "state": "stored" }));
+    let told = received(&receiver, |entry| entry.text("fullName") == "compared").await;
+    assert_eq!(told.int("snapPic_bytes"), Some(0));
+    assert_eq!(told.text("comparePic_md5"), format!("{:x}", md5::compute(bytes("pictures/p01-2.jpg"))));
     site.all_delivered(&receiver).await;
     site.stop().await;
     assert_eq!(receiver.violations(), [""; 0]);

@@ -3,6 +3,7 @@
 
 import re
 import subprocess
+import sys
 import tempfile
 import tomllib
 import unittest
@@ -71,6 +72,63 @@ class Cross(unittest.TestCase):
             done = subprocess.run([TOP / "scripts/cross.sh", *arguments], capture_output=True, text=True)
             self.assertEqual(done.returncode, 1)
             self.assertIn("usage: scripts/cross.sh", done.stderr)
+
+
+class TrainersCompiler(unittest.TestCase):
+    """One model is trained at set-up by a program that is compiled first: with this machine's compiler, or with Debian's that
+    scripts/cross.sh has unpacked."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.top = Path(folder.name)
+        self.environment = {"PATH": f"{self.top}/bin:/usr/bin:/bin", "HOME": str(self.top), "MENSHEN_CACHE": str(self.top / "cache")}
+        (self.top / "bin").mkdir()
+        for tool in ("/usr/bin/rustc", "/bin/rustc"):
+            if Path(tool).exists():
+                self.skipTest(f"there is {tool}, which hides that there is none")
+
+    def compiler(self, place, version):
+        path = self.top / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\necho 'rustc {version} (made up)'\n")
+        path.chmod(0o755)
+        return str(path)
+
+    def chosen(self, **more):
+        done = subprocess.run(["bash", "-euc", '. scripts/rustc.sh; choose_rustc; echo "${RUSTC:-none}"'], cwd=TOP, text=True,
+                              capture_output=True, env={**self.environment, **more})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout.strip()
+
+    def test_which_compiler(self):
+        self.assertEqual(self.chosen(), "none")
+        unpacked = self.compiler("cache/cross/rust/bin/rustc", "1.90.0")
+        self.assertEqual(self.chosen(), unpacked)
+        self.compiler("bin/rustc", "1.63.0")
+        self.assertEqual(self.chosen(), unpacked, "Debian 12's own is too old")
+        self.compiler("bin/rustc", "1.95.0")
+        self.assertEqual(self.chosen(), "none", "the machine's will do")
+        own = self.compiler("own", "1.92.0")
+        self.assertEqual(self.chosen(RUSTC=own), own)
+        self.assertIn(". scripts/rustc.sh\n", (TOP / "scripts/image.sh").read_text())
+
+    def built(self, **more):
+        code = ("import sys; sys.path.insert(0, 'models/ocrb'); import build\n"
+                "try: print('uses', build.compiler())\nexcept build.Failure as e: print(e)")
+        done = subprocess.run([sys.executable, "-c", code], cwd=TOP, text=True, capture_output=True, env={**self.environment, **more})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def test_the_trainer_s_set_up_says_what_is_wrong_with_a_compiler(self):
+        said = self.built()
+        for word in ("rustc cannot be run", "rustup", "RUSTC", "scripts/cross.sh setup"):
+            self.assertIn(word, said)
+        said = self.built(RUSTC=self.compiler("old", "1.63.0"))
+        self.assertIn("needs Rust 1.82 or newer, and this is rustc 1.63.0", said)
+        self.assertIn("does not say its version", self.built(RUSTC="/bin/echo"))
+        new = self.compiler("new", "1.82.0")
+        self.assertEqual(self.built(RUSTC=new), f"uses {new}\n")
 
 
 class DebianSources(unittest.TestCase):

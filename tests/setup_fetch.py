@@ -509,6 +509,147 @@ class Fetch(unittest.TestCase):
         self.assertEqual(self.installed(), MODEL)
         self.assertEqual(len(self.server.downloads()), 1)
 
+    def trainer(self, body, sum=None, sets=("run", "test")):
+        """A copy of fetch.py beside a script that trains, or does not, and a manifest that wants a model of it."""
+        here = self.top / "models"
+        here.mkdir(exist_ok=True)
+        for name in ("fetch.py", "optimise.py"):
+            (here / name).write_bytes((FETCH.parent / name).read_bytes())
+        (here / "stub.py").write_text(f"import os, signal, subprocess, sys, time\nfrom pathlib import Path\nout = Path(sys.argv[1])\n"
+                                      f"top = Path({str(self.top)!r})\nwith open(top / 'trained', 'a') as f: f.write('once\\n')\n{body}\n")
+        self.write_manifest()
+        self.add("\n" + entry("train", to="models/t.onnx", script="stub.py", sha256=sum or sha256(LITERAL), licence="ours",
+                              what="a reader of lines", **{"for": list(sets)}))
+        self.command = lambda *arguments: [sys.executable, str(here / "fetch.py"), "--root", str(self.root), "--manifest",
+                                           str(self.top / "models.toml"), *arguments]
+
+    # What LITERAL is, without a copy of it in the script.
+    TRAINS = ("import hashlib\ndata, block = bytearray(), b'literal'\nwhile len(data) < 5000:\n"
+              "    block = hashlib.sha256(block).digest()\n    data += block\nout.write_bytes(bytes(data[:5000]))")
+
+    def trained(self):
+        return (self.top / "trained").read_text().count("once") if (self.top / "trained").exists() else 0
+
+    def test_a_model_is_trained_once_and_kept(self):
+        self.trainer(self.TRAINS)
+        model = self.root / "models/t.onnx"
+        self.assertIn("a reader of lines", self.fetch().stderr)
+        self.assertEqual(model.read_bytes(), LITERAL)
+        self.assertEqual(self.fetch().stderr, "")
+        self.assertIn("ok      models/t.onnx", self.fetch("--check").stdout)
+        # Gone or altered it comes from the cache; damaged there, it is trained again.
+        model.unlink()
+        self.fetch()
+        self.assertEqual((model.read_bytes(), self.trained()), (LITERAL, 1))
+        cached = next((self.cache / "trained").glob("*-t.onnx"))
+        cached.write_bytes(b"damaged")
+        model.write_bytes(b"altered")
+        self.fetch()
+        self.assertEqual((model.read_bytes(), self.trained()), (LITERAL, 2))
+
+    def test_two_at_once_train_once(self):
+        # The first goes on when the second says that it waits.
+        self.trainer(f"while not (top / 'go').exists(): time.sleep(0.01)\n{self.TRAINS}")
+        self.fetch_all_but_the_trained()
+        first, second = (subprocess.Popen(self.command(), env=self.environment, stderr=subprocess.PIPE, text=True) for _ in range(2))
+        for one in (first, second):
+            self.addCleanup(one.kill)
+        waits, said = None, {}
+        while waits is None:
+            for one in (first, second):
+                line = one.stderr.readline() if one not in said else ""
+                if "waiting: another process is training t.onnx" in line:
+                    waits = one
+                elif "training it here" in line:
+                    said[one] = line
+                self.assertIsNone(one.poll())
+        (self.top / "go").touch()
+        for one in (first, second):
+            rest = one.communicate(timeout=60)[1]
+            self.assertEqual(one.returncode, 0, rest)
+            one.stderr.close()
+        self.assertEqual(((self.root / "models/t.onnx").read_bytes(), self.trained()), (LITERAL, 1))
+
+    def fetch_all_but_the_trained(self):
+        whole = (self.top / "models.toml").read_text()
+        (self.top / "models.toml").write_text(whole.partition("[[train]]")[0])
+        self.fetch()
+        (self.top / "models.toml").write_text(whole)
+
+    def test_a_trained_model_with_another_sum_than_pinned_is_refused(self):
+        self.trainer("out.write_bytes(b'another')")
+        (self.root / "models/t.onnx").write_bytes(b"what was there before")
+        said = self.fetch("--for", "test", code=1).stderr
+        for word in ("models/t.onnx, trained by stub.py, is not what models.toml pins", sha256(LITERAL), sha256(b"another")):
+            self.assertIn(word, said)
+        self.assertEqual((self.root / "models/t.onnx").read_bytes(), b"what was there before")
+        self.assertEqual([p for p in (self.cache / "trained").iterdir() if p.suffix != ".lock"], [])
+
+    def test_without_what_only_document_cameras_need_a_gate_can_run(self):
+        self.trainer("print('no compiler'); sys.exit(1)")
+        said = self.fetch("--for", "run").stderr
+        for word in ("models/t.onnx cannot be trained", "going on without models/t.onnx (a reader of lines)", "document camera"):
+            self.assertIn(word, said)
+        self.assertEqual(self.installed(), MODEL)
+        # It is tried again, and whatever must be whole is not without it.
+        self.assertIn("going on without", self.fetch("--for", "run").stderr)
+        self.assertEqual(self.trained(), 2)
+        for arguments in (["--for", "test"], ["--for", "run", "--for", "test"], ["--models", str(self.top / "image")]):
+            self.assertIn("models/t.onnx cannot be trained", self.fetch(*arguments, code=1).stderr)
+        self.assertIn("missing models/t.onnx", self.fetch("--check", code=1).stdout)
+        self.trainer(self.TRAINS)
+        self.fetch("--for", "run")
+        self.assertEqual((self.root / "models/t.onnx").read_bytes(), LITERAL)
+
+    def test_a_full_disk_is_said(self):
+        self.trainer(self.TRAINS)
+        (self.root / "models/t.onnx").mkdir()  # Nothing can be put there.
+        self.assertIn("models/t.onnx cannot be trained and installed", self.fetch("--for", "test", code=1).stderr)
+        (self.root / "models/t.onnx").rmdir()
+        # The trainer's place is as full as a disk: a file may have 4000 bytes.
+        self.trainer("import resource\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))\n"
+                     "try: out.write_bytes(b'x' * 5000)\nexcept OSError as e: sys.exit(str(e))", sum="3" * 64)
+        self.assertIn("models/t.onnx cannot be trained: see above", self.fetch("--for", "test", code=1).stderr)
+        self.assertEqual([p.name for p in (self.cache / "trained").iterdir() if p.suffix != ".lock" and "333" in p.name], [])
+
+    def gone(self, pid):
+        """Waits until a process has ended."""
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            try:
+                if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX":
+                    return
+            except (FileNotFoundError, ProcessLookupError):
+                return
+            time.sleep(0.01)
+        self.fail(f"process {pid} is still there")
+
+    def test_a_training_that_is_ended_leaves_no_process(self):
+        # The script starts another one, as build.py starts the trainer.
+        self.trainer("child = subprocess.Popen(['sleep', '1000'])\n(top / 'pids.new').write_text(f'{os.getpid()} {child.pid}')\n"
+                     "os.replace(top / 'pids.new', top / 'pids')\ntry: child.wait()\nexcept KeyboardInterrupt: sys.exit(130)")
+        for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+            with self.subTest(signal=number):
+                running = subprocess.Popen(self.command("--for", "test"), env=self.environment, stdout=subprocess.DEVNULL,
+                                           stderr=subprocess.PIPE, text=True)
+                self.addCleanup(running.kill)
+                end = time.monotonic() + 60
+                while not (self.top / "pids").exists():
+                    self.assertIsNone(running.poll())
+                    self.assertLess(time.monotonic(), end)
+                    time.sleep(0.01)
+                pids = (self.top / "pids").read_text().split()
+                (self.top / "pids").unlink()
+                running.send_signal(number)
+                self.assertNotIn("Traceback", running.communicate(timeout=60)[1])
+                self.assertEqual(running.returncode, code)
+                for pid in pids:
+                    self.gone(pid)
+        # The lock went with it: the next run trains.
+        self.trainer(self.TRAINS)
+        self.fetch("--for", "test")
+        self.assertEqual((self.root / "models/t.onnx").read_bytes(), LITERAL)
+
     def test_the_real_manifest_is_well_formed(self):
         real = FETCH.parent / "models.toml"
         done = subprocess.run([sys.executable, str(FETCH), "--check", "--root", str(self.root), "--manifest", str(real),

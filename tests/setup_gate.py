@@ -2,6 +2,7 @@
 """The parts of the emulated gate's acceptance that need no gate: what a disk holds after a power cut, how Wiegand bits
 and pulses are read from the kernel's trace, which checks a choice of them needs."""
 
+import socket
 import struct
 import sys
 import tempfile
@@ -128,6 +129,91 @@ class Lines(unittest.TestCase):
         bits, pulses = self.trace.wiegand("d0", "d1", 0)
         self.assertEqual(bits, "101")
         self.assertAlmostEqual(pulses[0][1], 50e-6, places=9)
+
+
+class Reader(unittest.TestCase):
+    """The reader's slot between a card that speaks vpcd and QEMU's ccid-card-passthru. Frames of the latter are written out
+    as libcacard's vscard_common.h lays them down: type, reader, length, data."""
+
+    HELLO = bytes.fromhex("00000001 ffffffff 0000000c") + b"VSCD" + bytes.fromhex("00000002 00000000")
+    READER = bytes.fromhex("00000003 ffffffff 00000005") + b"gate\0"
+    ATR = bytes.fromhex("3b6800004d454e5348454e31")
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.reader = gate.CardReader(Path(self.folder.name), "slot")
+        self.addCleanup(self.reader.close)
+        self.qemu = socket.socket(socket.AF_UNIX)
+        self.addCleanup(self.qemu.close)
+        self.qemu.settimeout(10)
+        self.qemu.connect(str(self.reader.path))
+        self.assertEqual(self.take(self.qemu, len(self.HELLO + self.READER)), self.HELLO + self.READER)
+
+    def take(self, wire, length):
+        data = b""
+        while len(data) < length:
+            more = wire.recv(length - len(data))
+            self.assertTrue(more, "the wire has ended")
+            data += more
+        return data
+
+    def put_in(self):
+        card = socket.create_connection(("127.0.0.1", self.reader.port), 10)
+        self.addCleanup(card.close)
+        # Power on, then its ATR.
+        self.assertEqual(self.take(card, 6), bytes.fromhex("000101 000104"))
+        card.sendall(b"\x00\x0c" + self.ATR)
+        self.assertEqual(self.take(self.qemu, 24), bytes.fromhex("00000005 00000000 0000000c") + self.ATR)
+        return card
+
+    def test_commands_and_answers_go_through_whole(self):
+        card = self.put_in()
+        select = bytes.fromhex("00a4040008a000000333010101")
+        frame = bytes.fromhex("00000007 00000000 0000000d") + select
+        # In pieces, behind an answer of QEMU's that all is well.
+        for piece in (bytes.fromhex("00000002 00000000 00000004 000000"), b"\0" + frame[:5], frame[5:14], frame[14:]):
+            self.qemu.sendall(piece)
+        self.assertEqual(self.take(card, 15), b"\x00\x0d" + select)
+        card.sendall(bytes.fromhex("0002 9000"))
+        self.assertEqual(self.take(self.qemu, 14), bytes.fromhex("00000007 00000000 00000002 9000"))
+
+    def test_a_card_that_goes_is_told_and_another_comes(self):
+        for _ in range(2):
+            self.put_in().close()
+            self.assertEqual(self.take(self.qemu, 12), bytes.fromhex("00000006 00000000 00000000"))
+        # For nobody.
+        self.qemu.sendall(bytes.fromhex("00000007 00000000 00000002 00b0"))
+        self.put_in()
+
+    def test_a_card_stays_in_a_reader_that_is_unplugged(self):
+        self.put_in()
+        self.reader.connected()
+        again = self.HELLO + self.READER + bytes.fromhex("00000005 00000000 0000000c") + self.ATR
+        self.assertEqual(self.take(self.qemu, len(again)), again)
+
+
+class Monitor(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.monitor = gate.Monitor(Path(self.folder.name), "monitor")
+        self.addCleanup(self.monitor.close)
+        self.monitor.send = self.sent
+
+    def sent(self, data):
+        self.monitor.received(self.answer)
+
+    def test_an_answer_is_found_among_events(self):
+        self.answer = (b'{"event": "DEVICE_DELETED", "data": {"path": "/x"}}\r\n{"return": {"a": 1}, "id": 1}\r\n'
+                       b'{"event": "DEVICE_DELETED", "data": {"device": "reader"}}\r\n')
+        self.assertEqual(self.monitor.run("device_del", id="reader"), {"a": 1})
+        self.assertEqual(self.monitor.wait("DEVICE_DELETED", 0, device="reader")["data"], {"device": "reader"})
+
+    def test_what_is_refused_is_an_error(self):
+        self.answer = b'{"error": {"class": "DeviceNotFound", "desc": "there is none"}, "id": 1}\r\n'
+        with self.assertRaisesRegex(gate.Failed, "there is none"):
+            self.monitor.run("device_del", id="reader")
 
 
 class Frames(unittest.TestCase):

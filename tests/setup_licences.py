@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tomllib
 import unittest
 from pathlib import Path
@@ -57,6 +58,19 @@ class Licences(unittest.TestCase):
                                      ("(GPL-3.0 OR MIT) AND Zlib", True), ("(GPL-3.0 OR MIT) AND BSD", False),
                                      ("GPL-3.0 OR MIT AND BSD", False), ("MIT WITH LLVM-exception", False)):
             self.assertEqual(allowed(expression, {"MIT", "Zlib"}), expected, expression)
+
+    def test_models_that_are_trained_here_are_named_with_what_they_were_drawn_from(self):
+        sys.path.insert(0, str(TOP / "scripts"))
+        import licences
+
+        text, missing = licences.models("aarch64-unknown-linux-gnu")
+        trained = tomllib.loads((TOP / "models/models.toml").read_text())["train"]
+        self.assertIn("models/ocrb.onnx", [t["to"] for t in trained])
+        for t in trained:
+            self.assertIn(f"{Path(t['to']).name}, trained by models/{t['script']}: {t['what']}", text)
+            self.assertIn(t["licence"], text)
+            self.assertFalse([line for line in missing if t["to"] in line])
+        self.assertIn("Norbert Schwarz", text)
 
     def test_every_crate(self):
         deny = tomllib.loads((TOP / "deny.toml").read_text())

@@ -481,6 +481,28 @@ class Units(unittest.TestCase):
         for key in ("MemoryMax", "SystemCallFilter", "DeviceAllow", "RestrictAddressFamilies", "TasksMax"):
             self.assertIn(key, service)
 
+    def test_the_card_service_is_confined_and_the_agents_alone(self):
+        service = unit("pcscd.service.d/50-gate.conf")["Service"]
+        wanted = {"User": "pcscd", "Group": "pcscd", "NoNewPrivileges": "yes", "ProtectSystem": "strict", "ReadWritePaths": "/run/pcscd",
+                  "DevicePolicy": "closed", "DeviceAllow": "char-usb_device rw", "CapabilityBoundingSet": "", "ProtectHome": "yes",
+                  "RestrictAddressFamilies": "AF_UNIX AF_NETLINK", "IPAddressDeny": "any", "RestrictNamespaces": "yes", "LimitCORE": "0",
+                  "MemoryDenyWriteExecute": "yes", "SystemCallArchitectures": "native", "Restart": "on-failure"}
+        for key, value in wanted.items():
+            self.assertEqual(service.get(key), value, key)
+        self.assertIn("SystemCallFilter", service)
+        self.assertEqual(unit("pcscd.socket.d/50-gate.conf")["Socket"],
+                         {"SocketMode": "0660", "SocketUser": "root", "SocketGroup": "menshen"})
+        self.assertIn(["on", "pcscd.socket", "sockets.target"], words("units"))
+        # Its user, whose the nodes of readers are, is nobody else.
+        self.assertEqual([r[0] for r in table("group") if "pcscd" in r[3].split(",")], [])
+        self.assertEqual([r[3] for r in table("group") if r[0] == "pcscd"], [""])
+        rules = (TREE / "usr/lib/udev/rules.d/70-gate.rules").read_text()
+        self.assertIn('ENV{ID_USB_INTERFACES}=="*:0b????:*", GROUP="pcscd", MODE="0660"', rules)
+        made = [line.split() for line in (TREE / "usr/lib/tmpfiles.d/gate.conf").read_text().splitlines()]
+        self.assertIn(["d", "/run/pcscd", "0755", "pcscd", "pcscd", "-"], made)
+        # A reader that is plugged in later is of a kind of devices that is known when the service starts.
+        self.assertIn("usbcore", (TREE / "usr/lib/modules-load.d/gate.conf").read_text().split())
+
     def test_the_agent_may_have_port_90_without_a_capability(self):
         lines = (TREE / "usr/lib/sysctl.d/50-gate-ports.conf").read_text().splitlines()
         settings = [line for line in lines if line and not line.startswith("#")]

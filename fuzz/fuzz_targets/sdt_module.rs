@@ -33,7 +33,7 @@ fn take(data: &[u8]) {
     let Some(parts) = card::parts(data) else { return };
     assert!((220..=256).contains(&parts.texts.len()));
     assert!(matches!(parts.photo.len(), 0 | 1024) && matches!(parts.fingerprints.len(), 0 | 512 | 1024));
-    let Some(mut reading) = card::read(parts.texts) else { return };
+    let Ok(mut reading) = card::read(parts.texts) else { return };
     card::add_address(&mut reading, data);
     assert!(!reading.document.number.is_empty());
     assert!(reading.texts.iter().all(|text| !text.content.chars().any(char::is_control)));

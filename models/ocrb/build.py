@@ -6,7 +6,7 @@
     build.py --measure OUT.onnx  the model, and then its accuracy on held-out renderings
 
 The font is Debian's fonts-ocr-b, taken by its sum; the trainer is train.rs, compiled by the rustc of the machine
-($RUSTC, default rustc). The trainer's arithmetic and its random numbers are the same on every machine, so the
+($RUSTC, default rustc; 1.82 or newer). The trainer's arithmetic and its random numbers are the same on every machine, so the
 model is the same bytes, and models.toml pins its sum like any other's. Needs fonttools, onnx and numpy
 (scripts/requirements-demo.txt and requirements-models.txt).
 """
@@ -14,6 +14,7 @@ model is the same bytes, and models.toml pins its sum like any other's. Needs fo
 import argparse
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,8 @@ SUMS = {
     "OCRB": "84558d47dbc19bb5887cc7b72ed62c64534fd00f0b569d28e6dc63b71fe27707",
     "OCRBS": "6fc670f99123dc88677c8aea548c601b5094fed35b9dd8bddba6843a1fdf966d",
 }
+# The oldest compiler that knows all that train.rs uses.
+RUST = (1, 82)
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ<"
 # As in train.rs: kernel, padding, channels in and out, pooling; the last layer has two channels more than classes.
 LAYERS = [((3, 3), (1, 1), 1, 8, (2, 2)), ((3, 3), (1, 1), 8, 24, (2, 2)), ((3, 3), (1, 1), 24, 40, (2, 1)),
@@ -121,16 +124,30 @@ def model(weights):
     return made.SerializeToString()
 
 
+def compiler():
+    """The compiler, which is new enough."""
+    rustc = os.environ.get("RUSTC") or "rustc"
+    what_to_do = ("install a Rust toolchain (https://rustup.rs), or name a compiler in RUSTC; on Debian 12 scripts/cross.sh setup "
+                  "unpacks one into ~/.cache/menshen/cross/rust/bin/rustc")
+    try:
+        said = subprocess.run([rustc, "-V"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    except OSError as e:
+        raise Failure(f"the trainer cannot be compiled: {rustc} cannot be run: {e.strerror}; {what_to_do}") from e
+    version = re.match(r"rustc (\d+)\.(\d+)", said.stdout)
+    if said.returncode != 0 or not version:
+        raise Failure(f"the trainer cannot be compiled: {rustc} does not say its version: {said.stdout.strip()}; {what_to_do}")
+    if tuple(map(int, version.groups())) < RUST:
+        raise Failure(f"the trainer cannot be compiled: it needs Rust {RUST[0]}.{RUST[1]} or newer, and this is {said.stdout.strip()}; "
+                      f"{what_to_do}")
+    return rustc
+
+
 def compile_trainer(directory):
     trainer = directory / "train"
-    rustc = os.environ.get("RUSTC", "rustc")
     # The processor's own instructions: rustc rounds with them as without them.
-    command = [rustc, "--edition", "2021", "-C", "opt-level=3", "-C", "target-cpu=native", "-A", "dead_code",
+    command = [compiler(), "--edition", "2021", "-C", "opt-level=3", "-C", "target-cpu=native", "-A", "dead_code",
                "-o", str(trainer), str(HERE / "train.rs")]
-    try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    except OSError as e:
-        raise Failure(f"{rustc} cannot be run: {e}; install a Rust toolchain, or name its compiler in RUSTC") from e
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
         raise Failure(f"the trainer cannot be compiled:\n{done.stdout.strip()}")
     return trainer
@@ -138,8 +155,11 @@ def compile_trainer(directory):
 
 def write(path, data):
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_bytes(data)
-    os.replace(fresh, path)
+    try:
+        fresh.write_bytes(data)
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def main(arguments):
@@ -172,6 +192,8 @@ def main(arguments):
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except Failure as e:
+    except (Failure, OSError) as e:
         print(f"build.py: {e}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

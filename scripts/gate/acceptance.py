@@ -26,13 +26,17 @@ import traceback
 from pathlib import Path
 
 import power
-from gate import PATIENCE, ROOT, WORK, Failed, Gate, Platform, say
+from gate import PATIENCE, ROOT, WORK, Card, Failed, Gate, Platform, say
 
 DEMO = ROOT / ".setup/demo"
 # Of the demonstration's round at 15 frames a second (scripts/demo_frames.py): first frame, how many, every which.
 SCENES = {"empty": (0, 2, 3), "enrolled": (18, 6, 6), "stranger": (138, 6, 6)}
 # What the overlay's menshen.toml says.
 PULSE_S = 1.5
+# What is printed on the simulated social security card, and a bank card's account number (src/simulate/card/profile.rs).
+PRINTED, ACCOUNT = "T00000001", "6200000000000005"
+# What libccid calls QEMU's reader of chip cards.
+READER = "Gemplus USB SmartCard Reader"
 # How much slower than a real gate the emulation may be where a promise has a time.
 SLOWER = 4
 
@@ -190,6 +194,8 @@ def its_devices_are_found(site):
     text = site.gate.shell.run("menshen doctor", 120, check=False)
     bad = [line for line in text.splitlines() if line.startswith("FAIL")]
     expect(not bad, f"menshen doctor finds: {bad}")
+    reader = [line for line in text.splitlines() if line.startswith("ok") and READER in line]
+    expect(reader, f"menshen doctor does not name the reader of chip cards, {READER}:\n{text}")
     names = site.gate.shell.run("ls /dev/gate").split()
     for kind in ("serial-", "gpio-", "camera-", "rtc"):
         expect(any(name.startswith(kind) for name in names), f"/dev/gate has no name for {kind}: {names}")
@@ -358,6 +364,80 @@ def present_card(site, number):
 def send_card(gate, number, width=34):
     """Bits as a reader sends them: pulses of 50 us every 2 ms."""
     return gate.rig(f"wiegand {gate.line('wiegand-in-d0')} {gate.line('wiegand-in-d1')} {wiegand_frame(number, width)} 50 2000")
+
+
+@check(needs=["people are enrolled by the platform"])
+def a_chip_card_opens_through_the_card_service(site):
+    gate, page, reader = site.gate, site.gate.page, site.gate.reader
+    reached = {user: gate.rig(f"reach /run/pcscd/pcscd.comm $(id -u {user})") for user in ("menshen", "nobody", "systemd-network")}
+    expect(reached == {"menshen": "reached", "nobody": "Permission denied", "systemd-network": "Permission denied"},
+           f"who may talk to chip cards: {reached}")
+    runs_as = gate.shell.run("ps -o user= -C pcscd 2>/dev/null || stat -c %U /proc/$(systemctl show -p MainPID --value pcscd)")
+    expect(runs_as.strip() == "pcscd", f"the card service runs as {runs_as}")
+    site.platform.command("add_person_face", person("100003", PRINTED))
+    line, platform, mark = gate.trace.here(), site.platform.mark(), page.mark()
+    began = time.monotonic()
+
+    def refused(since):
+        """A card was read, and opens for nobody."""
+        page.wait("credential", since, credential="card")
+        page.wait("verdict", since, verdict="refuse")
+
+    card = Card(site.menshen, reader.port, site.runs, "social-security")
+    try:
+        # The number of its print is that of its holder.
+        card.wait("inserted")
+        page.wait("credential", mark, credential="card")
+        seconds = time.monotonic() - began
+        opened(site, line)
+        record = site.platform.wait("snapshot_face", platform, personId="100003")
+        expect(record["result"] == 1, f"the record says result {record['result']}")
+
+        def take_out():
+            """Out of the reader, which has seen it: the doctor asks the card service."""
+            card.order("remove", "removed")
+            until = time.monotonic() + PATIENCE
+            while "no card in it" not in (seen := gate.shell.run(f"menshen doctor | grep '{READER}'", check=False)):
+                expect(time.monotonic() < until, f"the card was taken out, and the reader says {seen!r}")
+
+        # One without a number that may be used.
+        take_out()
+        mark, line = page.mark(), gate.trace.here()
+        card.order("insert bank-without-directory", "inserted")
+        unread = page.wait("reader", mark, reader="contact_reader", state="unreadable")["error"]
+        expect("no number that may be used here" in unread, f"a card without a number: {unread}")
+        # One of nobody's.
+        take_out()
+        mark = page.mark()
+        card.order("insert bank", "inserted")
+        refused(mark)
+
+        # The reader is unplugged with it and plugged in again.
+        mark = page.mark()
+        reader.unplug(gate.monitor)
+        lost = page.wait("reader", mark, reader="contact_reader", state="failed")["error"]
+        expect("unplugged" in lost or "is it plugged in" in lost, f"an unplugged reader: {lost}")
+        mark, began = page.mark(), time.monotonic()
+        reader.plug(gate.monitor)
+        page.wait("reader", mark, reader="contact_reader", state="ok")
+        refused(mark)
+        found = time.monotonic() - began
+
+        # The service dies, and is back with its readers.
+        mark, began = page.mark(), time.monotonic()
+        gate.shell.run("systemctl kill --signal=KILL pcscd")
+        page.wait("reader", mark, reader="contact_reader", state="failed")
+        page.wait("reader", mark, reader="contact_reader", state="ok")
+        refused(mark)
+        back = time.monotonic() - began
+    finally:
+        card.close()
+    changes = gate.trace.changes("relay-lock", line, 0)
+    expect(not changes, f"the relay moved for a card of nobody's: {changes}")
+    said = gate.shell.run(f"journalctl --sync; journalctl -b --no-pager | grep -F -e {PRINTED} -e {ACCOUNT}", check=False)
+    expect(not said, f"the journal has numbers of cards: {said}")
+    return (f"read {seconds * 1000:.0f} ms after it was put in; other users do not reach the service; card read again {found:.1f} s after its "
+            f"reader was plugged in, {back:.1f} s after the service was killed; unplugged: {lost}")
 
 
 @check(needs=["it logs in to its platform"])
@@ -689,7 +769,7 @@ def an_update_on_a_stick_is_installed(site):
     site.gate.shell.run("sync")
     site.switch_off()
     site.start(site.cut, devices=[
-        "-device", "qemu-xhci", "-drive", f"if=none,id=stick,format=raw,readonly=on,file={stick}",
+        "-drive", f"if=none,id=stick,format=raw,readonly=on,file={stick}",
         "-device", "usb-storage,drive=stick",
     ])
     gate = site.gate

@@ -58,6 +58,7 @@ def main():
     try:
         gate = site.switch_on(disk)
         say(f"the page will be at http://127.0.0.1:{gate.page_port}/ (token {TOKEN}); Ctrl-] pulls the plug")
+        say(f"chip cards: {options.menshen} simulate card --interactive --vpcd 127.0.0.1:{gate.reader.port}")
         say(f"faces before the camera: in a root shell there, ln -sfn scenes/enrolled /run/gate-rig/scene ({', '.join(sorted(path.name for path in (site.host / 'scenes').iterdir()))})")
         proxy(gate.console)
     finally:

@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -116,6 +117,7 @@ class Wire:
         with self.changed:
             self.peer = peer
             self.changed.notify_all()
+        self.connected()
         while True:
             try:
                 data = peer.recv(65536)
@@ -128,6 +130,9 @@ class Wire:
             if not data:
                 return
             self.received(data)
+
+    def connected(self):
+        """For those who speak first."""
 
     def received(self, data):
         """For those who read lines."""
@@ -269,6 +274,174 @@ class Trace(Shell):
         both = [(moment, length, bit) for bit, name in (("0", d0), ("1", d1)) for moment, length in self.pulses(name, since, 1)]
         both.sort()
         return "".join(bit for _, _, bit in both), both
+
+
+class Monitor(Wire):
+    """QEMU's own ear (QMP): what is plugged in and pulled out while the machine runs."""
+
+    def __init__(self, folder, name):
+        super().__init__(folder, name)
+        self.said = Record()
+        self.rest = b""
+        self.asked = 0
+
+    def connected(self):
+        self.send(b'{"execute": "qmp_capabilities", "id": 0}\n')
+
+    def received(self, data):
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        for line in lines:
+            self.said.add(json.loads(line))
+
+    def run(self, command, within=PATIENCE, **arguments):
+        """What a command returns."""
+        self.asked += 1
+        mark, number = self.said.mark(), self.asked
+        self.send(json.dumps({"execute": command, "arguments": arguments, "id": number}).encode() + b"\n")
+        answer = self.said.wait(f"QEMU's answer to {command}", lambda said: said.get("id") == number, mark, within)
+        if "return" not in answer:
+            raise Failed(f"QEMU refuses {command}: {answer.get('error')}")
+        return answer["return"]
+
+    def wait(self, event, since=0, within=PATIENCE, **data):
+        """The next event with these data after mark `since` of what was said."""
+        def wanted(said):
+            return said.get("event") == event and all(said.get("data", {}).get(k) == v for k, v in data.items())
+        return self.said.wait(f"QEMU's {event}", wanted, since, within)
+
+
+class CardReader(Wire):
+    """The gate's USB reader of chip cards, QEMU's usb-ccid, and its slot: a port of the host where cards are put in as into
+    vsmartcard's virtual reader (`menshen simulate card --vpcd`).
+
+    To QEMU it speaks the protocol of its ccid-card-passthru (libcacard's vscard_common.h): frames of type, reader and length,
+    four bytes each, high ones first, and as many bytes. To a card it speaks vpcd's: frames of a length of two bytes, high one
+    first; one byte is an order. What QEMU does not pass on, a card is not told: the guest's resets.
+    """
+
+    INIT, ERROR, READER_ADD, ATR, CARD_REMOVE, APDU = 1, 2, 3, 5, 6, 7
+    # The magic number as it is, version 0.0.2, no capabilities.
+    HELLO = b"VSCD" + struct.pack(">II", 2, 0)
+    UNDEFINED = 0xFFFFFFFF
+    POWER_ON, GIVE_ATR = b"\x01", b"\x04"
+
+    def __init__(self, folder, name):
+        self.rest = b""
+        self.card = None
+        self.atr = None
+        self.sending = threading.Lock()
+        self.slot = socket.create_server(("127.0.0.1", 0))
+        self.port = self.slot.getsockname()[1]
+        super().__init__(folder, name)
+        threading.Thread(target=self._take_cards, daemon=True).start()
+
+    def devices(self):
+        """QEMU's arguments for the reader on the USB host `usb`."""
+        return ["-chardev", self.chardev(), "-device", "usb-ccid,id=reader,bus=usb.0",
+                "-device", f"ccid-card-passthru,chardev={self.name},bus=reader.0"]
+
+    def unplug(self, monitor):
+        mark = monitor.said.mark()
+        monitor.run("device_del", id="reader")
+        monitor.wait("DEVICE_DELETED", mark, device="reader")
+
+    def plug(self, monitor):
+        monitor.run("device_add", driver="usb-ccid", id="reader", bus="usb.0")
+        monitor.run("device_add", driver="ccid-card-passthru", chardev=self.name, bus="reader.0")
+        self.connected()
+
+    def say(self, kind, data=b"", reader=0):
+        with self.sending:
+            self.send(struct.pack(">III", kind, reader, len(data)) + data)
+
+    def connected(self):
+        self.say(self.INIT, self.HELLO, self.UNDEFINED)
+        self.say(self.READER_ADD, b"gate\0", self.UNDEFINED)
+        if self.atr:
+            self.say(self.ATR, self.atr)
+
+    def received(self, data):
+        self.rest += data
+        while len(self.rest) >= 12:
+            kind, _, length = struct.unpack(">III", self.rest[:12])
+            if len(self.rest) < 12 + length:
+                return
+            data, self.rest = self.rest[12:12 + length], self.rest[12 + length:]
+            if kind == self.APDU and self.card:
+                # One that was taken out just now: its removal is on its way.
+                with contextlib.suppress(OSError):
+                    self.card.sendall(struct.pack(">H", len(data)) + data)
+            elif kind == self.ERROR and any(data):
+                say(f"{self.name}: QEMU says error {data.hex()}")
+
+    def _take_cards(self):
+        with contextlib.suppress(OSError):
+            while True:
+                card, _ = self.slot.accept()
+                with card, contextlib.suppress(OSError, Failed):
+                    self._serve(card)
+
+    def _serve(self, card):
+        """One card, as long as it is in."""
+        stream = card.makefile("rb")
+
+        def frame():
+            length = stream.read(2)
+            data = stream.read(int.from_bytes(length, "big")) if len(length) == 2 else b""
+            return data or None
+
+        for order in (self.POWER_ON, self.GIVE_ATR):
+            card.sendall(struct.pack(">H", len(order)) + order)
+        try:
+            self.atr, self.card = frame(), card
+            if self.atr:
+                self.say(self.ATR, self.atr)
+            while answer := frame():
+                self.say(self.APDU, answer)
+        finally:
+            self.atr = self.card = None
+            self.say(self.CARD_REMOVE)
+
+    def close(self):
+        # A listener that is only closed lets its thread wait for ever.
+        with contextlib.suppress(OSError):
+            self.slot.shutdown(socket.SHUT_RDWR)
+        self.slot.close()
+        super().close()
+
+
+class Card:
+    """`menshen simulate card` on the host: a chip card to put into a reader's slot."""
+
+    def __init__(self, menshen, port, folder, profile):
+        self.heard = Record()
+        self.log = open(folder / "card.log", "ab")
+        self.process = subprocess.Popen(
+            [menshen, "simulate", "card", "--vpcd", f"127.0.0.1:{port}", "--profile", profile, "--interactive"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.log.write(line)
+            self.log.flush()
+            self.heard.add(line.decode().strip())
+        self.heard.end("the card has ended")
+
+    def order(self, text, until):
+        """Orders something ("insert", "remove") and waits for its line."""
+        mark = self.heard.mark()
+        self.process.stdin.write(text.encode() + b"\n")
+        self.process.stdin.flush()
+        self.wait(until, mark)
+
+    def wait(self, line, since=0, within=PATIENCE):
+        return self.heard.wait(f"the card's {line!r}", lambda heard: heard == line, since, within)
+
+    def close(self):
+        end(self.process)
+        self.log.close()
 
 
 class Platform:
@@ -416,6 +589,8 @@ class Gate:
         self.trace = Trace(self.folder, "trace")
         self.console = Wire(self.folder, "console")
         self.rs485 = Wire(self.folder, "rs485")
+        self.monitor = Monitor(self.folder, "monitor")
+        self.reader = CardReader(self.folder, "reader-slot")
         self.page_port = free_port()
         self.page = Page(self.page_port)
         relay = Path(__file__).resolve().with_name("neighbour.py")
@@ -427,7 +602,8 @@ class Gate:
             "qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-m", "1536",
             "-smp", str(cores or os.environ.get("MENSHEN_GATE_CORES", "2")),
             "-accel", "tcg,thread=multi,tb-size=512",
-            "-display", "none", "-monitor", "none", "-no-user-config", "-nodefaults", *boot,
+            "-display", "none", "-no-user-config", "-nodefaults", *boot,
+            "-chardev", self.monitor.chardev(), "-mon", "chardev=monitor,mode=control",
             "-chardev", self.console.chardev(), "-serial", "chardev:console",
             "-device", "virtio-rng-pci",
         ]
@@ -448,7 +624,8 @@ class Gate:
             "-chardev", self.rs485.chardev(), "-device", "pci-serial,chardev=rs485",
             "-netdev", net, "-device", "virtio-net-pci,netdev=net",
             "-virtfs", f"local,path={host},mount_tag=gate-rig,security_model=none",
-            "-device", "i6300esb", "-action", "watchdog=reset", *devices,
+            "-device", "i6300esb", "-action", "watchdog=reset",
+            "-device", "qemu-xhci,id=usb", *self.reader.devices(), *devices,
         ]
         self.started = time.monotonic()
         self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stderr=open(self.logs / "qemu.log", "ab"))
@@ -511,7 +688,7 @@ class Gate:
     def close(self):
         self.page.stopped = True
         self.cut_power()
-        for wire in (self.shell, self.trace, self.console, self.rs485):
+        for wire in (self.shell, self.trace, self.console, self.rs485, self.monitor, self.reader):
             (self.logs / f"{wire.name}.log").write_bytes(wire.since(0))
             wire.close()
         with contextlib.suppress(OSError):

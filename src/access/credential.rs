@@ -188,6 +188,8 @@ pub struct DocumentCredential {
     pub number: String,
     /// Name of the holder.
     pub name: String,
+    /// First day on which it is valid; `None` where it does not say.
+    pub valid_from: Option<Date>,
     /// Last day on which it is valid; `None` where it says "long term" or nothing.
     pub expires: Option<Date>,
     /// What else is printed on it, as far as the reader tells.

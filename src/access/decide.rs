@@ -341,8 +341,8 @@ impl Session<'_> {
                 false => Answer::Refuse(Reason::WrongCredential),
             };
         };
-        if document.expires.is_some_and(|last_day| self.today > last_day) {
-            return Answer::Refuse(Reason::DocumentExpired);
+        if let Some(reason) = self.out_of_date(document) {
+            return Answer::Refuse(reason);
         }
         if listed {
             match &document.person {
@@ -380,6 +380,19 @@ impl Session<'_> {
             Some(_) if self.is_enrolled() => Answer::Pass(Reason::Granted),
             _ => Answer::Pass(Reason::DocumentHolder),
         }
+    }
+
+    /// Why a document is not valid today. One that says nothing of it is.
+    fn out_of_date(&self, document: &DocumentCredential) -> Option<Reason> {
+        if self.rules.clock_lost && (document.valid_from.is_some() || document.expires.is_some()) {
+            // In 1970 nothing has expired.
+            return Some(Reason::ClockLost);
+        }
+        if document.expires.is_some_and(|last_day| self.today > last_day) {
+            return Some(Reason::DocumentExpired);
+        }
+        let early = document.valid_from.is_some_and(|first_day| self.today < first_day);
+        early.then_some(Reason::DocumentNotYetValid)
     }
 
     fn face_or_document(&self) -> Answer {

@@ -28,6 +28,9 @@ pub struct Rules {
     /// The least time between two passages of one person; 0 does not ask.
     #[serde(skip)]
     pub min_interval: Duration,
+    /// The clock shows a time before this program was built: it was lost ([`crate::clock::lost`]).
+    #[serde(skip)]
+    pub clock_lost: bool,
 }
 
 impl Default for Rules {
@@ -41,6 +44,7 @@ impl Default for Rules {
             schedule: None,
             remote: Remote::default(),
             min_interval: Duration::from_secs(3),
+            clock_lost: false,
         }
     }
 }

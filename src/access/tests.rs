@@ -68,6 +68,7 @@ fn document(person: Option<&Arc<Person>>, same: Option<bool>) -> Credential {
     Credential::Document(DocumentCredential {
         number: ID_NUMBER.into(),
         name: "张三".into(),
+        valid_from: None,
         expires: None,
         printed: None,
         has_photo: true,
@@ -610,6 +611,7 @@ impl Plan {
             Plan::Document { person, same, expired } => Credential::Document(DocumentCredential {
                 number: format!("11010{}", person.map_or(9, |index| index)),
                 name: String::new(),
+                valid_from: None,
                 expires: expired.then_some(date(2000, 1, 1)),
                 printed: None,
                 has_photo: true,

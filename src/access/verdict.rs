@@ -117,6 +117,10 @@ pub enum Reason {
     NotWhiteListed,
     /// The document is no longer valid.
     DocumentExpired,
+    /// The document is not valid yet.
+    DocumentNotYetValid,
+    /// The gate has lost its time, so that it cannot be told whether the document is valid.
+    ClockLost,
     /// No face can be compared with the document's photo: it has none, or none with a usable face.
     NoHolderPhoto,
     /// Face and card, or face and document, belong to different people.
@@ -131,7 +135,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Reason; 23] = [
+    pub const ALL: [Reason; 25] = [
         Reason::Granted,
         Reason::StrangerAllowed,
         Reason::DocumentHolder,
@@ -150,6 +154,8 @@ impl Reason {
         Reason::UnknownDocument,
         Reason::NotWhiteListed,
         Reason::DocumentExpired,
+        Reason::DocumentNotYetValid,
+        Reason::ClockLost,
         Reason::NoHolderPhoto,
         Reason::Mismatch,
         Reason::WrongOrder,
@@ -178,6 +184,8 @@ impl Reason {
             Reason::UnknownDocument => "unknown_document",
             Reason::NotWhiteListed => "not_white_listed",
             Reason::DocumentExpired => "document_expired",
+            Reason::DocumentNotYetValid => "document_not_yet_valid",
+            Reason::ClockLost => "clock_lost",
             Reason::NoHolderPhoto => "no_holder_photo",
             Reason::Mismatch => "mismatch",
             Reason::WrongOrder => "wrong_order",
@@ -220,6 +228,8 @@ impl Reason {
             | Reason::UnknownDocument
             | Reason::NotWhiteListed
             | Reason::DocumentExpired
+            | Reason::DocumentNotYetValid
+            | Reason::ClockLost
             | Reason::NoHolderPhoto
             | Reason::Mismatch
             | Reason::WrongOrder

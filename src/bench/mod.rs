@@ -15,6 +15,8 @@ use crate::vision::find::input_sizes;
 use crate::vision::gallery::Gallery;
 use crate::vision::liveness::Level;
 use crate::vision::models::Models;
+use crate::vision::mrz::find::Grey;
+use crate::vision::mrz::read::{Sight, ZoneReader};
 use crate::vision::picture::Picture;
 use crate::vision::template::Template;
 use crate::vision::watch::{LookParams, Watcher};
@@ -96,6 +98,44 @@ pub struct SearchCost {
     pub search: Spread,
     /// Filling the gallery from stored templates, in milliseconds.
     pub fill: f64,
+}
+
+/// Reading a page with a machine readable zone.
+#[derive(Debug, Clone, Serialize)]
+pub struct ZoneCost {
+    /// Width and height of the picture.
+    pub size: (usize, usize),
+    /// Finding the lines, reading and understanding them; without decoding.
+    pub page: Spread,
+    /// The lines of the zone in a second of that, at the median.
+    pub lines_per_second: f64,
+}
+
+/// Reads one picture of a page `runs` times. `Input` if it has no zone that can be read.
+pub fn zone(models: &Models, picture: &[u8], runs: usize) -> Result<ZoneCost> {
+    let mut reader = ZoneReader::new(models, 1)?;
+    let (mut page, mut grey) = (Picture::new(), Grey::default());
+    page.decode_file(picture).context(|| "the page to measure with cannot be used")?;
+    let (width, height) = page.size();
+    grey.fill_from_rgb(width as usize, height as usize, page.pixels());
+    let (mut times, mut lines) = (Vec::with_capacity(runs), 0);
+    for number in 0..runs + 2 {
+        let begin = Instant::now();
+        // The centuries do not matter here.
+        let sight = reader.read(&grey, jiff::civil::date(2026, 1, 1), Duration::from_secs(60))?;
+        let Sight::Zone(found) = sight else {
+            return Err(Error::new(
+                Kind::Input,
+                "the page to measure with has no machine readable zone that can be read",
+            ));
+        };
+        lines = found.lines.len();
+        if number >= 2 {
+            times.push(begin.elapsed());
+        }
+    }
+    let page = spread(times)?;
+    Ok(ZoneCost { size: (grey.width, grey.height), lines_per_second: lines as f64 * 1000.0 / page.p50, page })
 }
 
 /// What `menshen bench` prints. All durations are milliseconds, all on one thread.

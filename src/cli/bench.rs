@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use menshen::bench::wiegand::{self, Errors, Timing};
-use menshen::bench::{Plan, Report, Spread, measure, search_given};
+use menshen::bench::{Plan, Report, Spread, measure, search_given, zone};
 use menshen::device::wiegand_out;
 use menshen::vision::models::{Manifest, Models};
 use menshen::vision::template::Template;
@@ -42,6 +42,9 @@ pub struct Args {
     /// Frames to send on the Wiegand output
     #[arg(long, value_name = "N", default_value_t = 100)]
     wiegand_frames: usize,
+    /// Only a page: a picture of a document with a machine readable zone, which is read --frames times
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["templates", "wiegand"])]
+    page: Option<PathBuf>,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -77,6 +80,21 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let vision = args.models.vision()?;
     if let (Some(templates), Some(queries)) = (&args.templates, &args.queries) {
         return only_search(&vision.models_dir, templates, queries);
+    }
+    if let Some(page) = &args.page {
+        let picture = std::fs::read(page).context(|| format!("cannot read {}", page.display()))?;
+        let models = Models::open(&vision.models_dir, &vision.onnxruntime)?;
+        let cost = zone(&models, &picture, args.frames.max(1))?;
+        if args.json {
+            say(json(&cost)?)?;
+        } else {
+            let (Spread { p50, p95, mean }, (width, height)) = (cost.page, cost.size);
+            say(format_args!("{:<34} {:>8} {:>8} {:>8}", "ms", "p50", "p95", "mean"))?;
+            let name = format!("page, {width} x {height}");
+            say(format_args!("{name:<34} {p50:>8.2} {p95:>8.2} {mean:>8.2}"))?;
+            say(format_args!("lines of zones a second             {:>8.1}", cost.lines_per_second))?;
+        }
+        return Ok(ExitCode::SUCCESS);
     }
     let jpeg = std::fs::read(&args.picture).context(|| {
         format!("cannot read {}: name a JPEG with one face by --picture", args.picture.display())

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
+use crate::text::Language;
+use crate::text::document_reader::{STATUSES, constant, constants};
 
 /// Names of the pictures that a page can be sent.
 pub const PICTURES: [&str; 8] =
@@ -81,7 +83,9 @@ impl DocumentReader {
         }
         for origin in &self.allowed_origins {
             if crate::service::document_reader::origin::normal(origin).is_none() {
-                return fail(format!(".allowed_origins: {origin:?} is no origin such as http://host:8080"));
+                return fail(format!(
+                    ".allowed_origins: {origin:?} is no origin, such as http://host:8080 or tauri://localhost"
+                ));
             }
         }
         if self.certificate.is_empty() {
@@ -90,6 +94,26 @@ impl DocumentReader {
         for picture in &self.pictures {
             if !PICTURES.contains(&picture.as_str()) {
                 return fail(format!(".pictures: {picture:?} is none of {}", PICTURES.join(", ")));
+            }
+        }
+        self.check_statuses()
+    }
+
+    /// Pages tell what they are told apart by what it says, so that two statuses may not say the same.
+    fn check_statuses(&self) -> Result<()> {
+        for language in [Language::Chinese, Language::English] {
+            let mut said: BTreeMap<&str, &str> = BTreeMap::new();
+            for (one, name) in constants().filter(|(one, _)| STATUSES.contains(one)) {
+                let text = self.constants.get(name).map_or(constant(one, language), String::as_str);
+                if let Some(other) = said.insert(text, name) {
+                    return Err(Error::new(
+                        Kind::Config,
+                        format!(
+                            "service.document_reader.constants: {other} and {name} would both say {text:?}, and pages \
+                             could not tell one from the other: give each words of its own"
+                        ),
+                    ));
+                }
             }
         }
         Ok(())
@@ -110,11 +134,19 @@ mod tests {
         assert!(refused("").contains("listen"));
         let with = |rest: &str| refused(&format!("listen = \"127.0.0.1:90\"\n{rest}"));
         assert!(with("allowed_origins = [\"desk.example\"]").contains("allowed_origins"));
-        assert!(with("allowed_origins = [\"null\"]").contains("allowed_origins"));
+        assert!(with("allowed_origins = [\"file:\"]").contains("allowed_origins"));
+        let same = with("constants = { DeviceOffLine = \"away\", DeviceNotConnected = \"away\" }");
+        assert!(same.contains("DeviceNotConnected and DeviceOffLine would both say \"away\""), "{same}");
+        let same = with("constants = { RecogFailed = \"采集图像失败\" }");
+        assert!(same.contains("AcquireImageFailed and RecogFailed"), "{same}");
         assert!(with("pictures = [\"white\"]").contains("\"white\" is none of White"));
         assert!(with("certificate = \"\"").contains("certificate"));
         assert!(with("port = 90").contains("port"));
         let open = "[service.document_reader]\nlisten = \"0.0.0.0:90\"\nopen_to_network = true";
         assert!(Config::parse(open).is_ok());
+        let more = "[service.document_reader]\nlisten = \"127.0.0.1:90\"\n\
+                    allowed_origins = [\"null\", \"file://\", \"tauri://localhost\"]\n\
+                    constants = { Welcome = \"hello\", Goodbye = \"hello\", DeviceOffLine = \"away\" }";
+        assert!(Config::parse(more).is_ok(), "words that pages do not compare may be the same");
     }
 }

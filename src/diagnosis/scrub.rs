@@ -2,8 +2,8 @@
 //!
 //! Two nets, one behind the other. What the store and the configuration hold is known: every name, id, code, card
 //! and document number, every password, wherever it stands. And what looks like it goes too, for people who have
-//! been removed since: letters that are not ASCII, long numbers, what stands in quotation marks, and fields of the log
-//! that are about people.
+//! been removed since: letters that are not ASCII, long numbers, numbers like those of passports, lines for machines, what stands in
+//! quotation marks, and fields of the log that are about people.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -27,6 +27,14 @@ const SHORTEST: usize = 3;
 /// Digits in a row that may be a card, a document or a telephone.
 const NUMBER: usize = 8;
 
+/// Lengths of a word of capitals and digits that may be the number of a passport or another travel document, and its
+/// digits: `E12345678`. What is longer (serial numbers of 16, sums) or has fewer digits (names of readers and modules) a
+/// technician needs.
+const LETTERED: (std::ops::RangeInclusive<usize>, usize) = (7..=12, 6);
+
+/// Letters, digits and fillers in a row, with a filler among them, that may be of a machine readable zone.
+const ZONE: usize = 20;
+
 /// People and records read from the store at once.
 const CHUNK: usize = 500;
 
@@ -46,7 +54,7 @@ const SECRET: [&str; 11] = [
 ];
 
 /// Fields of the log that are about people.
-const PERSONAL: [&str; 15] = [
+const PERSONAL: [&str; 22] = [
     "person",
     "people",
     "id",
@@ -62,6 +70,13 @@ const PERSONAL: [&str; 15] = [
     "token",
     "password",
     "key",
+    "mrz",
+    "latin_name",
+    "address",
+    "birthday",
+    "bar_code",
+    "account",
+    "track",
 ];
 
 /// What is taken out.
@@ -242,14 +257,31 @@ fn address(text: &str) -> String {
     format!("{scheme}://{host}{path}")
 }
 
-/// A text without letters that are not ASCII, long numbers and what stands in quotation marks.
+/// The length of what a text begins with if that looks like a line for machines or the number of a travel document.
+fn document(text: &str) -> Option<usize> {
+    let capital = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit();
+    let run = |wanted: &dyn Fn(char) -> bool| text.find(|c: char| !wanted(c)).unwrap_or(text.len());
+    let zone = run(&|c| capital(c) || c == '<');
+    if zone >= ZONE && text[..zone].contains('<') {
+        return Some(zone);
+    }
+    let word = &text[..run(&|c| c.is_ascii_alphanumeric())];
+    let digits = word.chars().filter(char::is_ascii_digit).count();
+    let lettered = LETTERED.0.contains(&word.len()) && (LETTERED.1..word.len()).contains(&digits);
+    (lettered && word.chars().all(capital)).then_some(word.len())
+}
+
+/// A text without letters that are not ASCII, long numbers, numbers and lines of travel documents and what stands in quotation marks.
 fn likely(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(character) = rest.chars().next() {
         let run =
             |wanted: &dyn Fn(char) -> bool| rest.find(|other: char| !wanted(other)).unwrap_or(rest.len());
-        let taken = if character == '"' {
+        let begins = !text[..text.len() - rest.len()].ends_with(|c: char| c.is_ascii_alphanumeric());
+        let taken = if let Some(length) = begins.then(|| document(rest)).flatten() {
+            Some(length)
+        } else if character == '"' {
             rest[1..].find('"').map(|end| end + 2)
         } else if !character.is_ascii() {
             Some(run(&|other| !other.is_ascii()))
@@ -309,8 +341,34 @@ mod tests {
             "nobody has the id (removed) (removed) ok"
         );
         assert_eq!(scrub.loosely("an open \" stays"), "an open \" stays");
+        // The specimens of ICAO 9303-4 and -5, and numbers of passports and permits; not what a technician needs.
+        for line in [
+            "P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<",
+            "L898902C36UTO7408122F1204159ZE184226B<<<<<10",
+            "7408122F1204159UTO<<<<<<<<<<<6",
+            "L898902C3",
+            "C01X00T47",
+            "E12345678",
+            "H1234567890",
+        ] {
+            assert_eq!(scrub.loosely(&format!("read {line}, then")), "read (removed), then");
+            assert_eq!(scrub.loosely(&format!("mrz={line}")), "mrz=(removed)");
+        }
+        for kept in [
+            "reader ACR1252U on ttyS2 said 6A82",
+            "serial A1B2C3D4E5F6A7B8",
+            "sum 9f86d081884c7d65",
+            "PN532, GPIO17, SHA256, H264",
+            "if a<b and c<d",
+        ] {
+            assert_eq!(scrub.loosely(kept), kept);
+        }
         let line = serde_json::json!({ "message": "enrolled", "fields": { "person": "p9", "camera": "1" } });
         assert_eq!(scrub.line(&line)["fields"], serde_json::json!({ "person": TAKEN, "camera": "1" }));
+        for name in ["mrz", "latin_name", "address", "birthday", "bar_code", "account", "track"] {
+            let line = serde_json::json!({ "message": "", "fields": { name: "x" } });
+            assert_eq!(scrub.line(&line)["fields"][name], TAKEN);
+        }
     }
 
     #[test]

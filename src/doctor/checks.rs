@@ -353,12 +353,14 @@ fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
         let wire = Wire { key, what: Words::new(chinese, english), source, event };
         let finding = examine_wire(wire, &readers, agent);
         findings.push(match key {
-            "id_reader" if !agent.runs() => ask_id_reader(finding, device),
+            "id_reader" => examine_id_reader(finding, config, agent),
             "qr_reader" if !agent.runs() => examine_code_reader(finding, config),
             _ => finding,
         });
     }
     findings.extend(examine_photo_decoder(device));
+    findings.extend(examine_authorities(config));
+    findings.extend(examine_held_up_portraits(config));
     for (input, chinese, english, source) in [
         (Input::ExitButton, "出门按钮", "exit button", &device.exit_button),
         (Input::DoorContact, "门磁", "door contact", &device.door_contact),
@@ -369,11 +371,125 @@ fn wires(config: &Config, agent: Agent<'_>) -> Vec<Finding> {
     findings
 }
 
-/// A module for identity cards is asked for its number: nobody else has it, and asking moves nothing.
-fn ask_id_reader(finding: Finding, device: &config::Device) -> Finding {
-    if !device.id_reader.starts_with("sdt:") {
-        return finding;
+/// What reads documents, as far as it can be looked at without taking it from an agent that runs.
+fn examine_id_reader(finding: Finding, config: &Config, agent: Agent<'_>) -> Finding {
+    let device = &config.device;
+    let name = device.id_reader.as_str();
+    let parts = device::pcsc::part(name);
+    if name == "camera" || parts.is_some() {
+        return match (document_camera(config), parts) {
+            (Err(error), _) => finding.failed(
+                Words::from(&error),
+                Words::new(
+                    "检查 [[camera]] role = \"document\" 与 vision.models_dir",
+                    "check [[camera]] role = \"document\", and vision.models_dir, in the configuration",
+                ),
+            ),
+            (Ok(()), Some(part)) => device::pcsc::look_for(part, finding, "id_reader"),
+            (Ok(()), None) if agent.runs() => finding,
+            (Ok(()), None) => {
+                finding.well(Words::new("由证件摄像头识读", "documents are read by the document camera"))
+            }
+        };
     }
+    match name.split_once(':') {
+        Some(("sdt", _)) if !agent.runs() => ask_module(finding, device),
+        // A service has room for one page more.
+        Some(("document_reader", _)) => finding.of(
+            device::id_reader::remote::ask(name)
+                .map(|()| Words::new("服务有应答", "a document reader service answers there")),
+            Words::new(
+                "检查该服务是否运行，以及 device.id_reader 的地址",
+                "see whether that service runs, and check the address in device.id_reader",
+            ),
+        ),
+        _ => finding,
+    }
+}
+
+/// Whether there are a document camera and the model that reads lines for machines.
+fn document_camera(config: &Config) -> Result<()> {
+    let fail = |what: &str| Err(Error::new(Kind::Config, what.to_owned()));
+    if !config.camera.iter().any(|camera| camera.role == CameraRole::Document) {
+        return fail("there is no document camera");
+    }
+    let models = Models::open(&config.vision.models_dir, &config.vision.onnxruntime)?;
+    match models.manifest().mrz {
+        Some(_) => Ok(()),
+        None => fail("there is no model for the lines for machines: [mrz] of the manifest of models"),
+    }
+}
+
+/// Whose signatures in chips are believed, where there is a reader of chips.
+fn examine_authorities(config: &Config) -> Option<Finding> {
+    let folder = &config.documents.csca_dir;
+    if folder.is_empty() && device::pcsc::part(&config.device.id_reader).is_none() {
+        return None;
+    }
+    let source = if folder.is_empty() { "none".to_owned() } else { folder.clone() };
+    let finding = Finding::about(
+        "csca_dir",
+        Words::new("护照签发机关证书", "signing authorities of passports"),
+        source,
+    );
+    let advice = || {
+        Words::new(
+            "见 docs/documents.md：把各国 CSCA 证书放入 documents.csca_dir",
+            "docs/documents.md: put the states' CSCA certificates into documents.csca_dir",
+        )
+    };
+    if folder.is_empty() {
+        return Some(finding.attention(
+            Words::new(
+                "未配置：不信任任何签发机关，芯片不能证明真伪",
+                "none: nobody is believed, chips are not proof",
+            ),
+            advice(),
+        ));
+    }
+    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).datetime();
+    Some(match device::chip::Trust::open(&config.documents) {
+        Err(error) => finding.failed(Words::from(&error), advice()),
+        Ok(trust) => {
+            let (all, expired) = (trust.len(), trust.out_of_date(now));
+            let found = Words::new(
+                format!("{all} 个机关，其中 {expired} 个证书不在有效期"),
+                format!("{all} authorities, {expired} of them out of date"),
+            );
+            match all > expired {
+                true => finding.well(found),
+                // Documents that they have signed may still be valid, or the gate's clock is wrong.
+                false => finding.attention(found, advice()),
+            }
+        }
+    })
+}
+
+/// Whoever is compared with the photo of a document must be alive, or the page's own portrait would do.
+fn examine_held_up_portraits(config: &Config) -> Option<Finding> {
+    let settings = &config.settings;
+    if !settings.rules.mode.takes_documents() || settings.face.live_level > 0 {
+        return None;
+    }
+    let finding = Finding::about(
+        "live_level",
+        Words::new("人证比对活体", "liveness beside documents"),
+        "settings.face.live_level = 0".to_owned(),
+    );
+    Some(finding.attention(
+        Words::new(
+            "活体检测关闭：举起证件上的照片也可通过",
+            "liveness is off: the portrait of the document, held up, passes as its holder",
+        ),
+        Words::new(
+            "设置 settings.face.live_level 为 1，或由平台下发 LiveSwitch",
+            "set settings.face.live_level to 1, or LiveSwitch on the platform",
+        ),
+    ))
+}
+
+/// A module for identity cards is asked for its number: nobody else has it, and asking moves nothing.
+fn ask_module(finding: Finding, device: &config::Device) -> Finding {
     let asked = device::id_reader::sdt::ask(&device.id_reader, device).map(|serial| {
         let number = if serial.is_empty() { "-" } else { serial.as_str() };
         Words::new(format!("有应答，模块编号 {number}"), format!("answers; its number is {number}"))

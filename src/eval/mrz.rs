@@ -60,7 +60,20 @@ impl Report {
     }
 }
 
-/// Reads every picture of a folder. `today` tells the centuries.
+/// What the zone of a picture says, by the file beside it; `None` where there is no such file. One that cannot be read, or
+/// is no UTF-8, is an error: its picture would count as one without a text.
+fn text_beside(picture: &Path) -> Result<Option<String>> {
+    let path = picture.with_extension("txt");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        failed => failed.map(Some).context(|| {
+            format!("what the zone of {} says, {}, cannot be read", picture.display(), path.display())
+        }),
+    }
+}
+
+/// Reads every picture of a folder. `today` tells the centuries. An error if a picture, or a text beside one, cannot be read.
 pub fn evaluate(models: &Models, threads: usize, folder: &Path, today: Date) -> Result<Report> {
     let (pictures, _) = super::list(folder)?;
     let mut reader = ZoneReader::new(models, threads)?;
@@ -69,6 +82,7 @@ pub fn evaluate(models: &Models, threads: usize, folder: &Path, today: Date) -> 
     for path in pictures {
         let bytes =
             std::fs::read(&path).context(|| format!("the picture {} cannot be read", path.display()))?;
+        let text = text_beside(&path)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut line = Line { picture: name, outcome: Outcome::NoPicture, corrections: 0, milliseconds: 0.0 };
         if picture.decode_file(&bytes).is_ok() {
@@ -82,19 +96,10 @@ pub fn evaluate(models: &Models, threads: usize, folder: &Path, today: Date) -> 
                 Sight::Unread => Outcome::Unread,
                 Sight::Zone(found) => {
                     line.corrections = found.read.corrections;
-                    match std::fs::read_to_string(path.with_extension("txt")) {
-                        Ok(text)
-                            if text.split_whitespace().eq(found
-                                .read
-                                .zone
-                                .lines
-                                .iter()
-                                .map(String::as_str)) =>
-                        {
-                            Outcome::Right
-                        }
-                        Ok(_) => Outcome::Wrong,
-                        Err(_) => Outcome::Read,
+                    match &text {
+                        Some(text) if text.split_whitespace().eq(&found.read.zone.lines) => Outcome::Right,
+                        Some(_) => Outcome::Wrong,
+                        None => Outcome::Read,
                     }
                 }
             };

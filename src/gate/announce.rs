@@ -47,7 +47,9 @@ pub(super) fn announce(gate: &Inner, happened: &Happened, record: Option<RecordI
         None if happened.reason == Reason::Stranger => text::turned_away(sentences.fail, gate.language),
         _ => sentence,
     };
-    tell(gate, &shown, spoken);
+    if !happened.superseded {
+        tell(gate, &shown, spoken);
+    }
     tracing::info!(
         reason = happened.reason.as_str(),
         opened,
@@ -63,6 +65,12 @@ pub(super) fn tell(gate: &Inner, shown: &str, spoken: &'static str) {
     if let Some(voice) = &gate.hardware.voice {
         voice.say(spoken, gate.language);
     }
+}
+
+/// A document is lost to the gate: whoever laid it down is told what to do.
+pub(super) fn document_unread(gate: &Inner) {
+    let sentence = text::document_unread(gate.language);
+    tell(gate, sentence, sentence);
 }
 
 /// The door has opened for somebody about whom there is no verdict of the gate's own.

@@ -3,22 +3,25 @@
 //! A scanner has a thread that listens to its line. The camera has one that looks at a picture now and then, of those
 //! in which something moves; it takes none while it is busy, and holds no look at a face.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::inputs::listen;
 use super::presented::present_qr;
 use super::sessions::Command;
-use super::{Gate, Inner};
+use super::{Gate, Inner, report_panic};
 use crate::device::code_reader::lines::Code;
 use crate::device::code_reader::once::Once;
 use crate::device::code_reader::picture::Decoder;
 use crate::device::code_reader::{CodeReader, Fitted};
 use crate::error::{Kind, Result};
+use crate::event::Events;
 use crate::vision::picture::Picture;
 
 /// Codes that wait to be presented; a hand shows no more than this.
@@ -40,18 +43,38 @@ const REST_TIMES: u32 = 3;
 #[derive(Default)]
 pub(super) struct Codes {
     /// The last one, until it is taken.
-    last: Mutex<Option<(Code, Instant)>>,
+    last: Arc<Last>,
     /// Where a camera leaves pictures; nobody looks at them where it is not the reader.
     view: View,
 }
 
-impl Codes {
-    fn last(&self) -> MutexGuard<'_, Option<(Code, Instant)>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+/// The code that was read last, and when.
+#[derive(Default)]
+struct Last(Mutex<Option<(Code, Instant)>>);
+
+impl Last {
+    fn lock(&self) -> MutexGuard<'_, Option<(Code, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a code for whoever takes it in time. What nobody has taken is forgotten: it may say who was here.
+    fn keep(self: &Arc<Self>, code: Code) {
+        let read = Instant::now();
+        *self.lock() = Some((code, read));
+        let last = Arc::downgrade(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(KEPT).await;
+            if let Some(last) = last.upgrade() {
+                let mut last = last.lock();
+                if last.as_ref().is_some_and(|(_, kept)| *kept == read) {
+                    *last = None;
+                }
+            }
+        });
     }
 
     fn take(&self, now: Instant) -> Option<Code> {
-        let (code, read) = self.last().take()?;
+        let (code, read) = self.lock().take()?;
         (now.saturating_duration_since(read) < KEPT).then_some(code)
     }
 }
@@ -66,7 +89,7 @@ impl Inner {
 impl Gate {
     /// The last code that a reader has read within the last minute: once, then it is cleared.
     pub fn take_code(&self) -> Option<Code> {
-        self.inner.codes.take(Instant::now())
+        self.inner.codes.last.take(Instant::now())
     }
 }
 
@@ -193,16 +216,31 @@ pub(super) fn start(
             }
         },
     )?;
-    tokio::spawn(present(Arc::downgrade(gate), commands.clone(), codes));
+    let (weak, commands) = (Arc::downgrade(gate), commands.clone());
+    let present = move |code: Code| {
+        let (gate, commands) = (weak.clone(), commands.clone());
+        async move {
+            let Some(gate) = gate.upgrade() else { return };
+            gate.codes.last.keep(code.clone());
+            if let Err(error) = present_qr(&gate, &commands, code.0).await {
+                tracing::warn!(%error, "a code was not presented");
+            }
+        }
+    };
+    tokio::spawn(present_each("codes", gate.events.clone(), codes, present));
     Ok(())
 }
 
-async fn present(gate: Weak<Inner>, commands: mpsc::Sender<Command>, mut codes: mpsc::Receiver<Code>) {
-    while let Some(code) = codes.recv().await {
-        let Some(gate) = gate.upgrade() else { return };
-        *gate.codes.last() = Some((code.clone(), Instant::now()));
-        if let Err(error) = present_qr(&gate, &commands, code.0).await {
-            tracing::warn!(%error, "a code was not presented");
+/// Presents whatever comes, one after the other. A panic costs the one that it was about.
+pub(super) async fn present_each<T, F: Future<Output = ()>>(
+    part: &'static str,
+    events: Events,
+    mut coming: mpsc::Receiver<T>,
+    mut present: impl FnMut(T) -> F,
+) {
+    while let Some(one) = coming.recv().await {
+        if AssertUnwindSafe(present(one)).catch_unwind().await.is_err() {
+            report_panic(&events, part);
         }
     }
 }
@@ -213,16 +251,52 @@ mod tests {
 
     #[test]
     fn the_last_code_is_taken_once() {
-        let codes = Codes::default();
+        let last = Last::default();
         let now = Instant::now();
-        assert_eq!(codes.take(now), None);
+        assert_eq!(last.take(now), None);
         for code in ["1", "2"] {
-            *codes.last() = Some((Code(code.into()), now));
+            *last.lock() = Some((Code(code.into()), now));
         }
-        assert_eq!(codes.take(now), Some(Code("2".into())));
-        assert_eq!(codes.take(now), None);
-        *codes.last() = Some((Code("3".into()), now));
-        assert_eq!(codes.take(now + KEPT), None, "nobody wants yesterday's");
+        assert_eq!(last.take(now), Some(Code("2".into())));
+        assert_eq!(last.take(now), None);
+        *last.lock() = Some((Code("3".into()), now));
+        assert_eq!(last.take(now + KEPT), None, "nobody wants yesterday's");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_code_that_nobody_takes_is_forgotten() {
+        let last = Arc::new(Last::default());
+        last.keep(Code("1".into()));
+        tokio::time::sleep(KEPT / 2).await;
+        last.keep(Code("2".into()));
+        tokio::time::sleep(KEPT / 2 + Duration::from_millis(5)).await;
+        assert!(last.lock().is_some(), "the second one has its own time");
+        tokio::time::sleep(KEPT / 2).await;
+        assert!(last.lock().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_one_presentation() {
+        let events = Events::new(Arc::new(crate::clock::SystemClock));
+        let (send, coming) = mpsc::channel(4);
+        for one in [1, 2, 3] {
+            send.send(one).await.unwrap();
+        }
+        drop(send);
+        let presented = Arc::new(Mutex::new(Vec::new()));
+        let all = Arc::clone(&presented);
+        present_each("codes", events.clone(), coming, move |one| {
+            let all = Arc::clone(&all);
+            async move {
+                assert!(one != 2, "for the test");
+                all.lock().unwrap().push(one);
+            }
+        })
+        .await;
+        assert_eq!(*presented.lock().unwrap(), [1, 3]);
+        let (told, _) = events.subscribe(0);
+        let told: Vec<_> = told.iter().map(|event| (event.kind, event.fields["task"].clone())).collect();
+        assert_eq!(told, [("task", json!("codes"))]);
     }
 
     #[test]

@@ -9,7 +9,9 @@ use super::sighting;
 use crate::clock::SharedClock;
 use crate::config;
 use crate::device::camera::{self, Camera};
+use crate::device::code_reader::picture::Decoder;
 use crate::device::id_reader::{IdReader, Wanted};
+use crate::document::mrz::correct::Corrected;
 use crate::document::{Happening, Pictures, Reading};
 use crate::error::{Context, Kind, Result};
 use crate::frame::{Frame, PixelFormat};
@@ -67,15 +69,41 @@ enum State {
     Done { number: Option<String>, looks: u32 },
 }
 
+impl State {
+    /// Nothing happens before something moves.
+    fn is_idle(&self) -> bool {
+        matches!(self, Self::Waiting | Self::Done { looks: 0, .. })
+    }
+}
+
+/// The lines that the last picture with a zone showed, if they were not plain to see.
+#[derive(Default)]
+struct Twice(Option<Vec<String>>);
+
+impl Twice {
+    /// Whether a zone counts: one that was plain to see, or that two pictures show alike.
+    fn counts(&mut self, read: &Corrected) -> bool {
+        let before = self.0.take();
+        if read.plain || before.as_ref() == Some(&read.zone.lines) {
+            return true;
+        }
+        self.0 = Some(read.zone.lines.clone());
+        false
+    }
+}
+
 /// The plate, the reader and their buffers.
 struct Eye {
     reader: ZoneReader,
     finder: Finder,
     plate: PlateWatch,
     state: State,
+    twice: Twice,
     grey: Grey,
     scratch: Vec<u8>,
     picture: Picture,
+    /// Whether a service wants the bar codes of documents.
+    bar_codes: bool,
 }
 
 impl DocumentCamera {
@@ -95,16 +123,22 @@ impl DocumentCamera {
         let context =
             || format!("the document camera {} ({}) cannot be used", self.index, self.config.source);
         let camera = camera::open(&self.config, self.index, Arc::clone(&self.clock)).context(context)?;
-        let eye = Eye {
-            reader: ZoneReader::new(&self.models, self.threads).context(context)?,
-            finder: Finder::new(&self.models, self.threads).context(context)?,
+        let eye = self.eye().context(context)?;
+        Ok(Opened { camera, eye, buffer: Vec::new(), glanced: None })
+    }
+
+    fn eye(&self) -> Result<Eye> {
+        Ok(Eye {
+            reader: ZoneReader::new(&self.models, self.threads)?,
+            finder: Finder::new(&self.models, self.threads)?,
             plate: PlateWatch::new(),
             state: State::Waiting,
+            twice: Twice::default(),
             grey: Grey::default(),
             scratch: Vec::new(),
             picture: Picture::new(),
-        };
-        Ok(Opened { camera, eye, buffer: Vec::new(), glanced: None })
+            bar_codes: false,
+        })
     }
 }
 
@@ -113,8 +147,8 @@ impl IdReader for DocumentCamera {
         NAME
     }
 
-    // The zone is all that this reader has, and the passage needs it whatever a service wants.
-    fn look(&mut self, _: &Wanted) -> Result<Option<Happening>> {
+    // The passage needs the zone whatever a service wants; bar codes are read where one wants them.
+    fn look(&mut self, wanted: &Wanted) -> Result<Option<Happening>> {
         if let Some(happening) = self.untold.pop_front() {
             return Ok(Some(happening));
         }
@@ -122,8 +156,9 @@ impl IdReader for DocumentCamera {
             self.opened = Some(self.open()?);
             return Ok(Some(Happening::Online { name: NAME.into(), serial: String::new() }));
         };
+        opened.eye.bar_codes = wanted.bar_code;
         let now = Instant::now();
-        let idle = matches!(opened.eye.state, State::Waiting) && opened.eye.plate.knows_plate();
+        let idle = opened.eye.state.is_idle() && opened.eye.plate.knows_plate();
         if idle && opened.glanced.is_some_and(|then| now.saturating_duration_since(then) < GLANCE_EVERY) {
             return pass_over(opened.camera.pass().map(|()| None)).inspect_err(|_| self.opened = None);
         }
@@ -175,6 +210,7 @@ impl Eye {
         match (&mut self.state, plate) {
             (State::Waiting, Plate::Covered) => {
                 self.state = State::Reading { since: now, pictures: 0 };
+                self.twice = Twice::default();
                 happened.push_back(Happening::Detected);
                 self.read(frame, today, happened)?;
             }
@@ -192,6 +228,15 @@ impl Eye {
         Ok(())
     }
 
+    /// What the picture shows. A zone that was not plain to see counts when the next picture with one says the same.
+    fn sight(&mut self, today: jiff::civil::Date) -> Result<Sight> {
+        let sight = self.reader.read(&self.grey, today, ONE_PICTURE)?;
+        Ok(match sight {
+            Sight::Zone(found) if !self.twice.counts(&found.read) => Sight::Unread,
+            sight => sight,
+        })
+    }
+
     /// Tries to read what has been detected.
     fn read(
         &mut self,
@@ -199,7 +244,7 @@ impl Eye {
         today: jiff::civil::Date,
         happened: &mut VecDeque<Happening>,
     ) -> Result<()> {
-        let sight = self.reader.read(&self.grey, today, ONE_PICTURE)?;
+        let sight = self.sight(today)?;
         if let Sight::Zone(found) = sight {
             let reading = self.reading(frame, found);
             self.state = State::Done { number: Some(reading.document.number.clone()), looks: 0 };
@@ -229,10 +274,16 @@ impl Eye {
         today: jiff::civil::Date,
         happened: &mut VecDeque<Happening>,
     ) -> Result<()> {
-        let sight = self.reader.read(&self.grey, today, ONE_PICTURE)?;
+        let sight = self.sight(today)?;
         let State::Done { number, looks } = &mut self.state else { return Ok(()) };
         let Sight::Zone(found) = sight else {
             *looks -= 1;
+            if *looks == 0 && number.is_some() {
+                // The document is gone, and what is left is the plate in another light.
+                self.plate.learn();
+                self.state = State::Waiting;
+                happened.push_back(Happening::TakenAway);
+            }
             return Ok(());
         };
         *looks = 0;
@@ -251,6 +302,7 @@ impl Eye {
         tracing::debug!(layout = ?found.read.zone.layout, corrections, "a machine readable zone was read");
         let upside_down = found.upside_down;
         let mut reading = found.read.zone.into_reading();
+        reading.bar_code = self.bar_codes.then(|| bar_code(&self.grey)).flatten();
         // Without its pictures a document is still one.
         reading.pictures = self.pictures(frame, upside_down).unwrap_or_else(|error| {
             tracing::warn!(%error, "the picture of a document could not be kept");
@@ -278,6 +330,15 @@ impl Eye {
     }
 }
 
+/// What a QR or bar code on the page says.
+fn bar_code(page: &Grey) -> Option<String> {
+    let size = (u32::try_from(page.width).ok()?, u32::try_from(page.height).ok()?);
+    let (mut decoder, now) = (Decoder::default(), Instant::now());
+    // What reads bars wants them twice, so that no stripes that walk by are one. A page lies still, and the second look is
+    // at the same picture.
+    decoder.decode(&page.data, size, now).or_else(|| decoder.decode(&page.data, size, now))
+}
+
 /// The part of the page around a face.
 fn photo(picture: &Picture, face: &DetectedFace) -> Option<Arc<[u8]>> {
     let region = Region::around(&face.rect, PHOTO, picture)?;
@@ -288,4 +349,103 @@ fn photo(picture: &Picture, face: &DetectedFace) -> Option<Arc<[u8]>> {
         pixels.extend_from_slice(&picture.pixels()[from..from + region.width as usize * 3]);
     }
     sighting::encode(&pixels, region.width, region.height).ok().map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::config::CameraRole;
+    use crate::document::mrz::Zone;
+    use crate::error::Error;
+
+    const TODAY: jiff::civil::Date = jiff::civil::date(2026, 11, 22);
+    /// ICAO 9303-4, appendix B.
+    const LINES: [&str; 2] =
+        ["P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<", "L898902C36UTO7408122F1204159ZE184226B<<<<<10"];
+
+    #[test]
+    fn what_was_not_plain_to_see_counts_when_two_pictures_say_it() {
+        let read = |lower: &str, plain: bool| {
+            let zone = Zone::parse(&[LINES[0], lower], TODAY).unwrap();
+            Corrected { zone, corrections: usize::from(!plain), plain }
+        };
+        // The C of the number exchanged for an M, which the digits let through: both count 2.
+        let (right, wrong) = (LINES[1], "L898902M36UTO7408122F1204159ZE184226B<<<<<10");
+        let mut twice = Twice::default();
+        assert!(twice.counts(&read(right, true)));
+        assert!(!twice.counts(&read(wrong, false)));
+        assert!(!twice.counts(&read(right, false)), "two pictures say two things");
+        assert!(twice.counts(&read(right, false)));
+        assert!(!twice.counts(&read(right, false)), "of another document nothing is known");
+        assert!(twice.counts(&read(wrong, true)));
+        assert!(!twice.counts(&read(wrong, false)));
+    }
+
+    /// A camera over a grey plate that counts what is wanted of it.
+    struct Still(Arc<[AtomicUsize; 2]>);
+
+    impl Camera for Still {
+        fn capture(&mut self, _: Vec<u8>) -> Result<Frame> {
+            let number = self.0[0].fetch_add(1, Ordering::SeqCst);
+            let pixels = vec![60; 320 * 240];
+            let (at, wall) = (Instant::now(), jiff::Timestamp::now());
+            Frame::raw(pixels, PixelFormat::Grey, 320, 240, 320, at, wall, number as u64, 0)
+        }
+
+        fn pass(&mut self) -> Result<()> {
+            let passed = self.0[1].fetch_add(1, Ordering::SeqCst);
+            if passed == 1000 { Err(Error::new(Kind::Device, "unplugged")) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn a_document_that_is_left_lying_is_glanced_at_only() {
+        let models = std::env::var_os("MENSHEN_MODELS")
+            .map_or_else(|| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models"), Into::into);
+        let models = Models::open(&models, "auto").unwrap_or_else(|error| panic!("{error}; run make setup"));
+        let config = config::Camera::new(CameraRole::Document, "files:/nonexistent".to_owned());
+        let mut reader = DocumentCamera::new(0, config, models, 1, Arc::new(SystemClock));
+        let counts = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+        let eye = reader.eye().unwrap();
+        let camera = Box::new(Still(Arc::clone(&counts)));
+        let opened = reader.opened.insert(Opened { camera, eye, buffer: Vec::new(), glanced: None });
+        let learn = |reader: &mut DocumentCamera| {
+            while !reader.opened.as_ref().unwrap().eye.plate.knows_plate() {
+                assert!(reader.look(&Wanted::default()).unwrap().is_none());
+            }
+        };
+        assert!(!opened.eye.plate.knows_plate());
+        learn(&mut reader);
+        // It was read, and lies there; that it is as grey as the plate is no matter here.
+        for number in [Some("L898902C3".to_owned()), None] {
+            for count in &*counts {
+                count.store(0, Ordering::SeqCst);
+            }
+            let began = Instant::now();
+            for _ in 0..100 {
+                reader.opened.as_mut().unwrap().eye.state = State::Done { number: number.clone(), looks: 0 };
+                reader.look(&Wanted::default()).unwrap();
+            }
+            let most = 1 + began.elapsed().as_millis() / GLANCE_EVERY.as_millis();
+            let [captured, passed] = [&counts[0], &counts[1]].map(|count| count.load(Ordering::SeqCst));
+            assert!(captured as u128 <= most, "{captured} of 100 pictures in {:?}", began.elapsed());
+            assert!(captured + passed >= 98);
+        }
+        // A camera that is unplugged meanwhile is noticed.
+        counts[1].store(1000, Ordering::SeqCst);
+        let end = Instant::now() + Duration::from_secs(60);
+        let error = loop {
+            assert!(Instant::now() < end);
+            match reader.look(&Wanted::default()) {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), Kind::Device);
+        let error = reader.look(&Wanted::default()).unwrap_err().to_string();
+        assert!(error.contains("files:/nonexistent"), "{error}");
+    }
 }

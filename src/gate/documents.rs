@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::sync::{broadcast, mpsc};
 
 use super::announce;
+use super::codes::present_each;
 use super::presented::present_document;
 use super::sessions::Command;
 use super::{Gate, Inner, report_panic};
@@ -17,7 +18,6 @@ use crate::device::id_reader::{IdReader, Wanted};
 use crate::device::reader::Reader;
 use crate::document::{Document, DocumentKind, Happening, Reading, Source};
 use crate::error::{Context, Result};
-use crate::text;
 
 /// Happenings that a service may be behind before it loses the oldest.
 const BEHIND: usize = 64;
@@ -40,7 +40,8 @@ pub(super) struct Documents {
 
 #[derive(Default)]
 struct State {
-    wanted: Wanted,
+    /// What a service wants of documents; `None` before one has said so.
+    service: Option<Wanted>,
     /// The last `Online` or `Offline`.
     reader: Option<Happening>,
     /// The number of the document that has been presented and still lies there.
@@ -83,8 +84,8 @@ impl Documents {
         self.happenings.subscribe()
     }
 
-    pub(super) fn want(&self, wanted: Wanted) {
-        self.state().wanted = wanted;
+    pub(super) fn service_wants(&self, wanted: Wanted) {
+        self.state().service = Some(wanted);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -93,6 +94,17 @@ impl Documents {
 }
 
 impl Inner {
+    /// What the reader is asked for now. Here, and nowhere else, wishes are merged: where documents open the gate, all that
+    /// proves one is read, whatever a service wants; otherwise what the service wants. Bar codes are for services alone.
+    pub(super) fn wanted(&self) -> Wanted {
+        let service = self.documents.state().service;
+        let service = service.unwrap_or(Wanted { bar_code: false, ..Wanted::default() });
+        if self.settings.load().rules.mode.takes_documents() {
+            return Wanted { bar_code: service.bar_code, ..Wanted::default() };
+        }
+        service
+    }
+
     /// Tells everybody what happens; whether it is a document to present.
     fn tell(&self, happening: Happening) -> bool {
         let (kind, fields) = match &happening {
@@ -120,9 +132,8 @@ impl Inner {
         let reading = match &happening {
             Happening::Read(reading) => Some(Arc::clone(reading)),
             // Whoever laid it down is told what to do, where documents are asked for.
-            Happening::Failed { .. } if self.settings.load().rules.mode.takes_documents() => {
-                let sentence = text::document_unread(self.language);
-                announce::tell(self, sentence, sentence);
+            Happening::Failed { .. } if self.asks_for_documents() => {
+                announce::document_unread(self);
                 None
             }
             _ => None,
@@ -132,6 +143,7 @@ impl Inner {
             && self.documents.to_present.try_send(reading).is_err()
         {
             tracing::warn!("a document was read while too many wait to be presented: it is left out");
+            announce::document_unread(self);
         }
     }
 
@@ -171,14 +183,16 @@ impl Gate {
         self.inner.happened(happening);
     }
 
-    /// What is wanted of documents from now on; the last who said so is heard.
-    pub fn want(&self, wanted: Wanted) {
-        self.inner.documents.want(wanted);
+    /// What a service wants of documents from now on; the last that said so is heard. The gate itself may want more:
+    /// [`Gate::wanted`].
+    pub fn service_wants(&self, wanted: Wanted) {
+        self.inner.documents.service_wants(wanted);
     }
 
-    /// What is wanted of documents now.
+    /// What the reader is asked for now: what a service wants, and where the rules' mode takes documents all that proves
+    /// one.
     pub fn wanted(&self) -> Wanted {
-        self.inner.documents.state().wanted
+        self.inner.wanted()
     }
 }
 
@@ -191,7 +205,17 @@ pub(super) fn start(
     reader: Option<Box<dyn IdReader>>,
     stop: &Arc<AtomicBool>,
 ) -> Result<()> {
-    tokio::spawn(present(Arc::downgrade(gate), commands.clone(), presenting));
+    let (weak, commands) = (Arc::downgrade(gate), commands.clone());
+    let present = move |reading: Arc<Reading>| {
+        let (gate, commands) = (weak.clone(), commands.clone());
+        async move {
+            let Some(gate) = gate.upgrade() else { return };
+            if let Err(error) = present_document(&gate, &commands, reading.document.clone()).await {
+                tracing::warn!(%error, "a document on the reader was not presented");
+            }
+        }
+    };
+    tokio::spawn(present_each("documents", gate.events.clone(), presenting, present));
     if gate.readers.document == Reader::Simulated {
         gate.tell(Happening::Online { name: "simulated".into(), serial: String::new() });
     }
@@ -210,19 +234,6 @@ pub(super) fn start(
     Ok(())
 }
 
-async fn present(
-    gate: Weak<Inner>,
-    commands: mpsc::Sender<Command>,
-    mut presenting: mpsc::Receiver<Arc<Reading>>,
-) {
-    while let Some(reading) = presenting.recv().await {
-        let Some(gate) = gate.upgrade() else { return };
-        if let Err(error) = present_document(&gate, &commands, reading.document.clone()).await {
-            tracing::warn!(%error, "a document on the reader was not presented");
-        }
-    }
-}
-
 /// The thread that looks.
 struct Watch {
     gate: Weak<Inner>,
@@ -237,7 +248,7 @@ impl Watch {
     fn run(mut self) {
         while !self.stop.load(Ordering::Relaxed) {
             let Some(gate) = self.gate.upgrade() else { return };
-            let wanted = gate.documents.state().wanted;
+            let wanted = gate.wanted();
             let events = gate.events.clone();
             // Reading takes seconds; the gate may end meanwhile.
             drop(gate);

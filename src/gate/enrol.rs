@@ -43,6 +43,12 @@ pub(super) struct Portraits {
 }
 
 impl Portraits {
+    /// As when the gate ends: nobody looks at photos any more.
+    #[cfg(test)]
+    pub(super) fn close(&self) {
+        self.queue.close();
+    }
+
     /// The template of the face in a document's photo. `Face` if there is no usable one, `Input` if it is no picture, `Timeout` if the threads are
     /// too busy to say so `within` the time.
     pub(super) fn template(

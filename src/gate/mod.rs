@@ -223,6 +223,8 @@ pub struct Gate {
 /// What the parts of the gate share.
 struct Inner {
     clock: SharedClock,
+    /// The day on which this program was built: a clock that shows an earlier time was lost.
+    built: jiff::Timestamp,
     events: Events,
     store: Store,
     config: config::Gate,
@@ -245,6 +247,8 @@ struct Inner {
     snapshots: snapshot::Snapshots,
     frame_rates: frame_rate::FrameRates,
     reading: presented::Reading,
+    /// Whether a visitor is asked for a document now.
+    document_asked: AtomicBool,
     documents: documents::Documents,
     questions: presented::Questions,
     codes: codes::Codes,
@@ -268,6 +272,7 @@ impl Inner {
     fn rules(&self) -> Rules {
         let mut rules = self.settings.load().rules.clone();
         rules.remote.online &= self.platform_reached.load(Ordering::Relaxed);
+        rules.clock_lost = self.clock.now() < self.built;
         rules
     }
 
@@ -401,6 +406,7 @@ impl Gate {
         let (documents, presenting) = documents::Documents::new();
         let inner = Arc::new(Inner {
             clock: parts.clock,
+            built: crate::clock::built(),
             events: parts.events,
             store: parts.store,
             config: parts.config,
@@ -420,6 +426,7 @@ impl Gate {
             snapshots: Default::default(),
             frame_rates: Default::default(),
             reading: Default::default(),
+            document_asked: AtomicBool::new(false),
             documents,
             questions: Default::default(),
             codes: Default::default(),

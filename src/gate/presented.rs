@@ -1,6 +1,7 @@
 //! What visitors present besides their faces: cards, documents and QR codes, whichever reader they came from.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,14 +10,17 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::sessions::{Command, HolderPhoto};
-use super::{Gate, Inner, stopping};
-use crate::access::PrintedFacts;
+use super::record::is_kept;
+use super::sessions::{Command, HolderPhoto, owners, read_as};
+use super::{Gate, Inner, announce, stopping};
+use crate::access::{Credential, PrintedFacts, Reason, Verdict, weigh};
+use crate::blocking::blocking;
 use crate::device::code_reader::CODE_BYTES;
 use crate::device::reader::Readers;
 use crate::device::wiegand;
 use crate::document::Document;
 use crate::error::{Error, Kind, Result};
+use crate::vision::Picture;
 
 /// Longest number of a card or a document, in bytes.
 const NUMBER_BYTES: usize = 64;
@@ -106,6 +110,11 @@ impl Reading {
         Ok(presented)
     }
 
+    /// Whether somebody waits for one.
+    fn is_asked(&self) -> bool {
+        self.lock().as_ref().is_some_and(|asking| !asking.is_closed())
+    }
+
     /// Gives it to whoever asked; it comes back if nobody did, or has given up.
     fn give(&self, presented: Presented) -> Result<(), Presented> {
         match self.lock().take() {
@@ -168,6 +177,13 @@ fn check(what: &str, text: &str, most: usize) -> Result<()> {
 }
 
 impl Inner {
+    /// Whether a document is asked for: by the gate's pass mode, of a visitor before it, or by a platform.
+    pub(super) fn asks_for_documents(&self) -> bool {
+        self.settings.load().rules.mode.takes_documents()
+            || self.document_asked.load(Ordering::Relaxed)
+            || self.reading.is_asked()
+    }
+
     /// Says that a reader has read something, and for whom; never what.
     fn read(&self, credential: &'static str, used_by: &'static str) {
         self.events.send("credential", json!({ "credential": credential, "for": used_by }));
@@ -208,31 +224,70 @@ pub(super) async fn present_document(
     };
     gate.read("document", "session");
     let at = Instant::now();
-    let photo = holder_photo(gate, document.photo.as_ref()).await.map(Arc::new);
+    let photo = match refused_anyway(gate, &document) {
+        Some(reason) if is_kept(reason) => whole_photo(document.photo.as_ref()).await,
+        Some(_) => None,
+        None => holder_photo(gate, document.photo.as_ref()).await.inspect_err(|_| {
+            // Nothing is known of the photo: that is not the document's fault.
+            announce::document_unread(gate);
+        })?,
+    };
+    let photo = photo.map(Arc::new);
     let presented = commands.send(Command::Document { document, photo, at }).await;
     presented.map_err(|_| stopping())
 }
 
+/// Why a document is refused whatever its photo shows, if it is: then the models that look at photos need not be loaded.
+/// `None` too where that cannot be told, because somebody was asked for it who may have a pass mode of their own.
+fn refused_anyway(gate: &Inner, document: &Document) -> Option<Reason> {
+    let owners = owners(gate.store.people_by_id_number(&document.number), "a document")?;
+    let credential = Credential::Document(read_as(document.clone(), owners, true));
+    let Verdict::Refuse { reason, .. } = weigh(&[credential], &gate.rules(), &gate.moment(), |_| None) else {
+        return None;
+    };
+    let whoever = match reason {
+        Reason::BlackListed
+        | Reason::ForbiddenIdNumber
+        | Reason::ClockLost
+        | Reason::DocumentExpired
+        | Reason::DocumentNotYetValid => true,
+        // It is, unless it is somebody's whose face has been seen.
+        Reason::WrongOrder => false,
+        _ => !gate.document_asked.load(Ordering::Relaxed),
+    };
+    whoever.then_some(reason)
+}
+
+/// The photo of a document for its record, which keeps it if it is a picture.
+async fn whole_photo(photo: Option<&Arc<[u8]>>) -> Option<HolderPhoto> {
+    let jpeg = Arc::clone(photo.filter(|jpeg| jpeg.len() <= PHOTO_BYTES && is_jpeg(jpeg))?);
+    let decoded = blocking(move || Picture::new().decode_file(&jpeg).map(|()| jpeg)).await;
+    decoded.ok().map(|jpeg| HolderPhoto { jpeg, template: None })
+}
+
+fn is_jpeg(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xff, 0xd8])
+}
+
 /// The photo of a document, ready to be compared; `None` without one, and for what is no picture. One that shows no usable
-/// face comes without a template. Either is logged.
-async fn holder_photo(gate: &Inner, photo: Option<&Arc<[u8]>>) -> Option<HolderPhoto> {
+/// face comes without a template. Either is logged. An error is the gate's own: the photo could not be looked at.
+async fn holder_photo(gate: &Inner, photo: Option<&Arc<[u8]>>) -> Result<Option<HolderPhoto>> {
     let Some(jpeg) = photo.filter(|jpeg| jpeg.len() <= PHOTO_BYTES) else {
         let bytes = photo.map(|jpeg| jpeg.len());
         tracing::info!(bytes, "a document has no photo that its holder can be compared with");
-        return None;
+        return Ok(None);
     };
-    let template = match gate.portraits.template(Arc::clone(jpeg), PHOTO_WITHIN).await {
-        Ok(template) => Some(template),
-        Err(error) => {
+    let jpeg = Arc::clone(jpeg);
+    match gate.portraits.template(Arc::clone(&jpeg), PHOTO_WITHIN).await {
+        Ok(template) => Ok(Some(HolderPhoto { jpeg, template: Some(template) })),
+        Err(error) if matches!(error.kind(), Kind::Face | Kind::Input) => {
             tracing::warn!(%error, bytes = jpeg.len(), "no face can be compared with the photo of a document");
             // A record keeps it only if whoever gets the record can look at it.
-            if error.kind() != Kind::Face || !jpeg.starts_with(&[0xff, 0xd8]) {
-                return None;
-            }
-            None
+            let kept = error.kind() == Kind::Face && is_jpeg(&jpeg);
+            Ok(kept.then_some(HolderPhoto { jpeg, template: None }))
         }
-    };
-    Some(HolderPhoto { jpeg: Arc::clone(jpeg), template })
+        Err(error) => Err(error),
+    }
 }
 
 /// [`Gate::present_qr`].

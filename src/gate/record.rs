@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::Inner;
 use super::identify::same_on_paper;
 use super::settings::Settings;
-use crate::access::{Credential, FaceMatch, Known, Liveness, Opens, Person, PersonKey, PersonKind, Reason};
+use crate::access::{
+    Credential, DocumentCredential, FaceMatch, Known, Liveness, Opens, Person, PersonKey, PersonKind, Reason,
+};
 use crate::store::{AlsoKnown, Destination, NewRecord, PictureKind, RecordFacts, RecordResult};
 
 /// A verdict and how it came about.
@@ -33,6 +35,8 @@ pub(super) struct Happened {
     pub(super) track: Option<u64>,
     /// The visitor by each of their names, as [`names`] tells them; empty where it is not known who it is.
     pub(super) names: Vec<Name>,
+    /// Something else lies on the reader now: whoever stands there is spoken to about that.
+    pub(super) superseded: bool,
 }
 
 /// Somebody, and which of their faces matched.
@@ -167,6 +171,12 @@ fn destinations(gate: &Inner, settings: &Settings, reason: Reason) -> Vec<Destin
     configured.chain(push).collect()
 }
 
+/// The number of the document that was read. It comes before the one that a platform has for the person, as the number of
+/// a card does: it belongs to the address and the last day beside it.
+fn document_number(document: Option<&DocumentCredential>) -> Option<String> {
+    document.map(|document| document.number.clone())
+}
+
 /// The record of a verdict.
 pub(super) fn compose(
     gate: &Inner,
@@ -202,15 +212,13 @@ pub(super) fn compose(
                 face_id: face_id.clone(),
                 name: person.name.clone(),
                 person_kind: person.kind,
-                id_number: person.id_number.clone(),
+                id_number: document_number(document).or_else(|| person.id_number.clone()),
                 card: presented_card.clone().or_else(|| person.card.clone()),
             })
             .collect(),
         name,
         person_kind: person.map_or(PersonKind::Stranger, |person| person.kind),
-        id_number: person
-            .and_then(|person| person.id_number.clone())
-            .or_else(|| document.map(|document| document.number.clone())),
+        id_number: document_number(document).or_else(|| person.and_then(|person| person.id_number.clone())),
         card: presented_card.or_else(|| person.and_then(|person| person.card.clone())),
         score: happened.score(),
         liveness: happened.liveness(),

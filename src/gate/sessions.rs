@@ -9,6 +9,7 @@ mod presented;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -34,6 +35,7 @@ use crate::vision::liveness::Judgement;
 use crate::vision::template::Template;
 pub(super) use holder::HolderPhoto;
 use holder::{Looked, Tries};
+pub(super) use presented::{owners, read_as};
 
 /// Frames that must agree on a person whose score is not clearly above the threshold.
 const AGREEING_FRAMES: u32 = 2;
@@ -41,7 +43,7 @@ const AGREEING_FRAMES: u32 = 2;
 /// The same once the visitor has been like nobody, or like two people alike: however clear a single frame is.
 const AGREEING_FRAMES_IN_DOUBT: u32 = 4;
 
-/// How far above the threshold, in score, one frame is enough.
+/// How far above a threshold, in score, one frame is enough; as far below it, a stranger is nearly somebody.
 const CLEARLY_ABOVE: f32 = 8.0;
 
 /// Comparisons without a match before somebody is called a stranger, besides the time it takes.
@@ -95,6 +97,12 @@ struct Shown {
     snap: Option<Snap>,
 }
 
+impl Shown {
+    fn has_document(&self) -> bool {
+        self.credentials.iter().any(|one| one.kind() == CredentialKind::Document)
+    }
+}
+
 /// What was presented without a face.
 struct Loose {
     until: Instant,
@@ -127,19 +135,28 @@ struct Session {
     seen: Instant,
     /// What was presented before the credential that is being weighed.
     shown: Shown,
-    /// The face as it was compared last, unless it was judged an attack since.
-    face: Option<Template>,
+    /// The face as it was compared last, and the time before, unless it was judged an attack since.
+    faces: [Option<Template>; 2],
     /// Its comparisons with the photo of a document.
     tries: Option<Tries>,
     /// The person of the last comparison, by every name, and in how many in a row.
     agreed: Option<(Vec<PersonRow>, u32)>,
-    /// Since when, and in how many comparisons, nobody matched.
-    unknown: Option<(Instant, u32)>,
+    /// The comparisons in a row in which nobody matched.
+    unknown: Option<Unknown>,
     /// Two people were alike, or nobody matched for long.
     doubted: bool,
     /// When the face was compared first.
     compared: Option<Instant>,
     state: State,
+}
+
+/// Comparisons in a row in which nobody matched.
+#[derive(Clone, Copy)]
+struct Unknown {
+    since: Instant,
+    comparisons: u32,
+    /// In one of them somebody nearly did, or two people alike.
+    nearly: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,7 +180,7 @@ impl Session {
         Self {
             seen,
             shown: Shown::default(),
-            face: None,
+            faces: [None, None],
             tries: None,
             agreed: None,
             unknown: None,
@@ -171,6 +188,14 @@ impl Session {
             compared: None,
             state: State::Open,
         }
+    }
+
+    fn is_asked_for_document(&self) -> bool {
+        matches!(self.state, State::Awaiting(CredentialKind::Document, _))
+    }
+
+    fn is_in_view(&self, now: Instant) -> bool {
+        now < self.seen + IN_VIEW
     }
 }
 
@@ -268,6 +293,8 @@ impl Sessions {
                 },
                 _ = tick.tick() => self.time_passes(),
             }
+            let asked = self.visitors.values().any(Session::is_asked_for_document);
+            self.gate.document_asked.store(asked, Ordering::Relaxed);
             // Only now: one that panics with each turn makes none.
             heartbeat.beat();
         }
@@ -306,22 +333,27 @@ impl Sessions {
         let session = self.visitors.entry(face.track).or_insert_with(|| Session::new(captured));
         session.seen = captured;
         match &face.template {
-            _ if face.judgement == Judgement::Attack && settings.face.live_level > 0 => session.face = None,
-            Some(_) => session.face = face.template.take(),
+            _ if face.judgement == Judgement::Attack && settings.face.live_level > 0 => {
+                session.faces = [None, None];
+            }
+            Some(_) => session.faces = [face.template.take(), session.faces[0].take()],
             None => {}
         }
         // Something lies on a reader for which a face is waited.
         let loose = self.loose.as_ref().filter(|loose| loose.next == CredentialKind::Face);
-        // Whoever has had their verdict is looked at for that alone.
+        let document_lies = loose.is_some_and(|loose| loose.shown.has_document());
+        // Whoever has had their verdict, or was asked for a document that may be this one, is looked at for that alone.
         let had_verdict = matches!(session.state, State::Settled | State::Unknown);
+        let was_asked = session.is_asked_for_document();
         match session.state {
             State::Awaiting(CredentialKind::Face, _) | State::Open | State::Unknown => {}
             State::Paused(until) if captured >= until => session.state = State::Open,
             State::Settled if loose.is_some() => {}
+            State::Awaiting(CredentialKind::Document, _) if document_lies => {}
             State::Settled | State::Closing | State::Awaiting(..) | State::Paused(_) => return,
         }
         // What the face may complete: what its own visitor presented, else what nobody's face has answered for.
-        let joins_loose = session.shown.credentials.is_empty() && loose.is_some();
+        let joins_loose = (was_asked || session.shown.credentials.is_empty()) && loose.is_some();
         let shown = if joins_loose { loose.map(|loose| &loose.shown) } else { Some(&session.shown) };
         let photo = shown.and_then(|shown| shown.photo.clone()).filter(|photo| photo.template.is_some());
         let owners = shown.map(|shown| known_as(&shown.credentials)).unwrap_or_default();
@@ -363,16 +395,21 @@ impl Sessions {
             Compared::Ambiguous { score } | Compared::Stranger { score } => {
                 session.agreed = None;
                 session.doubted |= matches!(face.compared, Compared::Ambiguous { .. });
-                if had_verdict && photo.is_none() {
+                if (had_verdict || was_asked) && photo.is_none() {
                     return;
                 }
-                let (since, comparisons) = session.unknown.unwrap_or((captured, 0));
-                session.unknown = Some((since, comparisons + 1));
-                // With a document's photo beside it the gallery is not what tells who it is.
-                let long_enough = photo.is_some()
-                    || captured.saturating_duration_since(since)
+                let mut unknown =
+                    session.unknown.unwrap_or(Unknown { since: captured, comparisons: 0, nearly: false });
+                unknown.comparisons += 1;
+                unknown.nearly |= matches!(face.compared, Compared::Ambiguous { .. })
+                    || *score >= f32::from(settings.face.similar_threshold) - CLEARLY_ABOVE;
+                session.unknown = Some(unknown);
+                // With a document's photo beside it the gallery is not what tells who it is, but it may tell in a moment
+                // that it is somebody of the black list.
+                let long_enough = (photo.is_some() && !unknown.nearly)
+                    || captured.saturating_duration_since(unknown.since)
                         >= Duration::from_millis(self.gate.config.stranger_after_ms);
-                if !long_enough || comparisons + 1 < STRANGER_COMPARISONS {
+                if !long_enough || unknown.comparisons < STRANGER_COMPARISONS {
                     return;
                 }
                 match face.compared {
@@ -405,6 +442,8 @@ impl Sessions {
             }
             FaceMatch::Ambiguous { .. } | FaceMatch::Stranger { .. } => Vec::new(),
         };
+        let attack = matches!(liveness, Liveness::Attack(_));
+        let names_owner = named.iter().any(|key| owners.contains(key));
         let mut offered = Offered {
             track: Some(face.track),
             credential: Credential::Face(FaceCredential { matched, liveness }),
@@ -427,7 +466,7 @@ impl Sessions {
             Some(Looked::Unlike) if !joins_loose => return,
             // It is another visitor's, or will be seen to be this one's in a moment.
             Some(Looked::Unlike | Looked::Other(_))
-                if joins_loose && !had_verdict && self.passes_by_face(&named, &owners) =>
+                if joins_loose && !had_verdict && !was_asked && self.passes_by_face(&named, &owners) =>
             {
                 offered.joins_loose = false;
             }
@@ -435,11 +474,12 @@ impl Sessions {
             Some(Looked::Other(_)) if joins_loose && self.another_may_be_holder(face.track, &photo) => return,
             Some(Looked::Other(found)) => offered.holder = Some(found),
             // A card, or a document without a photo: only its owner's face is worth another verdict.
-            None if had_verdict && joins_loose => {
-                let alive = !matches!(liveness, Liveness::Attack(_));
-                if !alive || !named.iter().any(|key| owners.contains(key)) {
-                    return;
-                }
+            None if had_verdict && joins_loose && (attack || !names_owner) => return,
+            // What is no face ends it for whoever was asked. Else, as below, it is its owner's document or another's.
+            None if was_asked && !attack && !names_owner => return,
+            // Of a photo that cannot be compared only its owner's face says anything.
+            None if document_lies && joins_loose && photo.is_none() && !owners.is_empty() && !names_owner => {
+                offered.joins_loose = false;
             }
             None => {}
         }
@@ -448,12 +488,21 @@ impl Sessions {
 
     /// Compares the face of a visitor with the photo of a document; `None` if that cannot be done.
     fn compare_with_photo(&mut self, track: u64, photo: &Arc<HolderPhoto>, at: Instant) -> Option<Looked> {
+        let (threshold, patience) = (self.photo_threshold(), self.patience());
         let session = self.visitors.get_mut(&track)?;
-        let face = session.face.as_ref()?;
+        let face = session.faces[0].as_ref()?;
         Tries::look(&mut session.tries, photo, face, &self.gate.calibration, at)?;
-        let threshold = f32::from(self.gate.settings.load().documents.photo_threshold);
-        let patience = Duration::from_millis(self.gate.config.stranger_after_ms);
         session.tries.as_ref().map(|tries| tries.outcome(threshold, patience, at))
+    }
+
+    /// The score from which a face is that of a document's photo.
+    fn photo_threshold(&self) -> f32 {
+        f32::from(self.gate.settings.load().documents.photo_threshold)
+    }
+
+    /// How long a face is compared before it is nobody's.
+    fn patience(&self) -> Duration {
+        Duration::from_millis(self.gate.config.stranger_after_ms)
     }
 
     /// Whether somebody whose face names `named` needs no document, and the one on the reader (of `owners`) is not
@@ -466,15 +515,12 @@ impl Sessions {
     /// Whether somebody else is in view who has not been compared with a photo often enough.
     fn another_may_be_holder(&self, track: u64, photo: &Option<Arc<HolderPhoto>>) -> bool {
         let Some(photo) = photo else { return false };
-        let settings = self.gate.settings.load();
-        let threshold = f32::from(settings.documents.photo_threshold);
-        let patience = Duration::from_millis(self.gate.config.stranger_after_ms);
-        let now = Instant::now();
+        let (threshold, patience, now) = (self.photo_threshold(), self.patience(), Instant::now());
         self.visitors.iter().any(|(other, session)| {
             let tries = session.tries.as_ref().filter(|tries| tries.are_about(photo));
             let done = tries
                 .is_some_and(|tries| matches!(tries.outcome(threshold, patience, now), Looked::Other(_)));
-            *other != track && now < session.seen + IN_VIEW && session.face.is_some() && !done
+            *other != track && session.is_in_view(now) && session.faces[0].is_some() && !done
         })
     }
 
@@ -505,10 +551,11 @@ impl Sessions {
     /// Weighs a credential together with what the same visitor presented before.
     fn weigh(&mut self, offered: Offered) {
         let Offered { track, credential, captured, at, snap, photo, holder, joins_loose } = offered;
+        let kind = credential.kind();
         let mut shown = match track.and_then(|track| self.visitors.get(&track)) {
-            Some(session) if !session.shown.credentials.is_empty() => session.shown.clone(),
             _ if joins_loose => self.loose.as_ref().map(|loose| loose.shown.clone()).unwrap_or_default(),
-            _ => Shown::default(),
+            Some(session) => session.shown.clone(),
+            None => Shown::default(),
         };
         shown.credentials.push(credential);
         shown.photo = photo.or(shown.photo);
@@ -522,6 +569,10 @@ impl Sessions {
         }
         let presented = &shown.credentials;
         if known_as(presented).iter().any(|key| self.busy.contains(key)) {
+            // A face is seen again in a moment; a document must be laid down again.
+            if kind == CredentialKind::Document {
+                announce::document_unread(&self.gate);
+            }
             return;
         }
         let moment = self.gate.moment();
@@ -589,6 +640,19 @@ impl Sessions {
         captured: Instant,
         at: Timestamp,
     ) {
+        self.close_as(track, shown, verdict, captured, at, false);
+    }
+
+    /// The same; `superseded` is as for [`Sessions::time_out`].
+    fn close_as(
+        &mut self,
+        track: Option<u64>,
+        shown: Shown,
+        verdict: Verdict,
+        captured: Instant,
+        at: Timestamp,
+        superseded: bool,
+    ) {
         let Shown { credentials: presented, photo, snap } = shown;
         let result = verdict.qyzn_result();
         let (person, reason, opens) = match verdict {
@@ -624,8 +688,19 @@ impl Sessions {
         }
         let names = person.as_ref().map(|person| record::names(person, &presented)).unwrap_or_default();
         let photo = photo.map(|photo| Arc::clone(&photo.jpeg));
-        let happened =
-            Happened { at, captured, presented, photo, person, reason, result, opens, track, names };
+        let happened = Happened {
+            at,
+            captured,
+            presented,
+            photo,
+            person,
+            reason,
+            result,
+            opens,
+            track,
+            names,
+            superseded,
+        };
         let people = happened.keys();
         for key in &people {
             self.busy.insert(key.clone());
@@ -828,12 +903,12 @@ impl Sessions {
                 .get_mut(&track)
                 .map(|session| std::mem::take(&mut session.shown))
                 .unwrap_or_default();
-            self.time_out(Some(track), shown);
+            self.time_out(Some(track), shown, false);
         }
         if self.loose.as_ref().is_some_and(|loose| loose.until <= now)
             && let Some(Loose { shown, .. }) = self.take_loose()
         {
-            self.time_out(None, shown);
+            self.time_out(None, shown, false);
         }
         // The end of a track may be in a look that was dropped.
         self.visitors.retain(|_, session| {
@@ -860,7 +935,9 @@ impl Sessions {
         }
     }
 
-    fn time_out(&mut self, track: Option<u64>, shown: Shown) {
+    /// What was presented has not been completed. `superseded`: something else lies there now, about which the visitor
+    /// before the gate is spoken to.
+    fn time_out(&mut self, track: Option<u64>, shown: Shown, superseded: bool) {
         let presented = &shown.credentials;
         let person = subject(presented).cloned();
         let nobody = presented.iter().all(|credential| {
@@ -869,7 +946,7 @@ impl Sessions {
         // A stranger who was offered to show a document and did not is a stranger, not a late visitor.
         let reason = if nobody { Reason::Stranger } else { Reason::Timeout };
         let verdict = Verdict::Refuse { person, reason };
-        self.close(track, shown, verdict, Instant::now(), self.gate.clock.now());
+        self.close_as(track, shown, verdict, Instant::now(), self.gate.clock.now(), superseded);
     }
 
     /// Hands every record in memory to the store, at a stop.

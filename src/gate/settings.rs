@@ -9,6 +9,7 @@ use crate::access::Rules;
 use crate::device::rs485::{Line, Parity};
 use crate::device::wiegand;
 use crate::error::{Error, Kind, Result};
+use crate::store::PictureKind;
 
 /// All groups.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -82,7 +83,7 @@ impl Default for FaceSettings {
 #[serde(deny_unknown_fields, default)]
 pub struct DocumentSettings {
     /// Score, 0..=100, from which a living face is that of a document's photo. Such photos are small, coarse and up
-    /// to twenty years old, and only one comparison is made: the threshold is lower than that of `vaparam`.
+    /// to twenty years old, and the comparison is one to one: the threshold is lower than that of `vaparam`.
     pub photo_threshold: u8,
 }
 
@@ -158,6 +159,14 @@ pub struct WiegandSettings {
 pub struct ReportSettings {
     /// `SnapshotPic`: whether reports carry the picture.
     pub with_picture: bool,
+}
+
+impl ReportSettings {
+    /// Whether reports carry a picture of this kind. The setting is about the visitor's; the photo of a document is what
+    /// was compared, and goes with every report.
+    pub fn carries(&self, kind: PictureKind) -> bool {
+        self.with_picture || kind == PictureKind::Document
+    }
 }
 
 impl Default for ReportSettings {

@@ -99,6 +99,7 @@ impl Bench {
         let (hardware, outputs) = start_devices(all_simulated(&relay), &settings, &events);
         let inner = Arc::new(Inner {
             clock: shared,
+            built: "2026-01-01T00:00:00Z".parse().unwrap(),
             events: events.clone(),
             store,
             config,
@@ -118,6 +119,7 @@ impl Bench {
             snapshots: Default::default(),
             frame_rates: Default::default(),
             reading: Default::default(),
+            document_asked: AtomicBool::new(false),
             documents: Documents::new().0,
             questions: Default::default(),
             codes: Default::default(),
@@ -149,6 +151,7 @@ impl Bench {
         let (hardware, outputs) = start_devices(devices, &self.inner.settings.load(), &self.inner.events);
         self.inner = Arc::new(Inner {
             clock: Arc::clone(&self.inner.clock),
+            built: self.inner.built,
             events: self.inner.events.clone(),
             store,
             config: config::Gate { on_store_failure: policy, ..config::Gate::default() },
@@ -168,6 +171,7 @@ impl Bench {
             snapshots: Default::default(),
             frame_rates: Default::default(),
             reading: Default::default(),
+            document_asked: AtomicBool::new(false),
             documents: Documents::new().0,
             questions: Default::default(),
             codes: Default::default(),
@@ -945,10 +949,29 @@ async fn a_reader_of_documents_that_fails_is_told_and_asked_again() {
         .unwrap();
     let offline = happenings.recv().await.unwrap();
     assert!(matches!(&offline, Happening::Offline { why } if why.contains("panicked")), "{offline:?}");
-    documents.want(Wanted { viz: false, ..Wanted::default() });
+    documents.service_wants(Wanted { viz: false, ..Wanted::default() });
     let online = happenings.recv().await.unwrap();
     assert!(matches!(&online, Happening::Online { name, .. } if name == "shaky"), "{online:?}");
     let detected = happenings.recv().await.unwrap();
     assert!(matches!(detected, Happening::Detected), "{detected:?}");
     stop.store(true, Ordering::Relaxed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_service_switches_off_what_a_passage_needs() {
+    use crate::access::PassMode;
+    use crate::device::id_reader::Wanted;
+    let nothing = Wanted { chip: false, viz: false, mrz: false, bar_code: true };
+    for mode in PassMode::ALL {
+        let mut settings = Settings::default();
+        settings.rules.mode = mode;
+        let bench = Bench::new(settings);
+        let everything = Wanted { chip: true, viz: true, mrz: true, bar_code: false };
+        assert_eq!(bench.inner.wanted(), everything, "without a service nobody needs bar codes");
+        bench.inner.documents.service_wants(nothing);
+        let documents =
+            matches!(mode, PassMode::Document | PassMode::DocumentWhitelist | PassMode::FaceOrDocument);
+        let expected = if documents { Wanted { bar_code: true, ..everything } } else { nothing };
+        assert_eq!(bench.inner.wanted(), expected, "{mode:?}");
+    }
 }

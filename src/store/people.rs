@@ -12,6 +12,7 @@ use super::{
     Counts, FaceRow, GalleryChange, ListedPerson, NewFace, Pending, PersonRow, Removed, Store, bad_json,
     next_number,
 };
+use crate::access::decide::plain_number;
 use crate::access::{Bound, Origin, PassMode, Person, PersonKey, PersonKind, Schedule};
 use crate::error::{Error, Kind, Result};
 
@@ -51,10 +52,11 @@ pub(super) fn canonical_card(number: &str) -> Option<String> {
     }
 }
 
-/// An identity number as it is compared: without white space around it, in upper case (the check digit X).
+/// An identity number as it is compared, by the rule of the decision ([`plain_number`]): without white space, in upper
+/// case (the check digit X). `None` where nothing is left to compare.
 pub(super) fn canonical_id_number(number: &str) -> Option<String> {
-    let number = number.trim();
-    (!number.is_empty()).then(|| number.to_ascii_uppercase())
+    let plain: String = plain_number(number).collect();
+    (!plain.is_empty()).then_some(plain)
 }
 
 fn card_hash(seal: &Seal, number: Option<&str>) -> Option<[u8; 16]> {
@@ -252,7 +254,7 @@ impl Store {
         })
     }
 
-    /// Everybody with this identity number (compared without case).
+    /// Everybody with this identity number (compared without white space and case).
     pub fn people_by_id_number(&self, number: &str) -> Result<Vec<Person>> {
         let Some(hash) = id_number_hash(self.seal(), Some(number)) else { return Ok(Vec::new()) };
         self.read(|db| {

@@ -1,4 +1,4 @@
--- The store of Menshen, version 3. A fresh store is made of this text; an older one is brought here by
+-- The store of Menshen, version 4. A fresh store is made of this text; an older one is brought here by
 -- upgrade.rs, and a test compares the two. Every version of this text is kept in tests/schema/.
 --
 -- "sealed" is a value encrypted with the device key (seal.rs): nonce (24 bytes), ciphertext, tag (16 bytes),

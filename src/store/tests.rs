@@ -312,8 +312,15 @@ fn cards_and_identity_numbers_are_found_in_any_spelling() {
     for nobody in ["", " ", "ABCD120", "BCD12"] {
         assert!(store.people_by_card(nobody).unwrap().is_empty(), "{nobody}");
     }
-    assert_eq!(store.people_by_id_number("11010119900307123X").unwrap(), [one]);
+    // As the rules compare them: blanks within a number are nothing, whoever typed them.
+    let mut four = person("4");
+    four.id_number = Some(" 110101 19900307\u{3000}123X ".into());
+    store.add_person(four.clone()).wait().unwrap();
+    for spelling in ["11010119900307123X", "110101 19900307 123x", "1 1010119900307123X\t"] {
+        assert_eq!(store.people_by_id_number(spelling).unwrap(), [one.clone(), four.clone()], "{spelling}");
+    }
     assert!(store.people_by_id_number("").unwrap().is_empty());
+    assert!(store.people_by_id_number(" \u{3000}").unwrap().is_empty());
     assert!(store.people_by_id_number("1").unwrap().is_empty());
 }
 
@@ -700,6 +707,32 @@ fn a_store_that_the_next_version_has_used_is_used_by_this_one() {
     };
     assert_eq!((count("badges"), count("people"), count("records")), (1, 2, 1));
     assert_eq!(sqlite::number(&next, "user_version").unwrap(), upgrade::VERSION + 1);
+}
+
+#[test]
+fn an_identity_number_that_an_older_version_stored_with_blanks_is_found() {
+    let house = house();
+    let store = house.open();
+    let spaced = Person { id_number: Some("110101 19900307123X".into()), ..person("1") };
+    store.add_person(spaced.clone()).wait().unwrap();
+    let seal = seal::Seal::new(&house.options.key().unwrap().load(false).unwrap());
+    drop(store);
+    // As version 3 wrote it: it trimmed the ends alone.
+    let db = Connection::open(house.options.file()).unwrap();
+    let old = seal.fingerprint("id_number", "110101 19900307123X");
+    db.execute("UPDATE people SET id_number_hash = ?1", [old]).unwrap();
+    db.pragma_update(None, "user_version", 3).unwrap();
+    drop(db);
+    let store = house.open();
+    assert_eq!(store.people_by_id_number("11010119900307123X").unwrap(), std::slice::from_ref(&spaced));
+    drop(store);
+    assert!(check(&house.options, false).unwrap().in_order());
+    // The program of before again, which has come back for a while.
+    let db = Connection::open(house.options.file()).unwrap();
+    db.execute("UPDATE people SET id_number_hash = ?1", [old]).unwrap();
+    db.execute("INSERT INTO meta (key, value) VALUES ('written_by', ?1)", [b"3".to_vec()]).unwrap();
+    drop(db);
+    assert_eq!(house.open().people_by_id_number("11010119900307123X").unwrap(), [spaced]);
 }
 
 #[test]

@@ -29,6 +29,7 @@ const STEPS: &[Step] = &[
     Step { upgrade: v1_to_v2::upgrade, complete: v1_to_v2::complete },
     // Version 2 knows no incidents: it leaves nothing to complete.
     Step { upgrade: v2_to_v3::upgrade, complete: |_, _| Ok(()) },
+    Step { upgrade: v3_to_v4::complete, complete: v3_to_v4::complete },
 ];
 
 /// The oldest version that can read and write a store of [`VERSION`]: never less far back than the last release.
@@ -271,6 +272,65 @@ mod v2_to_v3 {
 
     pub(super) fn upgrade(db: &Connection, _seal: &Seal) -> Result<()> {
         db.execute_batch(TABLE).at(|| "the table of version 3 cannot be made")
+    }
+}
+
+/// Identity numbers are found however they are spaced.
+mod v3_to_v4 {
+    use std::path::Path;
+
+    use rusqlite::params;
+
+    use super::*;
+    use crate::store::people;
+    use crate::store::sqlite::open_reader;
+
+    /// Makes the hashes of all identity numbers anew. Where a number has no blanks within it is the same as before, so
+    /// that older versions find it too.
+    pub(super) fn complete(db: &Connection, seal: &Seal) -> Result<()> {
+        // On a connection of its own: one that has met a damaged page writes nothing more in its transaction.
+        let reader = match db.path().filter(|path| !path.is_empty()) {
+            Some(path) => Some(open_reader(Path::new(path))?),
+            None => None,
+        };
+        let mut unreadable = 0_u64;
+        let changed = changed(reader.as_ref().unwrap_or(db), seal, &mut unreadable).unwrap_or_else(|_| {
+            unreadable += 1;
+            Vec::new()
+        });
+        for (row, hash) in changed {
+            db.prepare_cached("UPDATE people SET id_number_hash = ?2 WHERE id = ?1")
+                .and_then(|mut update| update.execute(params![row, hash]))
+                .at(|| "an identity number cannot be made findable")?;
+        }
+        // A gate must not stay shut for them; `menshen check` says which, and makes their hashes anew.
+        if unreadable > 0 {
+            tracing::error!(
+                unreadable,
+                "people do not open; stop the agent and run `menshen check --repair`"
+            );
+        }
+        Ok(())
+    }
+
+    /// The rows whose hash is not as it must be, and what it must be.
+    fn changed(db: &Connection, seal: &Seal, unreadable: &mut u64) -> Result<Vec<(i64, Option<[u8; 16]>)>> {
+        let sql = format!("SELECT {}, id_number_hash FROM people", people::COLUMNS);
+        let mut statement = db.prepare(&sql)?;
+        let mut rows = statement.query([])?;
+        let mut changed = Vec::new();
+        while let Some(row) = rows.next()? {
+            let Ok((number, person)) = people::read(row, seal) else {
+                *unreadable += 1;
+                continue;
+            };
+            let stored: Option<Vec<u8>> = row.get("id_number_hash")?;
+            let (_, right) = people::hashes(seal, &person);
+            if stored != right.map(Vec::from) {
+                changed.push((number.0, right));
+            }
+        }
+        Ok(changed)
     }
 }
 

@@ -312,6 +312,42 @@ pub fn long_term(language: Language) -> &'static str {
     in_language("长期", "Long term", language)
 }
 
+/// The holder's sex, of 男 or 女 as readings have it; `None` for anything else.
+pub fn sex(reading: &str, language: Language) -> Option<&'static str> {
+    let (chinese, english) = SEXES.into_iter().find(|(chinese, _)| *chinese == reading)?;
+    Some(in_language(chinese, english, language))
+}
+
+/// 男 or 女, of either of the words that [`sex`] gives; `None` for anything else.
+pub fn sex_of(word: &str) -> Option<&'static str> {
+    let either = |(chinese, english): &(&'static str, &str)| {
+        *chinese == word || english.eq_ignore_ascii_case(word) || english[..1].eq_ignore_ascii_case(word)
+    };
+    SEXES.iter().find(|one| either(one)).map(|(chinese, _)| *chinese)
+}
+
+const SEXES: [(&str, &str); 2] = [("男", "Male"), ("女", "Female")];
+
+/// The constants that pages compare what they are told with, so that no two of them may say the same.
+pub const STATUSES: [Constant; 16] = [
+    C::DeviceConnected,
+    C::DeviceNotConnected,
+    C::DeviceOffLine,
+    C::DeviceReconnected,
+    C::WebDescRequireRestartSvc,
+    C::WebDescAskForSupport,
+    C::WebDescRequireReconnect,
+    C::AcquireImageFailed,
+    C::RecogFailed,
+    C::RecogTimeout,
+    C::CardDetected,
+    C::CardTakenaway,
+    C::DocumentRejected,
+    C::OtherDocument,
+    C::SettingNotStored,
+    C::TooManyCommands,
+];
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;

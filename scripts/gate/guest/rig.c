@@ -12,6 +12,8 @@
  *   rig watch FILE MS               prints "NANOSECONDS LEVEL" now and at each change of a gpio-sim
  *                                   `value` file, by CLOCK_MONOTONIC, for MS
  *   rig control DEVICE ID VALUE     sets a V4L2 control (vivid's Disconnect is one)
+ *   rig reach SOCKET [UID]          connects to a Unix socket, as the user and group of the number UID
+ *                                   and in no other group; prints "reached" or why not
  *   rig node NAME                   prints the /dev/videoN whose sysfs name is NAME, each on a line
  *
  * Sources: Documentation/admin-guide/gpio/gpio-sim.rst, linux/videodev2.h.
@@ -19,6 +21,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <linux/videodev2.h>
 #include <sched.h>
@@ -27,7 +30,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -149,6 +154,22 @@ static int node(const char *wanted) {
     return !found;
 }
 
+/* ---- sockets ---- */
+
+static int reach(const char *path, long user) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof address.sun_path) {
+        fprintf(stderr, "rig: the path is too long\n");
+        return 2;
+    }
+    strcpy(address.sun_path, path);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (fd < 0) fail("socket");
+    if (user >= 0 && (setgroups(0, NULL) < 0 || setgid((gid_t)user) < 0 || setuid((uid_t)user) < 0)) fail("setuid");
+    printf("%s\n", connect(fd, (struct sockaddr *)&address, sizeof address) < 0 ? strerror(errno) : "reached");
+    return 0;
+}
+
 /* ---- lines ---- */
 
 static void pull(int fd, int high) {
@@ -226,6 +247,7 @@ int main(int argc, char **argv) {
     if (argc == 4 && !strcmp(what, "watch")) return watch(argv[2], number(argv[3]));
     if (argc == 5 && !strcmp(what, "control")) return control(argv[2], number(argv[3]), number(argv[4]));
     if (argc == 3 && !strcmp(what, "node")) return node(argv[2]);
-    fprintf(stderr, "usage: rig feed|wiegand|pull|watch|control|node …\n");
+    if ((argc == 3 || argc == 4) && !strcmp(what, "reach")) return reach(argv[2], argc == 4 ? number(argv[3]) : -1);
+    fprintf(stderr, "usage: rig feed|wiegand|pull|watch|control|node|reach …\n");
     return 2;
 }

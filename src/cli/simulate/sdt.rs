@@ -29,13 +29,15 @@ pub(super) struct Sdt {
 }
 
 const HELP: &str = "\
-card NAME              lays a card down: resident, fingerprints, long-term, permit, foreigner, new-foreigner
+card NAME              lays a card down: resident, fingerprints, long-term, no-last-day, permit, foreigner,
+                       new-foreigner
 lift                   lifts it
 fault NAME [COMMAND]   the next answer goes wrong: stray, check, half, silent, or a status such as 41; only that to
                        COMMAND, such as 2001 (find), 2002 (select), 3001, 3010 (read), 3003 (additional address)
 heal                   nothing goes wrong any more
 quirk NUMBER           0 none, 1 three lengths always, 2 two lengths always, 3 lengths of zero, 4 no lengths,
-                       5 no fingerprints, 6 finds a card again that it has read
+                       5 no fingerprints, 6 finds a card again that it has read, 7 says nothing when it is to read
+                       fingerprints, 8 stumbles over them
 unplug                 pulls it out
 plug                   plugs it in again
 quit                   ends";

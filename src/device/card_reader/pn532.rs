@@ -47,7 +47,7 @@ pub mod frame {
     use super::{Error, Kind, Result};
 
     /// Longest data of a normal frame, with the identifier before it.
-    const LONGEST: usize = 255;
+    pub const LONGEST: usize = 255;
 
     /// A normal information frame to the module: preamble, start code, length, checksum of the length, TFI 0xD4, data,
     /// checksum of the data, postamble (chapter 6.2.1.1). `data` has at most 254 bytes.
@@ -177,9 +177,6 @@ impl Pn532 {
     fn acknowledged(&mut self) -> Result<()> {
         let until = Instant::now() + ACKNOWLEDGED_WITHIN;
         loop {
-            if Instant::now() >= until {
-                return Err(self.failed("does not answer"));
-            }
             match self.next_frame(until) {
                 Ok(Some(Answer::Ack)) => return Ok(()),
                 Ok(Some(Answer::Error)) => return Err(self.failed("does not know a command")),
@@ -189,11 +186,15 @@ impl Pn532 {
                 // Half a frame of before, or noise.
                 Err(_) => {}
             }
+            if Instant::now() >= until {
+                return Err(self.failed("does not answer"));
+            }
         }
     }
 
     /// The next frame until then, if one comes.
     fn next_frame(&mut self, until: Instant) -> Result<Option<Answer>> {
+        let mut late = 0;
         loop {
             let (done, found) = frame::read(&self.buffer);
             let found = match found {
@@ -209,8 +210,11 @@ impl Pn532 {
             }
             let mut bytes = [0; 64];
             let read = self.port.receive(&mut bytes, until)?;
-            // A port that is never silent is no module.
-            if read == 0 || Instant::now() >= until {
+            // What has come in time counts, however late it is looked at. A port that is never silent is no module.
+            if Instant::now() >= until {
+                late += read;
+            }
+            if read == 0 || late > frame::LONGEST {
                 return Ok(None);
             }
             self.buffer.extend_from_slice(bytes.get(..read).unwrap_or_default());

@@ -4,9 +4,9 @@
 use jiff::civil::Date;
 
 use super::tlv::{malformed, value};
+use crate::document::mrz::Zone;
 use crate::document::{Reading, Source};
 use crate::error::{Context as _, Kind, Result};
-use crate::vision::mrz::Zone;
 
 /// Letters of the lines of one size, and how many lines.
 const SIZES: [(usize, usize); 3] = [(44, 2), (36, 2), (30, 3)];

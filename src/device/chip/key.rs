@@ -1,8 +1,8 @@
 //! What opens a chip: the lines for machines, or the card access number (ICAO 9303 part 11 section 9.7.2).
 
 use super::hash::Hash;
+use crate::document::mrz::{Zone, check};
 use crate::error::{Error, Kind, Result};
-use crate::vision::mrz::{Zone, check};
 
 /// What opens a chip. `Debug` says only of which kind it is.
 #[derive(Clone)]

@@ -136,6 +136,11 @@ impl Trust {
         self.authorities.len()
     }
 
+    /// How many of them are not valid at a time, UTC: not yet, or no more.
+    pub fn out_of_date(&self, time: jiff::civil::DateTime) -> usize {
+        self.authorities.iter().filter(|authority| !authority.valid_at(time)).count()
+    }
+
     /// Whether nobody is believed.
     pub fn is_empty(&self) -> bool {
         self.authorities.is_empty()

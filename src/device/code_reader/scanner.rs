@@ -57,7 +57,8 @@ impl CodeReader for Scanner {
                 Some(bytes) if !bytes.is_empty() => self.lines.feed(bytes, now),
                 _ => self.lines.time_passes(now),
             }
-            if now >= until && read == 0 {
+            // Whatever comes: a line that hums without an end of a line is never silent.
+            if now >= until {
                 return self.lines.take().transpose().map(|code| code.map(|code| code.0));
             }
         }

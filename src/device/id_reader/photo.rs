@@ -22,6 +22,9 @@ const WITHIN: Duration = Duration::from_secs(3);
 /// Largest picture that it may give, in bytes: the photo is 102 x 126 pixels.
 const MOST_BYTES: usize = 1 << 20;
 
+/// Memory that it may have, in bytes: addresses, as the kernel counts.
+const MEMORY: u64 = 256 << 20;
+
 /// Longest side of that picture.
 const LONGEST_SIDE: u32 = 2048;
 
@@ -122,7 +125,13 @@ fn run(program: &Path, wlt: &[u8]) -> Result<Vec<u8>> {
         .context(|| "it cannot be started: is it there, and may it be run by this user?")?;
     let mut running = Running { child, reaped: false };
     if let Some(process) = running.pid() {
-        for (resource, most) in [(Resource::Cpu, WITHIN.as_secs() + 1), (Resource::Core, 0)] {
+        // Before it gets its input. What it gives goes through a pipe: it needs no file.
+        for (resource, most) in [
+            (Resource::Cpu, WITHIN.as_secs() + 1),
+            (Resource::As, MEMORY),
+            (Resource::Fsize, 0),
+            (Resource::Core, 0),
+        ] {
             // It is killed when its time is over in any case.
             let limit = Rlimit { current: Some(most), maximum: Some(most) };
             let _ = rustix::process::prlimit(Some(process), resource, limit);

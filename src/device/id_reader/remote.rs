@@ -2,6 +2,8 @@
 //! pages. What the document leaves open, deployed services do differently: texts come plain or with their source, with
 //! the pictures or before them, under Chinese or English names; all of that is understood.
 
+mod texts;
+
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -10,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 use tokio_tungstenite::tungstenite::client::{IntoClientRequest as _, client_with_config};
 use tokio_tungstenite::tungstenite::http::Uri;
@@ -18,12 +19,10 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as Ws, Message, WebSocket};
 
 use super::{IdReader, Wanted};
-use crate::document::{Document, DocumentKind, Happening, Label, Pictures, Reading, Source, Text};
+use crate::document::{Happening, Pictures, Reading};
 use crate::error::{Error, Kind, Result};
 use crate::text::Language;
-use crate::text::document_reader::{
-    Constant, KINDS, LABELS, constant, constants, kind, label, long_term, main_id,
-};
+use crate::text::document_reader::{Constant, constant, constants};
 
 /// How `device.id_reader` names it.
 pub const PREFIX: &str = "document_reader:";
@@ -44,14 +43,26 @@ const PICTURES: Duration = Duration::from_millis(1500);
 /// First and longest pause before the service is dialled again.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// The setting with which a service tells that documents come and go.
+const NOTIFY: &str = "IfNotifyCardDetected";
+
 /// Longest message: a few pictures in base64.
 const MESSAGE_BYTES: usize = 32 << 20;
 
-/// Longest side of a picture that is no JPEG and must be made one.
-const PICTURE_SIDE: u32 = 8192;
+/// Longest side of a picture that is no JPEG and must be made one, and the most memory that reading it may take, in bytes.
+const PICTURE_SIDE: u32 = 4096;
+const PICTURE_MEMORY: u64 = 64 << 20;
 
 /// Longest number of a document, in bytes.
 const NUMBER_BYTES: usize = 64;
+
+/// What a service displays when nothing becomes of the document that lies there, by the names of these constants.
+const FAILURES: [(Constant, &str); 4] = [
+    (Constant::RecogFailed, "RecogFailed"),
+    (Constant::DocumentRejected, "DocumentRejected"),
+    (Constant::AcquireImageFailed, "AcquireImageFailed"),
+    (Constant::InitIdCardFailed, "InitIDCardFailed"),
+];
 
 /// Where the service is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +119,8 @@ struct Line {
     half: Option<(Reading, Instant)>,
     /// A document lies there, as far as is known; whether it was read.
     lying: Option<bool>,
+    /// Whether the service refuses to tell that a document was taken away.
+    silent: bool,
 }
 
 /// Opens the reader that `name` names; `Config` if that is no address. Whether the service is there is seen later.
@@ -120,6 +133,27 @@ pub fn open(name: &str) -> Result<Box<dyn IdReader>> {
         pause: AGAIN.0,
         dial_at: Instant::now(),
     }))
+}
+
+/// Dials the service that `name` names, once, and lets go of it. `Config` if that is no address, `Network` if no document
+/// reader service answers there.
+pub fn ask(name: &str) -> Result<()> {
+    let address = Address::parse(name)?;
+    match Line::dial(&address, Wanted::default()) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(Error::new(Kind::Network, away(&address, &why))),
+    }
+}
+
+/// That the service is not there, and why.
+fn away(address: &Address, why: &str) -> String {
+    format!("the document reader service {}: {why}", address.url)
+}
+
+/// Where `name`, as `device.id_reader` has it, dials: host and port; `None` if it names no such service.
+pub fn dials(name: &str) -> Option<(String, u16)> {
+    let address = Address::parse(name.starts_with(PREFIX).then_some(name)?).ok()?;
+    Some((address.host, address.port))
 }
 
 impl IdReader for Remote {
@@ -176,9 +210,7 @@ impl Remote {
         self.line = None;
         self.dial_at = Instant::now() + self.pause;
         self.pause = (self.pause * 2).min(AGAIN.1);
-        self.happened.push_back(Happening::Offline {
-            why: format!("the document reader service {}: {why}", self.address.url),
-        });
+        self.happened.push_back(Happening::Offline { why: away(&self.address, &why) });
     }
 }
 
@@ -215,16 +247,15 @@ impl Line {
             serial: String::new(),
             half: None,
             lying: None,
+            silent: false,
         };
         let mut commands = Vec::new();
-        for name in
-            ["DeviceConnected", "DeviceNotConnected", "DeviceOffLine", "DeviceReconnected", "RecogFailed"]
-        {
+        let states = ["DeviceConnected", "DeviceNotConnected", "DeviceOffLine", "DeviceReconnected"];
+        for name in states.into_iter().chain(FAILURES.map(|(_, name)| name)) {
             commands.push(json!({ "Command": "Get", "Operand": "WebConstant", "Param": name }));
         }
-        commands.push(json!({ "Command": "Set", "Operand": "IfNotifyCardDetected", "Param": "True" }));
+        commands.push(json!({ "Command": "Set", "Operand": NOTIFY, "Param": "True" }));
         line.send(json!({ "Type": "Request", "Commands": commands }))?;
-        line.want(wanted)?;
         line.ask()?;
         Ok(line)
     }
@@ -235,27 +266,21 @@ impl Line {
             .map_err(|error| format!("the line broke ({error})"))
     }
 
-    fn want(&mut self, wanted: Wanted) -> Result<(), String> {
-        self.wanted = wanted;
-        let command = |operand: &str, on: bool| json!({ "Command": "Set", "Operand": operand, "Param": if on { "True" } else { "False" } });
-        self.send(json!({ "Type": "Request", "Commands": [
-            command("RFID", wanted.chip), command("VIZ", wanted.viz), command("BarCodeRecog", wanted.bar_code),
-        ]}))
-    }
-
-    /// Asks how the reader is; the status last, when its name is known.
+    /// Says what is wanted and asks how the reader is; the status last, when its name is known. What is wanted is said each
+    /// time: a service has one set of settings, which another page may have changed.
     fn ask(&mut self) -> Result<(), String> {
         self.asked = Instant::now();
-        let commands = ["DeviceName", "DeviceSerialNo", "OnLineStatus"]
+        let wanted =
+            [("RFID", self.wanted.chip), ("VIZ", self.wanted.viz), ("BarCodeRecog", self.wanted.bar_code)];
+        let set = wanted.map(|(operand, on)| json!({ "Command": "Set", "Operand": operand, "Param": if on { "True" } else { "False" } }));
+        let get = ["DeviceName", "DeviceSerialNo", "OnLineStatus"]
             .map(|operand| json!({ "Command": "Get", "Operand": operand }));
+        let commands: Vec<Value> = set.into_iter().chain(get).collect();
         self.send(json!({ "Type": "Request", "Commands": commands }))
     }
 
     fn look(&mut self, wanted: &Wanted, happened: &mut VecDeque<Happening>) -> Result<(), String> {
-        if self.wanted != *wanted {
-            self.want(*wanted)?;
-        }
-        if self.asked.elapsed() >= ASK {
+        if std::mem::replace(&mut self.wanted, *wanted) != *wanted || self.asked.elapsed() >= ASK {
             self.ask()?;
         }
         match self.socket.read() {
@@ -319,10 +344,13 @@ impl Line {
 
     fn reply(&mut self, reply: &Map<String, Value>, happened: &mut VecDeque<Happening>) {
         let word = |key: &str| reply.get(key).and_then(Value::as_str).unwrap_or_default();
+        let (yes, result) = (word("Succeeded") == "Y", word("Result"));
+        if word("Command") == "Set" && word("Operand").eq_ignore_ascii_case(NOTIFY) {
+            self.silent = !yes;
+        }
         if word("Command") != "Get" {
             return;
         }
-        let (yes, result) = (word("Succeeded") == "Y", word("Result"));
         match word("Operand") {
             "WebConstant" | "WebConstants" if yes && !result.is_empty() => {
                 self.constants.insert(word("Param").to_owned(), result.to_owned());
@@ -359,24 +387,29 @@ impl Line {
             ("ReConnect" | "Reconnect", _) => return Err("it wants a new connection".into()),
             ("Display", _) if self.says("DeviceOffLine", said) => self.gone(happened),
             ("Display", _) if self.says("DeviceReconnected", said) => self.ask()?,
-            ("Display", _) if self.says("RecogFailed", said) => {
-                if self.lying.is_none() {
-                    self.detected(happened);
+            // The texts are there all the same.
+            ("Display", _) if self.half.is_some() && self.says("AcquireImageFailed", said) => {
+                self.read(happened)
+            }
+            ("Display", _) => {
+                if let Some((failure, _)) = FAILURES.into_iter().find(|(_, name)| self.says(name, said)) {
+                    if self.lying.is_none() {
+                        self.detected(happened);
+                    }
+                    self.half = None;
+                    let why = constant(failure, Language::English).into();
+                    self.tell(Happening::Failed { why }, happened);
                 }
-                self.half = None;
-                happened.push_back(Happening::Failed {
-                    why: constant(Constant::RecogFailed, Language::English).into(),
-                });
             }
             ("Save", "CardContentText") => {
                 if let Some(fields) = param.and_then(Value::as_object) {
-                    self.texts(reading(fields), happened);
+                    self.texts(fields, happened);
                     self.half.iter_mut().for_each(|(_, until)| *until = Instant::now() + PICTURES);
                 }
             }
             ("Save", "DocInfoAllInOne") => {
                 if let Some(fields) = object("Fields") {
-                    self.texts(reading(fields), happened);
+                    self.texts(fields, happened);
                     self.pictures(object("Images"));
                     self.read(happened);
                 }
@@ -405,12 +438,19 @@ impl Line {
     }
 
     /// The texts of a document; its pictures are waited for.
-    fn texts(&mut self, reading: Reading, happened: &mut VecDeque<Happening>) {
+    fn texts(&mut self, fields: &Map<String, Value>, happened: &mut VecDeque<Happening>) {
         self.read(happened);
         if self.lying != Some(false) {
             self.detected(happened);
         }
-        self.half = Some((reading, Instant::now()));
+        let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+        match texts::reading(fields, today) {
+            Ok(reading) => self.half = Some((reading, Instant::now())),
+            Err(why) => {
+                self.lying = Some(true);
+                self.tell(Happening::Failed { why }, happened);
+            }
+        }
     }
 
     fn pictures(&mut self, images: Option<&Map<String, Value>>) {
@@ -424,6 +464,7 @@ impl Line {
                 chip_photo: picture("ChipHead"),
                 card_photo: picture("SidHead"),
             };
+            texts::chip_was_read(reading);
             let pictures = &reading.pictures;
             reading.document.photo = pictures.card_photo.as_ref().or(pictures.chip_photo.as_ref()).cloned();
         }
@@ -434,134 +475,23 @@ impl Line {
         let Some((reading, _)) = self.half.take() else { return };
         self.lying = Some(true);
         let number = &reading.document.number;
-        happened.push_back(if number.is_empty() || number.len() > NUMBER_BYTES {
-            Happening::Failed { why: "the document reader service gave no number of the document".into() }
-        } else {
-            Happening::Read(Arc::new(reading))
-        });
-    }
-}
-
-/// Names under which other services tell what has a name of ours.
-const ALIASES: &[(&str, Label)] = &[
-    ("地址", Label::Address),
-    ("出生", Label::Birthday),
-    ("身份证号码", Label::Number),
-    ("身份号码", Label::Number),
-    ("证件号", Label::Number),
-    ("护照号码MRZ", Label::Number),
-    ("本国姓名", Label::Name),
-    ("有效期限", Label::Expires),
-    ("有效期截止", Label::Expires),
-    ("有效期起始", Label::ValidFrom),
-    ("有效期", Label::Expires),
-    ("持证人国籍代码", Label::Nationality),
-    ("国籍代码", Label::Nationality),
-    ("Gender", Label::Gender),
-    ("Nation", Label::Ethnic),
-    ("Birthday", Label::Birthday),
-    ("ID Number", Label::Number),
-    ("Passport No.", Label::Number),
-    ("Passport number from MRZ", Label::Number),
-    ("Country code(Nationality)", Label::Nationality),
-    ("Date of expiration", Label::Expires),
-    ("Issue date", Label::ValidFrom),
-    ("Authority", Label::Issuer),
-];
-
-fn label_of(name: &str) -> Option<Label> {
-    let ours = |language| {
-        let pairs = KINDS.into_iter().flat_map(|kind| LABELS.into_iter().map(move |one| (kind, one)));
-        pairs.into_iter().find(|(kind, one)| label(*one, *kind, language) == name).map(|(_, one)| one)
-    };
-    let alias = || ALIASES.iter().find(|(one, _)| one.eq_ignore_ascii_case(name)).map(|(_, label)| *label);
-    ours(Language::Chinese).or_else(|| ours(Language::English)).or_else(alias)
-}
-
-fn kind_of(id: &str, name: &str, mrz: &[String]) -> DocumentKind {
-    let by_id = KINDS.into_iter().find(|one| main_id(*one).to_string() == id);
-    let named = |one: &DocumentKind| {
-        [Language::Chinese, Language::English].iter().any(|language| kind(*one, *language) == name)
-    };
-    let by_mrz = || match (mrz.first()?.as_bytes().first()?, mrz.len()) {
-        (b'P', _) => Some(DocumentKind::Passport),
-        (b'V', _) => Some(DocumentKind::Visa),
-        _ => Some(DocumentKind::TravelCard),
-    };
-    by_id.or_else(|| KINDS.into_iter().find(named)).or_else(by_mrz).unwrap_or_default()
-}
-
-/// A day, however its parts are parted: `1949-12-31`, `19491231`, `1949年12月31日`, `1949.1.2`.
-fn day(text: &str) -> Option<Date> {
-    let parts: Vec<&str> =
-        text.split(|letter: char| !letter.is_ascii_digit()).filter(|part| !part.is_empty()).collect();
-    let (year, month, day) = match parts[..] {
-        [whole] if whole.len() == 8 => (whole.get(..4)?, whole.get(4..6)?, whole.get(6..)?),
-        [year, month, day] if year.len() == 4 => (year, month, day),
-        _ => return None,
-    };
-    Date::new(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?).ok()
-}
-
-/// The texts of a document.
-fn reading(fields: &Map<String, Value>) -> Reading {
-    let content = |value: &Value| match value {
-        Value::String(text) => text.trim().to_owned(),
-        Value::Number(number) => number.to_string(),
-        Value::Object(with_source) => {
-            with_source.get("Content").and_then(Value::as_str).unwrap_or_default().trim().to_owned()
-        }
-        _ => String::new(),
-    };
-    let of = |name: &str| fields.get(name).map(content).unwrap_or_default();
-    let mrz: Vec<String> =
-        ["MRZ1", "MRZ2", "MRZ3"].map(of).into_iter().filter(|line| !line.is_empty()).collect();
-    let mut document =
-        Document { kind: kind_of(&of("CARD_MAINID"), &of("CARD_NAME"), &mrz), ..Document::default() };
-    let mut texts = Vec::new();
-    for (name, value) in fields {
-        let (Some(one), content) = (label_of(name), content(value)) else { continue };
-        if content.is_empty() {
-            continue;
-        }
-        match one {
-            Label::Name => document.name = content.clone(),
-            Label::LatinName => document.latin_name = content.clone(),
-            Label::Gender => document.gender = content.clone(),
-            Label::Ethnic => document.ethnic = content.clone(),
-            Label::Birthday => document.birthday = day(&content),
-            Label::Address => document.address = content.clone(),
-            Label::AdditionalAddress => document.additional_address = content.clone(),
-            Label::Number => document.number = content.clone(),
-            Label::Issuer => document.issuer = content.clone(),
-            Label::ValidFrom => document.valid_from = day(&content),
-            // Some print both days under one name.
-            Label::Expires => match content.split_once(['-', '至']).map(|(from, until)| (day(from), until)) {
-                Some((Some(from), until)) => {
-                    (document.valid_from, document.expires) = (Some(from), day(until))
-                }
-                _ if content == long_term(Language::Chinese) => {}
-                _ => document.expires = day(&content),
-            },
-            Label::Nationality => document.nationality = content.clone(),
-            Label::IssuingState => document.issuing_state = content.clone(),
-            Label::PermitNumber => document.permit_number = content.clone(),
-            Label::IssueCount => document.issue_count = content.clone(),
-            Label::Version => document.version = content.clone(),
-            _ => {}
-        }
-        let said = value.get("Source").and_then(Value::as_str);
-        let source = match said.map(str::to_ascii_uppercase).as_deref() {
-            Some("VIZ") => Source::Viz,
-            Some("RFID") => Source::Chip,
-            Some("MRZ") => Source::Mrz,
-            _ if mrz.is_empty() => Source::Chip,
-            _ => Source::Mrz,
+        let outcome = match number.is_empty() || number.len() > NUMBER_BYTES {
+            true => {
+                Happening::Failed { why: "the document reader service gave no number of the document".into() }
+            }
+            false => Happening::Read(Arc::new(reading)),
         };
-        texts.push(Text { label: one, content, source });
+        self.tell(outcome, happened);
     }
-    let bar_code = Some(of("BarCode")).filter(|code| !code.is_empty());
-    Reading { document, texts, mrz, bar_code, ..Reading::default() }
+
+    /// What became of the document that lies there.
+    fn tell(&mut self, outcome: Happening, happened: &mut VecDeque<Happening>) {
+        happened.push_back(outcome);
+        if self.silent {
+            // Nobody will say when it is taken away: it counts as that at once, and is not kept for ever.
+            self.taken_away(happened);
+        }
+    }
 }
 
 /// The picture of a data URL, as JPEG.
@@ -574,6 +504,7 @@ fn jpeg(url: &str) -> Option<Arc<[u8]>> {
     let mut reader = image::ImageReader::new(io::Cursor::new(bytes)).with_guessed_format().ok()?;
     let mut limits = image::Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(PICTURE_SIDE), Some(PICTURE_SIDE));
+    limits.max_alloc = Some(PICTURE_MEMORY);
     reader.limits(limits);
     let picture = reader.decode().ok()?.into_rgb8();
     let (width, height) = (u16::try_from(picture.width()).ok()?, u16::try_from(picture.height()).ok()?);
@@ -585,8 +516,6 @@ fn jpeg(url: &str) -> Option<Arc<[u8]>> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::civil::date;
-
     use super::*;
 
     #[test]
@@ -601,38 +530,223 @@ mod tests {
         }
     }
 
-    #[test]
-    fn texts_of_every_service_are_understood() {
-        let ours = json!({
-            "CARD_MAINID": "2", "CARD_NAME": "居民身份证", "姓名": "张三", "性别": "男", "民族": "汉",
-            "出生日期": "1949-12-31", "住址": "某处", "公民身份号码": "11010519491231002X", "有效期至": "长期",
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// A reader and the service that it has dialled.
+    fn connected() -> (Remote, WebSocket<TcpStream>) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address =
+            Address::parse(&format!("{PREFIX}ws://{}/echo", listener.local_addr().unwrap())).unwrap();
+        let mut remote = Remote {
+            address,
+            line: None,
+            happened: VecDeque::new(),
+            online: None,
+            pause: AGAIN.0,
+            dial_at: Instant::now(),
+        };
+        let service = std::thread::spawn(move || {
+            tokio_tungstenite::tungstenite::accept(listener.accept().unwrap().0).unwrap()
         });
-        let document = reading(ours.as_object().unwrap()).document;
-        assert_eq!((document.kind, document.name.as_str()), (DocumentKind::Resident, "张三"));
-        assert_eq!((document.birthday, document.expires), (Some(date(1949, 12, 31)), None));
-        assert_eq!((document.number.as_str(), document.address.as_str()), ("11010519491231002X", "某处"));
-        let other = json!({
-            "CARD_MAINID": { "Content": "13", "Source": "MRZ" },
-            "Passport number from MRZ": { "Content": "L898902C3", "Source": "RFID" },
-            "Sex": { "Content": "F", "Source": "MRZ" },
-            "Date of expiration": { "Content": "2012-04-15", "Source": "MRZ" },
-            "MRZ1": { "Content": "P<UTO", "Source": "MRZ" },
-        });
-        let reading = super::reading(other.as_object().unwrap());
-        assert_eq!(
-            (reading.document.kind, reading.document.number.as_str()),
-            (DocumentKind::Passport, "L898902C3")
-        );
-        assert_eq!(reading.document.expires, Some(date(2012, 4, 15)));
-        let number = reading.texts.iter().find(|text| text.label == Label::Number).unwrap();
-        assert_eq!((number.source, reading.mrz.as_slice()), (Source::Chip, &["P<UTO".to_owned()][..]));
-        let both = json!({ "有效期限": "2010.01.01-2030.01.01" });
-        let document = super::reading(both.as_object().unwrap()).document;
-        assert_eq!((document.valid_from, document.expires), (Some(date(2010, 1, 1)), Some(date(2030, 1, 1))));
-        assert_eq!(day("1949年1月2日"), Some(date(1949, 1, 2)));
-        for no_day in ["", "长期", "1949", "19491331", "49-1-2"] {
-            assert_eq!(day(no_day), None, "{no_day}");
+        remote.look(&Wanted::default()).unwrap();
+        (remote, service.join().unwrap())
+    }
+
+    fn next(remote: &mut Remote) -> Happening {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(happening) = remote.look(&Wanted::default()).unwrap() {
+                return happening;
+            }
+            assert!(Instant::now() < until, "nothing happens");
         }
+    }
+
+    fn tell(service: &mut WebSocket<TcpStream>, command: &str, operand: &str, param: Value) {
+        let message = json!({ "Type": "Notify", "Command": command, "Operand": operand, "Param": param });
+        service.send(Message::text(message.to_string())).unwrap();
+    }
+
+    fn failed(remote: &mut Remote) -> String {
+        let detected = next(remote);
+        assert!(matches!(detected, Happening::Detected), "{detected:?}");
+        match next(remote) {
+            Happening::Failed { why } => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn taken_away(remote: &mut Remote, service: &mut WebSocket<TcpStream>) {
+        tell(service, "CardTakenaway", "", Value::Null);
+        let happening = next(remote);
+        assert!(matches!(happening, Happening::TakenAway), "{happening:?}");
+    }
+
+    #[test]
+    fn whatever_keeps_a_document_from_being_read_is_told() {
+        let (mut remote, mut service) = connected();
+        // Of no document.
+        tell(&mut service, "Display", "RealtimeMessage", json!("系统已就绪"));
+        // As services in the field say it.
+        for (said, why) in [
+            ("识别出错", "The document could not be read"),
+            ("The document could not be read", "The document could not be read"),
+            ("拒识：证件未通过校验", "The document was rejected: it does not check out"),
+            ("采集图像失败", "No picture could be taken"),
+            ("初始化读卡核心失败", "The reader could not be started"),
+        ] {
+            tell(&mut service, "Display", "RealtimeMessage", json!(said));
+            assert_eq!(failed(&mut remote), why);
+            taken_away(&mut remote, &mut service);
+        }
+        // In words of its own, which it was asked for.
+        let own = json!({ "Type": "Reply", "Command": "Get", "Operand": "WebConstant", "Param": "DocumentRejected",
+            "Succeeded": "Y", "Result": "forged" });
+        service.send(Message::text(own.to_string())).unwrap();
+        tell(&mut service, "CardDetected", "", Value::Null);
+        tell(&mut service, "Display", "RealtimeMessage", json!("forged"));
+        assert!(failed(&mut remote).contains("rejected"));
+        taken_away(&mut remote, &mut service);
+        // Texts that are none to be believed.
+        for (texts, why) in [
+            (
+                json!({ "CARD_MAINID": "13", "Name": "X" }),
+                "the document reader service gave no number of the document",
+            ),
+            (
+                json!({ "CARD_MAINID": "13", "Passport number": "1".repeat(65) }),
+                "the document reader service gave no number of the document",
+            ),
+            (
+                json!({ "CARD_MAINID": "2", "公民身份号码": "11010519491231002X", "有效期至": "20380231" }),
+                "the last day of the document cannot be understood",
+            ),
+            (
+                json!({ "CARD_MAINID": "22", "公民身份号码": "11010519491231002X" }),
+                "the document is of a kind that is not known here, and has no lines for machines",
+            ),
+        ] {
+            tell(&mut service, "Save", "CardContentText", texts);
+            tell(&mut service, "Save", "Images", json!({}));
+            assert_eq!(failed(&mut remote), why);
+            taken_away(&mut remote, &mut service);
+        }
+        // Pictures that could not be taken cost no more than them.
+        let texts =
+            json!({ "CARD_MAINID": "13", "Passport number": "L898902C3", "Date of expiry": "2012-04-15" });
+        tell(&mut service, "Save", "CardContentText", texts);
+        tell(&mut service, "Display", "RealtimeMessage", json!("采集图像失败"));
+        assert!(matches!(next(&mut remote), Happening::Detected));
+        let Happening::Read(reading) = next(&mut remote) else { panic!("a reading") };
+        assert_eq!(reading.document.number, "L898902C3");
+    }
+
+    #[test]
+    fn what_was_not_read_is_taken_away_at_once_where_nobody_will_say_so() {
+        let (mut remote, mut service) = connected();
+        let refused =
+            json!({ "Type": "Reply", "Command": "Set", "Operand": NOTIFY, "Succeeded": "N", "Result": "?" });
+        service.send(Message::text(refused.to_string())).unwrap();
+        tell(&mut service, "Display", "RealtimeMessage", json!("识别出错"));
+        failed(&mut remote);
+        assert!(matches!(next(&mut remote), Happening::TakenAway));
+        tell(&mut service, "Save", "CardContentText", json!({ "CARD_MAINID": "2", "有效期至": "20380231" }));
+        failed(&mut remote);
+        assert!(matches!(next(&mut remote), Happening::TakenAway));
+    }
+
+    #[test]
+    fn a_service_that_goes_is_told_and_dialled_again() {
+        let lost = |remote: &mut Remote| match next(remote) {
+            Happening::Offline { why } => why,
+            other => panic!("{other:?}"),
+        };
+        for command in ["ReConnect", "Reconnect"] {
+            let (mut remote, mut service) = connected();
+            tell(&mut service, command, "", Value::Null);
+            assert!(lost(&mut remote).contains("it wants a new connection"));
+            assert!(remote.line.is_none() && remote.dial_at > Instant::now());
+        }
+        let (mut remote, mut service) = connected();
+        service.close(None).unwrap();
+        assert!(lost(&mut remote).contains("it has ended the connection"));
+        let (mut remote, service) = connected();
+        drop(service);
+        assert!(lost(&mut remote).contains("the line broke"));
+        let (mut remote, _service) = connected();
+        remote.line.as_mut().unwrap().heard -= SILENT;
+        assert!(lost(&mut remote).contains("it has said nothing for 20 s"));
+        // Nobody is there any more: said once.
+        remote.dial_at = Instant::now();
+        assert!(remote.look(&Wanted::default()).unwrap().is_none());
+        assert_eq!(remote.pause, AGAIN.0 * 4);
+    }
+
+    #[test]
+    fn a_service_without_a_reader_is_offline() {
+        let (mut remote, mut service) = connected();
+        let mut status = |said: &str| {
+            let reply = json!({ "Type": "Reply", "Command": "Get", "Operand": "OnLineStatus", "Succeeded": "Y", "Result": said });
+            service.send(Message::text(reply.to_string())).unwrap();
+        };
+        status("设备未连接");
+        let Happening::Offline { why } = next(&mut remote) else { panic!("offline") };
+        assert_eq!(why, "the document reader service has no reader");
+        // Each once, however often it is said.
+        status("设备未连接");
+        status("Device is connected");
+        assert!(matches!(next(&mut remote), Happening::Online { name, .. } if name == "document_reader"));
+        status("Device is connected");
+        status("anything else");
+        assert!(matches!(next(&mut remote), Happening::Offline { .. }));
+    }
+
+    #[test]
+    fn what_is_wanted_is_said_with_every_question() {
+        let (mut remote, mut service) = connected();
+        // Until the next question how the reader is: what was set on the way.
+        let mut settings = || loop {
+            let Message::Text(text) = service.read().unwrap() else { continue };
+            let request: Value = serde_json::from_str(&text).unwrap();
+            let commands = request["Commands"].as_array().unwrap();
+            if commands.iter().any(|command| command["Operand"] == "OnLineStatus") {
+                let set = commands.iter().filter(|command| command["Command"] == "Set");
+                break set
+                    .map(|command| format!("{}={}", command["Operand"], command["Param"]).replace('"', ""))
+                    .collect::<Vec<_>>();
+            }
+        };
+        assert_eq!(settings(), ["RFID=True", "VIZ=True", "BarCodeRecog=True"]);
+        remote.line.as_mut().unwrap().asked -= ASK;
+        remote.look(&Wanted::default()).unwrap();
+        assert_eq!(
+            settings(),
+            ["RFID=True", "VIZ=True", "BarCodeRecog=True"],
+            "another page may have changed it"
+        );
+        remote.look(&Wanted { chip: false, ..Wanted::default() }).unwrap();
+        assert_eq!(settings(), ["RFID=False", "VIZ=True", "BarCodeRecog=True"]);
+    }
+
+    #[test]
+    fn a_picture_takes_no_more_memory_than_it_may() {
+        // 5000 x 10 is no page; 4096 x 4096 in four channels of sixteen bits is 128 MiB.
+        let png = |width: u32, height: u32| {
+            let mut png = Vec::new();
+            let encoder = image::codecs::png::PngEncoder::new(&mut png);
+            let pixels = vec![0; 8 * width as usize * height as usize];
+            image::ImageEncoder::write_image(
+                encoder,
+                &pixels,
+                width,
+                height,
+                image::ExtendedColorType::Rgba16,
+            )
+            .unwrap();
+            STANDARD.encode(&png)
+        };
+        assert!(jpeg(&png(5000, 10)).is_none() && jpeg(&png(4096, 2100)).is_none());
+        assert!(jpeg(&png(4096, 16)).is_some());
     }
 
     #[test]
@@ -646,5 +760,63 @@ mod tests {
         for none in ["", "data:image/jpeg;base64,****", "data:image/jpeg;base64,AAAA"] {
             assert!(jpeg(none).is_none(), "{none}");
         }
+    }
+
+    /// A service that knows its reader and nothing else, and lays down a document as soon as it is asked how that is.
+    fn simple_service(listener: std::net::TcpListener) {
+        let (stream, _) = listener.accept().unwrap();
+        let mut socket = tokio_tungstenite::tungstenite::accept(stream).unwrap();
+        loop {
+            let Message::Text(text) = socket.read().unwrap() else { continue };
+            let request: Value = serde_json::from_str(&text).unwrap();
+            let replies: Vec<Value> = request["Commands"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|command| {
+                    let online = command["Operand"] == "OnLineStatus";
+                    json!({
+                        "Command": command["Command"], "Operand": command["Operand"],
+                        "Succeeded": if online { "Y" } else { "N" },
+                        "Result": if online { "Device is connected" } else { "?" },
+                    })
+                })
+                .collect();
+            socket.send(Message::text(json!({ "Type": "Reply", "Commands": replies }).to_string())).unwrap();
+            let commands = request["Commands"].as_array().unwrap();
+            if commands.iter().any(|command| command["Operand"] == "OnLineStatus") {
+                let text = json!({ "Type": "Notify", "Command": "Save", "Operand": "DocInfoAllInOne", "Param": {
+                    "Fields": { "CARD_MAINID": "2", "姓名": "张三", "公民身份号码": "11010519491231002X" },
+                    "Images": {},
+                }});
+                socket.send(Message::text(text.to_string())).unwrap();
+                // Until the reader goes.
+                while socket.read().is_ok() {}
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn where_the_service_does_not_tell_what_is_taken_away_it_counts_as_that_at_once() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let name = format!("{PREFIX}ws://{}/echo", listener.local_addr().unwrap());
+        let service = std::thread::spawn(move || simple_service(listener));
+        let mut reader = open(&name).unwrap();
+        let mut next = || {
+            let end = Instant::now() + Duration::from_secs(60);
+            while Instant::now() < end {
+                if let Some(happening) = reader.look(&Wanted::default()).unwrap() {
+                    return happening;
+                }
+            }
+            panic!("nothing happens");
+        };
+        assert!(matches!(next(), Happening::Online { .. }));
+        assert!(matches!(next(), Happening::Detected));
+        assert!(matches!(next(), Happening::Read(_)));
+        assert!(matches!(next(), Happening::TakenAway));
+        drop(reader);
+        service.join().unwrap();
     }
 }

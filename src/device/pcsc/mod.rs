@@ -389,21 +389,28 @@ pub fn examine(device: &config::Device) -> Finding {
     if source == "none" {
         return finding;
     }
-    let advice = || {
-        Words::new(
-            "插好读卡器；systemctl status pcscd.socket；检查 device.contact_reader",
-            "plug the reader in; systemctl status pcscd.socket; check device.contact_reader",
-        )
-    };
     let Some(part) = part(source) else {
         return match open(device) {
             Ok(_) => finding.well(Words::new("模拟：没有接线", "simulated: nothing is wired to it")),
-            Err(error) => finding.failed(Words::from(&error), advice()),
+            Err(error) => finding.failed(Words::from(&error), advice("contact_reader")),
         };
     };
+    look_for(part, finding, "contact_reader")
+}
+
+/// What to do where a reader that a key names is not there.
+fn advice(key: &str) -> Words {
+    Words::new(
+        format!("插好读卡器；systemctl status pcscd.socket；检查 device.{key}"),
+        format!("plug the reader in; systemctl status pcscd.socket; check device.{key}"),
+    )
+}
+
+/// Whether the reader is there that the `device.` key names by a part of its name, as what a finding found.
+pub fn look_for(part: &str, finding: Finding, key: &str) -> Finding {
     let mut reader = Reader::new(part);
     match reader.presence(DOCTOR_WAITS) {
-        Err(error) => finding.failed(Words::from(&error), advice()),
+        Err(error) => finding.failed(Words::from(&error), advice(key)),
         Ok(presence) => {
             let name = reader.name().unwrap_or_default();
             let card = match presence {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::announce;
-use super::{HolderPhoto, Looked, Offered, Sessions};
+use super::{HolderPhoto, Looked, Offered, Sessions, State, Tries};
+use crate::access::decide::plain_number;
 use crate::access::{
     Credential, CredentialKind, CredentialOrder, DocumentCredential, HolderMatch, Person, PersonKind,
     known_as,
@@ -23,37 +24,48 @@ impl Sessions {
     /// A card: whose it is here, and who of those before the camera was asked for one.
     pub(super) fn card(&mut self, number: String, at: Instant) {
         let Some((person, also)) = owners(self.gate.store.people_by_card(&number), "a card") else { return };
-        let track = self.asked_for(CredentialKind::Card, person.iter().chain(&also), None);
+        let track = self.asked_for_card(person.iter().chain(&also));
         self.present(track, Credential::Card { number, person, also }, at, None, None);
     }
 
     /// A document, likewise.
     pub(super) fn document(&mut self, read: Document, photo: Option<Arc<HolderPhoto>>, at: Instant) {
         let found = self.gate.store.people_by_id_number(&read.number);
-        let Some((person, also)) = owners(found, "a document") else { return };
-        let track = self.asked_for(CredentialKind::Document, person.iter().chain(&also), photo.as_deref());
+        let Some(owners) = owners(found, "a document") else { return announce::document_unread(&self.gate) };
         let has_photo = photo.as_ref().is_some_and(|photo| photo.template.is_some());
+        let credential = read_as(read, owners, has_photo);
+        let track = self.at_the_reader(&credential, photo.as_ref());
         // A face that came before the document does not count where it must come after it.
         let counts = self.gate.settings.load().rules.document_order != CredentialOrder::FaceLast;
-        let holder = match (track.filter(|_| counts), &photo) {
-            (Some(track), Some(photo)) => match self.compare_with_photo(track, photo, at) {
-                Some(Looked::Same(found)) => Some(found),
-                // The next frames may show them alike.
-                Some(Looked::Unlike | Looked::Other(_)) | None => None,
-            },
-            _ => None,
-        };
-        let credential = Credential::Document(DocumentCredential {
-            printed: Some(printed(&read)),
-            number: read.number,
-            name: read.name,
-            expires: read.expires,
-            has_photo,
-            holder: None,
-            person,
-            also,
+        let mut holder = None;
+        if let (Some(track), Some(photo)) = (track.filter(|_| counts), &photo)
+            && let Some(tries) = self.seen_before(track, photo, at)
+        {
+            if let Looked::Same(found) = tries.outcome(self.photo_threshold(), self.patience(), at) {
+                holder = Some(found);
+            }
+            // If not, the next frames may show them alike.
+            if let Some(session) = self.visitors.get_mut(&track) {
+                session.tries = Some(tries);
+            }
+        }
+        if track.is_none() {
+            self.lift_loose(&credential.number);
+        }
+        self.present(track, Credential::Document(credential), at, photo, holder);
+    }
+
+    /// A reader holds one document: another than `number` that nobody's face has answered for is there no more, and the
+    /// same one, laid down again, begins anew.
+    fn lift_loose(&mut self, number: &str) {
+        let Some(loose) = self.loose.as_ref().filter(|loose| loose.shown.has_document()) else { return };
+        let same = loose.shown.credentials.iter().any(|one| {
+            matches!(one, Credential::Document(document)
+                if plain_number(&document.number).eq(plain_number(number)))
         });
-        self.present(track, credential, at, photo, holder);
+        if let Some(loose) = self.take_loose().filter(|_| !same) {
+            self.time_out(None, loose.shown, true);
+        }
     }
 
     fn present(
@@ -65,25 +77,53 @@ impl Sessions {
         holder: Option<HolderMatch>,
     ) {
         let at = self.gate.clock.now();
-        let joins_loose = true;
+        // What one visitor presents says nothing of what lies there of another.
+        let joins_loose = track.is_none();
         self.weigh(Offered { track, credential, captured, at, snap: None, photo, holder, joins_loose });
     }
 
-    /// Among those who were asked for a credential of `kind`: its owner, else whose face is most like the photo of the
-    /// document, else who was asked last is the one at the reader.
-    fn asked_for<'a>(
-        &self,
-        kind: CredentialKind,
-        owners: impl Iterator<Item = &'a Arc<Person>> + Clone,
-        photo: Option<&HolderPhoto>,
-    ) -> Option<u64> {
-        let photo = photo.and_then(|photo| photo.template.as_ref());
+    /// Among those who were asked for a card: its owner, else who was asked last is the one at the reader.
+    fn asked_for_card<'a>(&self, owners: impl Iterator<Item = &'a Arc<Person>> + Clone) -> Option<u64> {
         let asked = self.visitors.iter().filter_map(|(track, session)| match session.state {
-            super::State::Awaiting(awaited, until) if awaited == kind => {
+            State::Awaiting(CredentialKind::Card, until) => {
                 let asked = known_as(&session.shown.credentials);
                 let is_owner = owners.clone().any(|owner| asked.contains(&owner.key));
-                let alike = photo.zip(session.face.as_ref()).map_or(-1.0, |(photo, face)| photo.cosine(face));
-                Some((is_owner, alike, until, *track))
+                Some((is_owner, until, *track))
+            }
+            _ => None,
+        });
+        asked.max().map(|(.., track)| track)
+    }
+
+    /// Whose a document is among those who were asked for one: its owner, else whose face is most like its photo. `None` if
+    /// it may be that of somebody who was not asked yet: then it is whose face turns out to be.
+    ///
+    /// Whoever is out of view can be recognised by what was seen of them, and by nothing that comes: their track may have
+    /// ended. Where the face must come first, it is of somebody who was asked and is still there, or out of order.
+    fn at_the_reader(&self, document: &DocumentCredential, photo: Option<&Arc<HolderPhoto>>) -> Option<u64> {
+        let now = Instant::now();
+        let threshold = self.photo_threshold();
+        let face_first = self.gate.settings.load().rules.document_order == CredentialOrder::FaceFirst;
+        let owners = || document.person.iter().chain(&document.also);
+        let asked = self.visitors.iter().filter_map(|(track, session)| match session.state {
+            State::Awaiting(CredentialKind::Document, until) => {
+                let asked = known_as(&session.shown.credentials);
+                let is_owner = owners().any(|owner| asked.contains(&owner.key));
+                let tries = photo.and_then(|photo| self.seen_before(*track, photo, now));
+                let alike = tries.as_ref().map_or(-1.0, Tries::best);
+                let proven = tries.as_ref().is_some_and(|tries| {
+                    matches!(tries.outcome(threshold, self.patience(), now), Looked::Same(_))
+                });
+                let may_be = if document.has_photo {
+                    is_owner || alike >= threshold
+                } else {
+                    is_owner || document.person.is_none()
+                };
+                let is_theirs = match session.is_in_view(now) {
+                    true => may_be || face_first,
+                    false => proven || (is_owner && !document.has_photo),
+                };
+                is_theirs.then_some((is_owner, alike, until, *track))
             }
             _ => None,
         });
@@ -91,6 +131,15 @@ impl Sessions {
             one.0.cmp(&other.0).then(one.1.total_cmp(&other.1)).then((one.2, one.3).cmp(&(other.2, other.3)))
         };
         asked.max_by(nearer).map(|(.., track)| track)
+    }
+
+    /// What was seen of a visitor's face before, beside the photo of a document; `None` if there is nothing to compare.
+    fn seen_before(&self, track: u64, photo: &Arc<HolderPhoto>, at: Instant) -> Option<Tries> {
+        let mut tries = None;
+        for face in self.visitors.get(&track)?.faces.iter().flatten() {
+            Tries::look(&mut tries, photo, face, &self.gate.calibration, at)?;
+        }
+        tries
     }
 
     /// A QR code: the rules say whether the platform is asked at all.
@@ -108,12 +157,31 @@ impl Sessions {
     }
 }
 
+/// A document as it is weighed, of whom it is here.
+pub(in crate::gate) fn read_as(
+    read: Document,
+    (person, also): Owners,
+    has_photo: bool,
+) -> DocumentCredential {
+    DocumentCredential {
+        printed: Some(printed(&read)),
+        number: read.number,
+        name: read.name,
+        valid_from: read.valid_from,
+        expires: read.expires,
+        has_photo,
+        holder: None,
+        person,
+        also,
+    }
+}
+
 /// One person, and the others who have the same number.
 type Owners = (Option<Arc<Person>>, Vec<Arc<Person>>);
 
 /// Whose a number is: one person, and the others who have it. A number that the black list names is the black list's,
 /// whoever else has it. `None` if it could not be looked up, which is logged.
-fn owners(found: Result<Vec<Person>>, what: &str) -> Option<Owners> {
+pub(in crate::gate) fn owners(found: Result<Vec<Person>>, what: &str) -> Option<Owners> {
     match found {
         Ok(mut people) => {
             people.sort_by_key(|person| person.kind != PersonKind::Black);

@@ -299,12 +299,12 @@ impl Push {
 
     async fn fetch(&self, after: Option<OutboxId>) -> Result<Option<Outgoing>> {
         let store = self.gate.store().clone();
-        let with_picture = self.gate.settings().report.with_picture;
+        let report = self.gate.settings().report;
         let (serial, name, language) = (self.serial.clone(), self.store_name.clone(), self.language);
         blocking(move || {
             let Some(entry) = store.outbox(Destination::HttpPush, after, 1)?.pop() else { return Ok(None) };
             let picture = |kind| {
-                if !with_picture || !entry.record.pictures.contains(&kind) {
+                if !report.carries(kind) || !entry.record.pictures.contains(&kind) {
                     return None;
                 }
                 // A record goes out without a picture that cannot be read rather than not at all.

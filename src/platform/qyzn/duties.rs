@@ -20,7 +20,7 @@ use crate::blocking::blocking;
 use crate::clock::Moment;
 use crate::error::{Context, Error, Kind, Result};
 use crate::gate::Gate;
-use crate::gate::settings::Settings;
+use crate::gate::settings::{ReportSettings, Settings};
 use crate::store::{Destination, OutboxId, PictureKind, RecordId, Store};
 use crate::text::Language;
 use crate::update::Updates;
@@ -166,7 +166,7 @@ fn oldest(
     store: &Store,
     wanted: Wanted,
     base: u32,
-    with_picture: bool,
+    report: ReportSettings,
     language: Language,
 ) -> Result<Option<OutgoingRecord>> {
     let entry = match wanted.queue {
@@ -175,8 +175,7 @@ fn oldest(
     };
     let Some(entry) = entry else { return Ok(None) };
     let picture = |kind| -> Result<Option<Vec<u8>>> {
-        // The setting is about the visitor's picture; a document's is what was compared.
-        if (with_picture || kind == PictureKind::Document) && entry.record.pictures.contains(&kind) {
+        if report.carries(kind) && entry.record.pictures.contains(&kind) {
             store.record_picture(entry.record.id, kind)
         } else {
             Ok(None)
@@ -290,13 +289,13 @@ impl Handler for Duties {
 
     fn next_record(&self, wanted: Wanted) -> Work<Result<Option<OutgoingRecord>>> {
         let (store, base, language) = (self.gate.store().clone(), Arc::clone(&self.base), self.language);
-        let with_picture = self.gate.settings().report.with_picture;
+        let report = self.gate.settings().report;
         Box::pin(async move {
             let base = *base
                 .get_or_try_init(|| sequence_base(store.clone()))
                 .await
                 .context(|| "the sequence of records cannot be kept")?;
-            blocking(move || oldest(&store, wanted, base, with_picture, language)).await
+            blocking(move || oldest(&store, wanted, base, report, language)).await
         })
     }
 

@@ -80,10 +80,11 @@ pub fn snapshot_face(
     language: Language,
 ) -> Vec<u8> {
     let mut data = snapshot_data(record, snap, document, language);
-    // That somebody passed is this platform's business, the numbers of another platform's people are not.
+    // That somebody passed is this platform's business; the numbers and the documents of another platform's people are not.
     let theirs = |key: &PersonKey| key.origin == Origin::TerminalWs;
     if record.facts.person.as_ref().is_some_and(theirs) && record.facts.known_to(Origin::Qyzn).is_none() {
-        (data.id_num, data.ic_num) = ("", "");
+        (data.id_num, data.ic_num, data.document) = ("", "", None);
+        data.compare_pic.clear();
     }
     request_body("snapshot_face", data)
 }
@@ -203,6 +204,16 @@ mod tests {
         let told = body(&record, None);
         let number = |key: &str| told["data"][key].as_str().unwrap().to_owned();
         assert_eq!(["personId", "idNum", "icNum", "fullName"].map(number), ["", "", "", "韩梅梅"]);
+        // Nor is anything told of their document, its photo included.
+        record.facts.document =
+            Some(PrintedFacts { address: "北京市东城区".into(), ..PrintedFacts::default() });
+        let told = snapshot_face(&record, None, Some(&[0xff, 0xd8, 0xff, 0xdb]), Language::Chinese);
+        let told: Value = serde_json::from_slice(&told).unwrap();
+        assert_eq!(told["data"]["comparePic"], "");
+        for field in ["gender", "ethnic", "birthday", "address", "expiredate"] {
+            assert!(told["data"].get(field).is_none(), "{field}");
+        }
+        record.facts.document = None;
         // The same person has an id here as well: then the words of this platform count.
         record.facts.also = vec![crate::store::AlsoKnown {
             person: PersonKey::new(Origin::Qyzn, "100001"),

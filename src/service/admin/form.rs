@@ -52,6 +52,12 @@ pub fn record(record: &Record) -> Value {
     if let Some(number) = &record.facts.id_number {
         value["id_number"] = mask(number).into();
     }
+    // The same visitor as other platforms know them.
+    for (at, also) in record.facts.also.iter().enumerate() {
+        if let Some(number) = &also.id_number {
+            value["also"][at]["id_number"] = mask(number).into();
+        }
+    }
     // An address and a birthday are the platform's business, not the technician's.
     if let Some(fields) = value.as_object_mut() {
         fields.remove("document");
@@ -62,6 +68,31 @@ pub fn record(record: &Record) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::RecordId;
+
+    #[test]
+    fn a_record_shows_no_number_whoever_knows_the_visitor() {
+        let facts = json!({
+            "at": "2026-03-02T04:00:00Z", "utc_offset_s": 28800, "person": {"origin": "qyzn", "id": "1"},
+            "face_id": null, "name": "张三", "person_kind": "white", "id_number": "11010519491231002X", "card": "7",
+            "score": 90.0, "liveness": null, "result": "granted", "reason": "granted", "opened": true,
+            "latency_ms": 1, "body_temp": null, "document": {"address": "北京市东城区"},
+            "also": [
+                {"person": {"origin": "terminal_ws", "id": "A"}, "face_id": null, "name": "张三",
+                 "person_kind": "white", "id_number": "11010519491231002X", "card": null},
+                {"person": {"origin": "local", "id": "B"}, "face_id": null, "name": "张三",
+                 "person_kind": "white", "id_number": null, "card": null},
+            ],
+        });
+        let facts = serde_json::from_value(facts).unwrap();
+        let stored = Record { id: RecordId(7), facts, pictures: Vec::new(), undelivered: Vec::new() };
+        let shown = record(&stored);
+        assert_eq!(shown["id_number"], "110*************2X");
+        assert_eq!(shown["also"][0]["id_number"], "110*************2X");
+        assert_eq!(shown["also"][1]["id_number"], Value::Null);
+        let text = shown.to_string();
+        assert!(!text.contains("11010519491231002X") && !text.contains("东城区"), "{text}");
+    }
 
     #[test]
     fn a_number_keeps_its_ends_only() {

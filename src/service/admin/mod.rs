@@ -167,7 +167,7 @@ impl Server {
             readers: Arc::new(Semaphore::new(READERS)),
             enrollers: Arc::new(Semaphore::new(ENROLLERS)),
         });
-        tracing::info!(%address, "the admin page listens");
+        tracing::info!(listen = %address, "the admin page listens");
         Ok(Self { listener, address, parts })
     }
 

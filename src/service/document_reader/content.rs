@@ -1,5 +1,6 @@
 //! What a reading becomes for a page: its texts under their names, its pictures as data URLs.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -7,14 +8,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::civil::Date;
 use serde::{Serialize, Serializer};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::drawn::{self, Face};
+use super::drawn::{Face, Pen};
 use super::settings::Settings;
 use super::texts::Texts;
-use crate::document::{Document, DocumentKind, Label, Reading, Source};
+use crate::document::{Document, DocumentKind, LONG_TERM, Label, Reading, Source};
 use crate::text::Language;
-use crate::text::document_reader::{Constant, kind, label, long_term, main_id, name_parts};
+use crate::text::document_reader::{Constant, kind, label, long_term, main_id, name_parts, sex};
 
 /// Whether a document is a card whose chip the module for identity cards reads.
 fn is_identity_card(kind: DocumentKind) -> bool {
@@ -102,6 +103,17 @@ fn parts_of_name(mrz: &[String]) -> Option<(String, String)> {
     (!family.is_empty()).then_some((family, given))
 }
 
+/// What a reading says in Chinese whatever the document says, in the language of the service: sex, and a validity without
+/// an end.
+fn in_words(label: Label, content: &str, language: Language) -> Cow<'_, str> {
+    let said = match label {
+        Label::Gender => sex(content, language),
+        Label::Expires if content == LONG_TERM => Some(long_term(language)),
+        _ => None,
+    };
+    Cow::Borrowed(said.unwrap_or(content))
+}
+
 /// Texts by name, in the order in which pages show them. Each name is there once.
 #[derive(Default)]
 pub(super) struct Fields(Vec<(&'static str, Value)>);
@@ -143,7 +155,7 @@ pub(super) fn fields(reading: &Reading, settings: &Settings, texts: &Texts) -> F
     put("CARD_NAME", kind(what, language).to_owned(), main);
     if reading.texts.is_empty() {
         for (one, text) in facts(document, language) {
-            put(label(one, what, language), text, main);
+            put(label(one, what, language), in_words(one, &text, language).into_owned(), main);
         }
     } else {
         // One name has one content: the chip's before the print's before that of the lines for machines.
@@ -152,7 +164,8 @@ pub(super) fn fields(reading: &Reading, settings: &Settings, texts: &Texts) -> F
             [Source::Chip, Source::Viz, Source::Mrz].into_iter().filter(|rank| wanted(*rank)).find_map(said)
         };
         for text in reading.texts.iter().filter_map(|text| best(text.label)) {
-            put(label(text.label, what, language), text.content.clone(), text.source);
+            let content = in_words(text.label, &text.content, language);
+            put(label(text.label, what, language), content.into_owned(), text.source);
         }
     }
     for (name, line) in ["MRZ1", "MRZ2", "MRZ3"].into_iter().zip(&reading.mrz) {
@@ -181,10 +194,13 @@ pub(super) fn fields(reading: &Reading, settings: &Settings, texts: &Texts) -> F
         put("Fibre", uv(), Source::Viz);
     }
     if settings.if_check_source_type {
-        let said = match reading.chip.and_then(|chip| chip.original) {
-            Some(false) => "YN1".to_owned(),
-            // A copy has no chip.
-            _ if card || reading.chip.is_some() => "YY0".to_owned(),
+        let verdict = reading.chip.unwrap_or_default();
+        // The module for identity cards gives nothing of a chip that does not show it that it is one.
+        let by_module = || card && reading.texts.iter().any(|text| text.source == Source::Chip);
+        let said = match (verdict.signed, verdict.original) {
+            (Some(false), _) | (_, Some(false)) => "YN1".to_owned(),
+            (_, Some(true)) => "YY0".to_owned(),
+            _ if by_module() => "YY0".to_owned(),
             _ => format!("NN{}", texts.of(Constant::SourceTypeUnknown)),
         };
         put("SourceType", said, Source::Viz);
@@ -192,19 +208,19 @@ pub(super) fn fields(reading: &Reading, settings: &Settings, texts: &Texts) -> F
     fields
 }
 
-/// Where pictures come from besides the reading.
+/// Which pictures the owner lets pages have, and what draws those that are drawn.
 pub(super) struct Pictures {
     /// Those that are sent.
     pub sent: BTreeSet<String>,
-    /// The font of drawn ones.
-    pub font: std::path::PathBuf,
+    /// Draws front and back of identity cards.
+    pub pen: Pen,
 }
 
-fn data_url(jpeg: &[u8]) -> Value {
+fn data_url(jpeg: &[u8]) -> Arc<str> {
     let mut url = String::with_capacity(jpeg.len() * 4 / 3 + 32);
     url.push_str("data:image/jpeg;base64,");
     STANDARD.encode_string(jpeg, &mut url);
-    Value::from(url)
+    url.into()
 }
 
 /// The chip's photo of an identity card.
@@ -221,65 +237,118 @@ fn chip_photo(reading: &Reading) -> Option<&Arc<[u8]>> {
     reading.pictures.chip_photo.as_ref().or(of_chip)
 }
 
-/// The pictures of a reading as `Images` has them, with the drawn ones. May take 100 ms: not on a thread of the
-/// runtime.
-pub(super) fn images(reading: &Reading, settings: &Settings, pictures: &Pictures) -> Map<String, Value> {
-    let card = is_identity_card(reading.document.kind);
-    let page = !(card && settings.only_read_chip);
-    let photographed = |picture: &Option<Arc<[u8]>>| picture.clone().filter(|_| page);
-    let drawn = |face| -> Option<Arc<[u8]>> {
-        let drawing =
-            drawn::draw(&reading.document, face, card_photo(reading).map(AsRef::as_ref), &pictures.font);
-        match drawing {
-            Ok(drawing) => drawing.map(Arc::from),
-            Err(error) => {
-                tracing::warn!(%error, "the picture of an identity card could not be drawn");
-                None
-            }
-        }
-    };
-    let mut images = Map::new();
-    for (name, picture) in [
-        ("White", photographed(&reading.pictures.white)),
-        ("IR", photographed(&reading.pictures.infrared)),
-        ("UV", photographed(&reading.pictures.ultraviolet)),
-        ("OcrHead", photographed(&reading.pictures.printed_photo)),
-        ("ChipHead", chip_photo(reading).filter(|_| settings.rfid).cloned()),
-        ("SidHead", card_photo(reading).cloned()),
-    ] {
-        if let Some(picture) = picture.filter(|_| pictures.sent.contains(name)) {
-            images.insert(name.to_owned(), data_url(&picture));
-        }
-    }
-    for (name, face) in [("SidFront", Face::Front), ("SidBack", Face::Back)] {
-        if pictures.sent.contains(name)
-            && let Some(picture) = drawn(face)
-        {
-            images.insert(name.to_owned(), data_url(&picture));
-        }
-    }
-    images
+/// Where a picture comes from: that decides who may see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The page, photographed.
+    Page,
+    /// The chip of a travel document.
+    Chip,
+    /// The chip of an identity card.
+    Card,
+    /// Drawn of what an identity card's chip says.
+    Drawn,
 }
 
-/// The pictures that `Base64Image` asks for by bits (chapter 4.5): 0 white, 1 infrared, 2 ultraviolet, 3 the printed
-/// photo, 4 that of the chip. Of an identity card the chip's photo goes under both its names.
-pub(super) fn images_by_bits(reading: &Reading, bits: u64) -> Map<String, Value> {
-    let pictures = &reading.pictures;
-    let chip = chip_photo(reading).or(card_photo(reading));
-    let mut images = Map::new();
-    for (bit, name, picture) in [
-        (0, "White", pictures.white.as_ref()),
-        (1, "IR", pictures.infrared.as_ref()),
-        (2, "UV", pictures.ultraviolet.as_ref()),
-        (3, "OcrHead", pictures.printed_photo.as_ref()),
-        (4, "ChipHead", chip),
-        (4, "SidHead", card_photo(reading)),
-    ] {
-        if let Some(picture) = picture.filter(|_| bits >> bit & 1 == 1) {
-            images.insert(name.to_owned(), data_url(picture));
-        }
+/// A picture as it is sent.
+#[derive(Debug, Clone)]
+struct Made {
+    name: &'static str,
+    origin: Origin,
+    url: Arc<str>,
+}
+
+/// The pictures of a reading that the owner lets pages have, as they are sent. They are made once.
+#[derive(Debug, Default)]
+pub(super) struct Album(Vec<Made>);
+
+/// Some of them, by their names.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Images(Vec<(&'static str, Arc<str>)>);
+
+impl Images {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
-    images
+}
+
+impl Serialize for Images {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, url)| (name, url.as_ref())))
+    }
+}
+
+impl Album {
+    /// Encodes and draws. May take 100 ms: not on a thread of the runtime.
+    pub(super) fn make(reading: &Reading, pictures: &Pictures) -> Self {
+        let mut all = Vec::new();
+        let mut put = |name, origin, jpeg: Option<&[u8]>| {
+            if let Some(jpeg) = jpeg.filter(|_| pictures.sent.contains(name)) {
+                all.push(Made { name, origin, url: data_url(jpeg) });
+            }
+        };
+        let of = &reading.pictures;
+        put("White", Origin::Page, of.white.as_deref());
+        put("IR", Origin::Page, of.infrared.as_deref());
+        put("UV", Origin::Page, of.ultraviolet.as_deref());
+        put("OcrHead", Origin::Page, of.printed_photo.as_deref());
+        put("ChipHead", Origin::Chip, chip_photo(reading).map(AsRef::as_ref));
+        put("SidHead", Origin::Card, card_photo(reading).map(AsRef::as_ref));
+        for (name, face) in [("SidFront", Face::Front), ("SidBack", Face::Back)] {
+            if !pictures.sent.contains(name) {
+                continue;
+            }
+            let photo = card_photo(reading).map(AsRef::as_ref);
+            match pictures.pen.draw(&reading.document, face, photo) {
+                Ok(drawing) => put(name, Origin::Drawn, drawing.as_deref()),
+                Err(error) => {
+                    tracing::warn!(%error, "the picture of an identity card could not be drawn");
+                }
+            }
+        }
+        Self(all)
+    }
+
+    /// Those that a page may have now: here, and nowhere else, is decided what the settings leave of them. With `bits`
+    /// (chapter 4.5) those that they name: 0 white, 1 infrared, 2 ultraviolet, 3 the printed photo, 4 that of the chip;
+    /// what is drawn has no bit. Of an identity card the chip's photo goes under both its names then, if the owner lets
+    /// pages have both.
+    pub(super) fn images(
+        &self,
+        kind: DocumentKind,
+        settings: &Settings,
+        pictures: &Pictures,
+        bits: Option<u64>,
+    ) -> Images {
+        let page = settings.viz && !(is_identity_card(kind) && settings.only_read_chip);
+        let asked = |name: &str| {
+            let bit = match name {
+                "White" => 0,
+                "IR" => 1,
+                "UV" => 2,
+                "OcrHead" => 3,
+                "ChipHead" | "SidHead" => 4,
+                _ => return bits.is_none(),
+            };
+            bits.is_none_or(|bits| bits >> bit & 1 == 1)
+        };
+        let mut images = Images::default();
+        for made in self.0.iter().filter(|made| asked(made.name)) {
+            let wanted = match made.origin {
+                Origin::Page => page,
+                Origin::Chip => settings.rfid,
+                Origin::Card | Origin::Drawn => true,
+            };
+            if !wanted {
+                continue;
+            }
+            if bits.is_some() && made.origin == Origin::Card && pictures.sent.contains("ChipHead") {
+                images.0.push(("ChipHead", Arc::clone(&made.url)));
+            }
+            images.0.push((made.name, Arc::clone(&made.url)));
+        }
+        images
+    }
 }
 
 #[cfg(test)]
@@ -408,10 +477,108 @@ mod tests {
         let said = fields(&resident(), &settings, Language::Chinese);
         assert_eq!(said["UVDull"], "NN设备不支持紫光拍照");
         assert_eq!(said["Fibre"], "NN设备不支持紫光拍照");
-        assert_eq!(said["SourceType"], "YY0");
-        let visa = Document { kind: DocumentKind::Visa, ..Document::default() };
-        let said = fields(&Reading { document: visa, ..Reading::default() }, &settings, Language::Chinese);
-        assert_eq!(said["SourceType"], "NN设备无法判断是否原件");
+        // Light there is, and nothing that judges it.
+        let mut lit = resident();
+        lit.pictures.ultraviolet = Some(Arc::from([0xFF, 0xD8]));
+        assert_eq!(fields(&lit, &settings, Language::Chinese)["UVDull"], "NN设备不对紫光图像进行判断");
+    }
+
+    #[test]
+    fn an_original_is_what_has_been_proved_to_be_one() {
+        let settings = Settings { if_check_source_type: true, ..Settings::default() };
+        let unknown = "NN设备无法判断是否原件";
+        let said = |kind, texts: Vec<Text>, chip| {
+            let document = Document { kind, number: "1".into(), ..Document::default() };
+            let reading = Reading { document, texts, chip, ..Reading::default() };
+            fields(&reading, &settings, Language::Chinese)["SourceType"].as_str().unwrap().to_owned()
+        };
+        let name = |source| vec![Text { label: Label::Name, content: "张三".into(), source }];
+        let verdict = |signed, original| Some(ChipVerdict { signed, original });
+        let passport = |chip| said(DocumentKind::Passport, name(Source::Chip), chip);
+        assert_eq!(passport(verdict(Some(true), Some(true))), "YY0");
+        assert_eq!(passport(verdict(None, Some(true))), "YY0");
+        // What is signed may be signed data in another chip.
+        assert_eq!(passport(verdict(Some(true), None)), unknown);
+        assert_eq!(passport(verdict(None, None)), unknown);
+        assert_eq!(passport(verdict(Some(true), Some(false))), "YN1");
+        assert_eq!(passport(verdict(Some(false), Some(true))), "YN1");
+        assert_eq!(passport(verdict(Some(false), None)), "YN1");
+        assert_eq!(passport(None), unknown);
+        assert_eq!(said(DocumentKind::Visa, Vec::new(), None), unknown);
+        for card in [DocumentKind::Resident, DocumentKind::Foreigner, DocumentKind::HongKongMacaoTaiwan] {
+            assert_eq!(said(card, name(Source::Chip), None), "YY0");
+            assert_eq!(said(card, name(Source::Viz), None), unknown, "a photograph of one");
+            assert_eq!(said(card, Vec::new(), None), unknown);
+        }
+    }
+
+    #[test]
+    fn an_english_page_is_told_in_english() {
+        let text = |label, content: &str, source| Text { label, content: content.into(), source };
+        let reading = Reading {
+            texts: vec![
+                text(Label::Gender, "女", Source::Mrz),
+                text(Label::Expires, LONG_TERM, Source::Chip),
+                text(Label::Ethnic, "汉", Source::Chip),
+            ],
+            ..resident()
+        };
+        let said = fields(&reading, &Settings::default(), Language::English);
+        assert_eq!((&said["Sex"], &said["Date of expiry"]), (&json!("Female"), &json!("Long term")));
+        assert_eq!(said["Ethnic group"], "汉", "as on the card");
+        let said = fields(&resident(), &Settings::default(), Language::English);
+        assert_eq!((&said["Sex"], &said["Date of expiry"]), (&json!("Male"), &json!("Long term")));
+        let said = fields(&reading, &Settings::default(), Language::Chinese);
+        assert_eq!((&said["性别"], &said["有效期至"]), (&json!("女"), &json!("长期")));
+    }
+
+    /// With these pictures, and no font.
+    fn pictures(sent: &[&str]) -> Pictures {
+        let sent = sent.iter().map(|name| (*name).to_owned()).collect();
+        Pictures { sent, pen: Pen::new(std::path::Path::new("/nowhere/font.ttf")) }
+    }
+
+    const ALL: [&str; 8] = ["White", "IR", "UV", "OcrHead", "ChipHead", "SidHead", "SidFront", "SidBack"];
+
+    /// The names of what a page gets.
+    fn names(reading: &Reading, settings: &Settings, pictures: &Pictures, bits: Option<u64>) -> Vec<String> {
+        let images = Album::make(reading, pictures).images(reading.document.kind, settings, pictures, bits);
+        let images = serde_json::to_value(images).unwrap();
+        images.as_object().unwrap().keys().cloned().collect()
+    }
+
+    fn with_all_pictures(reading: Reading) -> Reading {
+        let picture = |byte: u8| Some(Arc::from(vec![0xFF, 0xD8, byte]));
+        let pictures = crate::document::Pictures {
+            white: picture(1),
+            infrared: picture(2),
+            ultraviolet: picture(3),
+            printed_photo: picture(4),
+            ..Default::default()
+        };
+        let document = Document { photo: picture(5), ..reading.document };
+        Reading { document, pictures, ..reading }
+    }
+
+    #[test]
+    fn the_settings_hold_for_pictures_however_they_are_asked_for() {
+        let all = pictures(&ALL);
+        let card = with_all_pictures(resident());
+        let document = Document { kind: DocumentKind::Passport, ..Document::default() };
+        let passport = with_all_pictures(Reading { document, ..Reading::default() });
+        let on = Settings::default;
+        let page = ["IR", "OcrHead", "UV", "White"];
+        for bits in [None, Some(0b1_1111)] {
+            assert_eq!(names(&passport, &on(), &all, bits), [&["ChipHead"][..], &page].concat());
+            assert_eq!(names(&passport, &Settings { rfid: false, ..on() }, &all, bits), page);
+            assert_eq!(names(&passport, &Settings { viz: false, ..on() }, &all, bits), ["ChipHead"]);
+            let chip = if bits.is_some() { &["ChipHead", "SidHead"][..] } else { &["SidHead"] };
+            for less in [Settings { only_read_chip: true, ..on() }, Settings { viz: false, ..on() }] {
+                assert_eq!(names(&card, &less, &all, bits), chip, "{less:?}");
+            }
+            assert_eq!(names(&card, &on(), &pictures(&["SidHead", "IR"]), bits), ["IR", "SidHead"]);
+            assert_eq!(names(&passport, &on(), &pictures(&["SidHead"]), bits), [""; 0]);
+        }
     }
 
     #[test]
@@ -421,10 +588,13 @@ mod tests {
         reading.pictures.white = picture(1);
         reading.pictures.printed_photo = picture(2);
         reading.document.photo = picture(3);
-        let names = |bits| images_by_bits(&reading, bits).keys().cloned().collect::<Vec<_>>();
+        let all = pictures(&ALL);
+        let names = |bits| names(&reading, &Settings::default(), &all, Some(bits));
         assert_eq!(names(0b10001), ["ChipHead", "SidHead", "White"]);
         assert_eq!(names(0b01110), ["OcrHead"]);
         assert_eq!(names(0), [""; 0]);
-        assert_eq!(images_by_bits(&reading, 1)["White"], "data:image/jpeg;base64,/9gB");
+        let images =
+            Album::make(&reading, &all).images(DocumentKind::Resident, &Settings::default(), &all, Some(1));
+        assert_eq!(serde_json::to_value(images).unwrap()["White"], "data:image/jpeg;base64,/9gB");
     }
 }

@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Duration, Instant};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::content::{self, Pictures};
+use super::content::{self, Album, Images, Pictures};
+use super::drawn::Pen;
 use super::message::{notice, realtime};
+use super::plate::{Plate, Read};
 use super::settings::{ROW, Settings};
 use super::texts::Texts;
 use crate::config::DocumentReader;
@@ -27,21 +29,15 @@ use crate::text::document_reader::{Constant, main_id};
 /// Messages that wait for a page. One that has not taken the first of so many is let go.
 const WAITING: usize = 32;
 
-/// How long what was read of a document is kept after it was taken away, for pages that ask for its pictures then.
-const KEPT: Duration = Duration::from_secs(60);
-
-/// Documents in a row that cannot be read, after which pages are told to ask for help.
-const HELPLESS: u32 = 3;
-
 /// What goes to a page.
 #[derive(Debug, Clone)]
 pub(super) enum Outgoing {
     /// A message.
     Notice(Utf8Bytes),
-    /// A document of this kind that was read.
-    Reading(u64, Arc<[Utf8Bytes]>),
-    /// What takes longer to make of it: its pictures.
-    Pictures(Arc<[Utf8Bytes]>),
+    /// The document of this number was read, which is of this kind.
+    Reading { number: u64, kind: u64, messages: Arc<[Utf8Bytes]> },
+    /// What takes longer to make of the document of this number: its pictures.
+    Pictures(u64, Arc<[Utf8Bytes]>),
     /// The service goes.
     Farewell(Arc<[Utf8Bytes]>),
 }
@@ -69,6 +65,8 @@ struct Page {
 
 #[derive(Default)]
 struct Pages {
+    /// Whether the desk takes no more pages: it goes.
+    closed: bool,
     last: u64,
     all: HashMap<u64, Page>,
 }
@@ -83,26 +81,22 @@ pub(super) struct Reader {
 #[derive(Default)]
 struct State {
     reader: Option<Reader>,
-    /// The last document that was read.
-    read: Option<Arc<Reading>>,
-    /// Whether a document lies there, as far as is known.
-    lying: bool,
-    /// When what was read is to be forgotten.
-    forget: Option<Instant>,
-    failures: u32,
+    plate: Plate,
 }
 
 /// The desk.
 pub(super) struct Desk {
     gate: Gate,
     pub texts: Texts,
-    pictures: Pictures,
+    pictures: Arc<Pictures>,
     fingerprints: bool,
     /// The terminal's, for a reader without one.
     serial: String,
     settings: ArcSwap<Settings>,
     /// One change of settings at a time.
     changing: tokio::sync::Mutex<()>,
+    /// Pictures are made one document at a time.
+    making: Arc<Semaphore>,
     pages: Mutex<Pages>,
     state: Mutex<State>,
 }
@@ -117,15 +111,19 @@ impl Desk {
                 Settings::default()
             }),
         };
-        gate.want(settings.wanted());
+        gate.service_wants(settings.wanted());
         Ok(Self {
             gate,
             texts: Texts::new(language, &config.constants),
-            pictures: Pictures { sent: config.pictures.iter().cloned().collect(), font: config.font.clone() },
+            pictures: Arc::new(Pictures {
+                sent: config.pictures.iter().cloned().collect(),
+                pen: Pen::new(&config.font),
+            }),
             fingerprints: config.fingerprints,
             serial: serial.to_owned(),
             settings: ArcSwap::from_pointee(settings),
             changing: tokio::sync::Mutex::default(),
+            making: Arc::new(Semaphore::new(1)),
             pages: Mutex::default(),
             state: Mutex::default(),
         })
@@ -139,20 +137,41 @@ impl Desk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a page; it is left when the seat is dropped.
-    pub(super) fn admit(self: &Arc<Self>) -> Seat {
+    /// How many sides of identity cards have been drawn.
+    pub(super) fn drawings(&self) -> u64 {
+        self.pictures.pen.drawings()
+    }
+
+    /// A place for a page; it is left when the seat is dropped. `None` while the desk goes.
+    pub(super) fn admit(self: &Arc<Self>) -> Option<Seat> {
         let (sender, queue) = mpsc::channel(WAITING);
         let let_go = Arc::new(Notify::new());
         let mut pages = self.pages();
+        if pages.closed {
+            return None;
+        }
         pages.last += 1;
         let number = pages.last;
         pages.all.insert(number, Page { queue: sender, let_go: Arc::clone(&let_go) });
-        Seat { desk: Arc::clone(self), number, queue, let_go }
+        Some(Seat { desk: Arc::clone(self), number, queue, let_go })
     }
 
-    /// Sends to every page. One whose queue is full takes nothing: it is let go.
-    fn tell(&self, outgoing: &Outgoing) {
-        self.pages().all.retain(|_, page| match page.queue.try_send(outgoing.clone()) {
+    /// Takes pages.
+    pub(super) fn open(&self) {
+        self.pages().closed = false;
+    }
+
+    /// Takes no more pages, and lets those go that are there.
+    pub(super) fn close(&self) {
+        let mut pages = self.pages();
+        pages.closed = true;
+        pages.all.drain().for_each(|(_, page)| page.let_go.notify_one());
+    }
+
+    /// Sends to every page; whether there is one. A page whose queue is full takes nothing: it is let go.
+    fn tell(&self, outgoing: &Outgoing) -> bool {
+        let mut pages = self.pages();
+        pages.all.retain(|_, page| match page.queue.try_send(outgoing.clone()) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Closed(_)) => false,
             Err(mpsc::error::TrySendError::Full(_)) => {
@@ -163,6 +182,7 @@ impl Desk {
                 false
             }
         });
+        !pages.all.is_empty()
     }
 
     fn announce(&self, command: &str, said: Constant) {
@@ -189,7 +209,7 @@ impl Desk {
         }
         let text = serde_json::to_string(&new).unwrap_or_default();
         self.gate.store().put_setting(ROW, text).await?;
-        self.gate.want(new.wanted());
+        self.gate.service_wants(new.wanted());
         self.settings.store(Arc::new(new));
         Ok(())
     }
@@ -203,40 +223,59 @@ impl Desk {
 
     /// Whether a document lies there.
     pub(super) fn lies_there(&self) -> bool {
-        self.state().lying
+        self.state().plate.lies_there()
     }
 
     /// What was read of the document that lies there.
-    pub(super) fn lying(&self) -> Option<Arc<Reading>> {
-        let state = self.state();
-        state.read.clone().filter(|_| state.lying)
+    pub(super) fn lying(&self) -> Option<Arc<Read>> {
+        self.state().plate.lying(Instant::now())
     }
 
-    /// What was read last, also shortly after it was taken away.
-    pub(super) fn read(&self) -> Option<Arc<Reading>> {
-        self.state().read.clone()
+    /// The same, also shortly after it was taken away for a page that was told of the document of this number last.
+    pub(super) fn last(&self, told: Option<u64>) -> Option<Arc<Read>> {
+        self.state().plate.last(told, Instant::now())
     }
 
-    /// All messages of a reading.
-    pub(super) async fn messages(self: &Arc<Self>, reading: Arc<Reading>) -> Vec<Utf8Bytes> {
+    /// All messages of a document.
+    pub(super) async fn messages(&self, read: &Read) -> Vec<Utf8Bytes> {
         let settings = self.settings.load_full();
-        let mut messages = self.texts_of(&reading, &settings);
-        messages.extend(self.pictures_of(reading, settings).await);
+        let mut messages = self.texts_of(&read.reading, &settings);
+        messages.extend(self.pictures_of(read, &settings).await);
         messages
     }
 
-    /// The pictures of a reading, likewise.
-    pub(super) async fn images(self: &Arc<Self>, reading: Arc<Reading>) -> Map<String, Value> {
-        let desk = Arc::clone(self);
+    /// The pictures of a document that pages may have now; those of `bits`, if there are any.
+    pub(super) async fn images(&self, read: &Read, bits: Option<u64>) -> Images {
+        let settings = self.settings.load_full();
+        self.chosen(read, &settings, bits).await
+    }
+
+    async fn chosen(&self, read: &Read, settings: &Settings, bits: Option<u64>) -> Images {
+        let album = read.album.get_or_init(|| self.make(&read.reading)).await;
+        album.images(read.reading.document.kind, settings, &self.pictures, bits)
+    }
+
+    /// Makes the pictures of a document, on a thread that may take its time.
+    async fn make(&self, reading: &Arc<Reading>) -> Album {
+        // Never closed. The thread itself holds it, for as long as it takes.
+        let one_at_a_time = Arc::clone(&self.making).acquire_owned().await;
+        let (reading, pictures) = (Arc::clone(reading), Arc::clone(&self.pictures));
         let made = tokio::task::spawn_blocking(move || {
-            content::images(&reading, &desk.settings.load(), &desk.pictures)
-        });
-        made.await.unwrap_or_default()
+            let album = Album::make(&reading, &pictures);
+            drop(one_at_a_time);
+            album
+        })
+        .await;
+        made.unwrap_or_else(|_| {
+            // The panic is in the log already; the texts of the document go out all the same.
+            tracing::warn!("the pictures of a document could not be made");
+            Album::default()
+        })
     }
 
     /// What can be told of a reading at once.
     fn texts_of(&self, reading: &Reading, settings: &Settings) -> Vec<Utf8Bytes> {
-        if self.rejects(reading, settings) {
+        if Self::rejects(reading, settings) {
             return vec![realtime("Display", self.texts.of(Constant::DocumentRejected))];
         }
         if settings.doc_info_all_in_one {
@@ -245,29 +284,25 @@ impl Desk {
         vec![notice("Save", "CardContentText", &content::fields(reading, settings, &self.texts))]
     }
 
-    /// The rest, on a thread that may take its time.
-    async fn pictures_of(self: &Arc<Self>, reading: Arc<Reading>, settings: Arc<Settings>) -> Vec<Utf8Bytes> {
-        if self.rejects(&reading, &settings) {
-            return Vec::new();
-        }
-        let desk = Arc::clone(self);
-        let made = tokio::task::spawn_blocking(move || desk.make_pictures(&reading, &settings)).await;
-        made.unwrap_or_else(|_| vec![realtime("Display", self.texts.of(Constant::AcquireImageFailed))])
-    }
-
-    fn rejects(&self, reading: &Reading, settings: &Settings) -> bool {
+    /// Whether pages may have nothing of a reading.
+    pub(super) fn rejects(reading: &Reading, settings: &Settings) -> bool {
         settings.rejection && !content::checks_out(reading)
     }
 
-    fn make_pictures(&self, reading: &Reading, settings: &Settings) -> Vec<Utf8Bytes> {
-        let images = content::images(reading, settings, &self.pictures);
+    /// The rest.
+    async fn pictures_of(&self, read: &Read, settings: &Settings) -> Vec<Utf8Bytes> {
+        let reading = &read.reading;
+        if Self::rejects(reading, settings) {
+            return Vec::new();
+        }
+        let images = self.chosen(read, settings, None).await;
         let mut messages = Vec::new();
         if settings.doc_info_all_in_one {
             #[derive(serde::Serialize)]
             #[serde(rename_all = "PascalCase")]
             struct All {
                 fields: content::Fields,
-                images: Map<String, Value>,
+                images: Images,
             }
             let fields = content::fields(reading, settings, &self.texts);
             messages.push(notice("Save", "DocInfoAllInOne", &All { fields, images }));
@@ -292,14 +327,13 @@ impl Desk {
         let mut happenings = self.gate.documents();
         self.catch_up().await;
         loop {
-            let forget = self.state().forget;
+            let forget = self.state().plate.forgets_at();
             let heard = tokio::select! {
                 biased;
                 _ = stopped.wait_for(|stopped| *stopped) => break,
                 heard = happenings.recv() => heard,
                 () = tokio::time::sleep_until(forget.unwrap_or_else(Instant::now)), if forget.is_some() => {
-                    let mut state = self.state();
-                    (state.read, state.forget) = (None, None);
+                    self.state().plate.forget(Instant::now());
                     continue;
                 }
             };
@@ -307,6 +341,8 @@ impl Desk {
                 Ok(happening) => self.happened(happening).await,
                 Err(RecvError::Lagged(missed)) => {
                     tracing::warn!(missed, "the document reader service could not follow its reader");
+                    // What lay there may have been taken away meanwhile.
+                    self.state().plate.clear();
                     self.catch_up().await;
                 }
                 // The gate is gone, and with it the service.
@@ -317,6 +353,8 @@ impl Desk {
             realtime("RestartService", self.texts.of(Constant::WebDescRequireRestartSvc)),
             realtime("ReConnect", self.texts.of(Constant::WebDescRequireReconnect)),
         ];
+        // Nobody comes in between who would not be told.
+        self.pages().closed = true;
         self.tell(&Outgoing::Farewell(farewell.into()));
     }
 
@@ -339,7 +377,7 @@ impl Desk {
             Happening::Offline { .. } => {
                 let before = {
                     let mut state = self.state();
-                    (state.lying, state.read, state.forget) = (false, None, None);
+                    state.plate.clear();
                     state.reader.take()
                 };
                 if before.is_some() {
@@ -347,48 +385,35 @@ impl Desk {
                 }
             }
             Happening::Detected => {
-                {
-                    let mut state = self.state();
-                    (state.lying, state.read, state.forget) = (true, None, None);
-                }
+                self.state().plate.detected();
                 if self.settings.load().tells_detected() {
                     self.announce("CardDetected", Constant::CardDetected);
                 }
             }
             Happening::Read(reading) => {
-                {
-                    let mut state = self.state();
-                    (state.lying, state.forget, state.failures) = (true, None, 0);
-                    state.read = Some(Arc::clone(&reading));
-                }
-                if self.pages().all.is_empty() {
+                let read = self.state().plate.read(reading, Instant::now());
+                let settings = self.settings.load_full();
+                let (number, kind) = (read.number, main_id(read.reading.document.kind));
+                let messages = self.texts_of(&read.reading, &settings).into();
+                if !self.tell(&Outgoing::Reading { number, kind, messages }) {
+                    // Nobody is there to draw for.
                     return;
                 }
-                let id = main_id(reading.document.kind);
-                let settings = self.settings.load_full();
-                self.tell(&Outgoing::Reading(id, self.texts_of(&reading, &settings).into()));
-                let pictures = self.pictures_of(reading, settings).await;
+                read.tell();
+                let pictures = self.pictures_of(&read, &settings).await;
                 if !pictures.is_empty() {
-                    self.tell(&Outgoing::Pictures(pictures.into()));
+                    self.tell(&Outgoing::Pictures(number, pictures.into()));
                 }
             }
             Happening::Failed { .. } => {
-                let helpless = {
-                    let mut state = self.state();
-                    state.failures = state.failures.saturating_add(1);
-                    state.failures == HELPLESS
-                };
+                let helpless = self.state().plate.failed();
                 self.announce("Display", Constant::RecogFailed);
                 if helpless {
                     self.announce("AskForSupport", Constant::WebDescAskForSupport);
                 }
             }
             Happening::TakenAway => {
-                {
-                    let mut state = self.state();
-                    state.lying = false;
-                    state.forget = state.read.is_some().then(|| Instant::now() + KEPT);
-                }
+                self.state().plate.taken_away(Instant::now());
                 if self.settings.load().if_notify_card_detected {
                     self.announce("CardTakenaway", Constant::CardTakenaway);
                 }

@@ -2,7 +2,9 @@
 //! card (85.6 mm by 54 mm, 300 dots an inch); emblem and guilloches are left out, so that nobody takes a drawing for a
 //! photograph of a card.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ab_glyph::{Font, FontVec, Glyph, PxScale, ScaleFont as _, point};
 use jiff::civil::Date;
@@ -38,31 +40,62 @@ pub enum Face {
     Back,
 }
 
-/// Draws a side, as a JPEG file. `None` for a document that is no identity card; `Config` if there is no font that can
-/// be used.
-pub fn draw(document: &Document, face: Face, photo: Option<&[u8]>, font: &Path) -> Result<Option<Vec<u8>>> {
-    if !matches!(
-        document.kind,
-        DocumentKind::Resident | DocumentKind::HongKongMacaoTaiwan | DocumentKind::Foreigner
-    ) {
-        return Ok(None);
+/// What draws. The font is read with the first drawing and kept: it is some megabytes long.
+pub struct Pen {
+    path: PathBuf,
+    font: Mutex<Option<Arc<FontVec>>>,
+    drawings: AtomicU64,
+}
+
+impl Pen {
+    /// With the font of this file; whether it can be used is seen when something is drawn.
+    pub fn new(font: &Path) -> Self {
+        Self { path: font.to_owned(), font: Mutex::default(), drawings: AtomicU64::new(0) }
     }
-    let mut canvas = Canvas::new(read_font(font)?);
-    match (document.kind, face) {
-        (DocumentKind::Foreigner, Face::Front) => foreigner_front(&mut canvas, document),
-        (DocumentKind::Foreigner, Face::Back) => foreigner_back(&mut canvas, document),
-        (_, Face::Front) => front(&mut canvas, document),
-        (_, Face::Back) => back(&mut canvas, document),
+
+    /// How many sides have been drawn.
+    pub fn drawings(&self) -> u64 {
+        self.drawings.load(Ordering::Relaxed)
     }
-    if face == Face::Front
-        && let Some(photo) = photo
-    {
-        // A card without its photo is still worth showing.
-        if let Err(error) = canvas.photo(photo) {
-            tracing::warn!(%error, "the photo of an identity card cannot be drawn");
+
+    /// A font that cannot be used is looked for with the next drawing again: it may be installed by then.
+    fn font(&self) -> Result<Arc<FontVec>> {
+        let mut font = self.font.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(font) = &*font {
+            return Ok(Arc::clone(font));
         }
+        let read = Arc::new(read_font(&self.path)?);
+        *font = Some(Arc::clone(&read));
+        Ok(read)
     }
-    canvas.jpeg().map(Some)
+
+    /// Draws a side, as a JPEG file. `None` for a document that is no identity card; `Config` if there is no font that
+    /// can be used.
+    pub fn draw(&self, document: &Document, face: Face, photo: Option<&[u8]>) -> Result<Option<Vec<u8>>> {
+        if !matches!(
+            document.kind,
+            DocumentKind::Resident | DocumentKind::HongKongMacaoTaiwan | DocumentKind::Foreigner
+        ) {
+            return Ok(None);
+        }
+        let mut canvas = Canvas::new(self.font()?);
+        self.drawings.fetch_add(1, Ordering::Relaxed);
+        match (document.kind, face) {
+            (DocumentKind::Foreigner, Face::Front) => foreigner_front(&mut canvas, document),
+            (DocumentKind::Foreigner, Face::Back) => foreigner_back(&mut canvas, document),
+            (_, Face::Front) => front(&mut canvas, document),
+            (_, Face::Back) => back(&mut canvas, document),
+        }
+        if face == Face::Front
+            && let Some(photo) = photo
+        {
+            // A card without its photo is still worth showing.
+            if let Err(error) = canvas.photo(photo) {
+                tracing::warn!(%error, "the photo of an identity card cannot be drawn");
+            }
+        }
+        canvas.jpeg().map(Some)
+    }
 }
 
 /// Whether there is a font that can be used.
@@ -192,12 +225,12 @@ fn validity(document: &Document) -> String {
 
 /// The drawing.
 struct Canvas {
-    font: FontVec,
+    font: Arc<FontVec>,
     pixels: Vec<u8>,
 }
 
 impl Canvas {
-    fn new(font: FontVec) -> Self {
+    fn new(font: Arc<FontVec>) -> Self {
         let pixels = PAPER.repeat((SIZE.0 * SIZE.1) as usize);
         Self { font, pixels }
     }
@@ -365,6 +398,10 @@ mod tests {
         }
     }
 
+    fn draw(document: &Document, face: Face, photo: Option<&[u8]>, font: &Path) -> Result<Option<Vec<u8>>> {
+        Pen::new(font).draw(document, face, photo)
+    }
+
     fn decoded(jpeg: &[u8]) -> Picture {
         let mut picture = Picture::new();
         picture.decode_file(jpeg).unwrap();
@@ -456,5 +493,20 @@ mod tests {
         assert!(error.to_string().contains("service.document_reader.font /none.ttf"), "{error}");
         let error = check_font(Path::new("Cargo.toml")).unwrap_err();
         assert!(error.to_string().contains("apt-get install"), "{error}");
+    }
+
+    #[test]
+    fn the_font_is_read_once_and_looked_for_until_it_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("font.ttc");
+        let pen = Pen::new(&file);
+        assert!(pen.draw(&resident(), Face::Front, None).is_err());
+        assert_eq!(pen.drawings(), 0);
+        std::fs::copy(font(), &file).unwrap();
+        assert!(pen.draw(&resident(), Face::Front, None).unwrap().is_some());
+        // It is kept: the file is not needed any more.
+        std::fs::remove_file(&file).unwrap();
+        assert!(pen.draw(&resident(), Face::Back, None).unwrap().is_some());
+        assert_eq!(pen.drawings(), 2);
     }
 }

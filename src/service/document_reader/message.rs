@@ -4,6 +4,8 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
+use super::content::Images;
+
 /// The answer to one command.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -14,7 +16,23 @@ pub(super) struct Reply {
     pub param: Option<Value>,
     /// `Y` or `N`.
     pub succeeded: &'static str,
-    pub result: Value,
+    pub result: Answer,
+}
+
+/// What a command is answered with.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub(super) enum Answer {
+    /// A text or an object.
+    Value(Value),
+    /// Pictures by their names.
+    Images(Images),
+}
+
+impl<T: Into<Value>> From<T> for Answer {
+    fn from(value: T) -> Self {
+        Self::Value(value.into())
+    }
 }
 
 #[derive(Serialize)]
@@ -78,7 +96,7 @@ mod tests {
             operand: "WebConstant".into(),
             param: Some(json!("Save")),
             succeeded: "Y",
-            result: json!("保存"),
+            result: "保存".into(),
         };
         assert_eq!(
             replies(std::slice::from_ref(&reply), false).unwrap().as_str(),

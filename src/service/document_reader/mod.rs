@@ -12,7 +12,9 @@ pub mod drawn;
 mod examine;
 mod message;
 pub mod origin;
+mod paced;
 mod page;
+mod plate;
 pub mod request;
 mod settings;
 mod texts;
@@ -22,6 +24,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
@@ -47,7 +51,8 @@ use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
 use crate::text::Language;
 use desk::Desk;
-use origin::Origins;
+use origin::{Origins, Refusals};
+use paced::Paced;
 use page::Page;
 
 /// Pages at the same time.
@@ -65,6 +70,12 @@ const HEAD_BYTES: usize = 16 << 10;
 /// How long pages may take to be told that the service goes.
 const FINISH_WITHIN: Duration = Duration::from_secs(2);
 
+/// What is answered who is no page, in Chinese and English.
+const HERE: [&str; 2] = [
+    "证件阅读服务正在运行，请使用 WebSocket 连接 /echo",
+    "The document reader service is here: connect to /echo with a WebSocket",
+];
+
 /// First byte of a TLS connection: a handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
 
@@ -79,6 +90,7 @@ pub struct Server {
 struct Shared {
     desk: Arc<Desk>,
     origins: Origins,
+    refusals: Refusals,
     tls: TlsAcceptor,
     language: Language,
     pages: Arc<Semaphore>,
@@ -114,10 +126,11 @@ impl Server {
             Error::caused(Kind::Network, message, error)
         })?;
         let address = listener.local_addr()?;
-        tracing::info!(%address, "the document reader service listens");
+        tracing::info!(listen = %address, "the document reader service listens");
         let shared = Shared {
             desk: Arc::new(desk),
             origins: Origins::new(&service.allowed_origins),
+            refusals: Refusals::default(),
             tls: TlsAcceptor::from(tls),
             language,
             pages: Arc::new(Semaphore::new(PAGES)),
@@ -131,8 +144,16 @@ impl Server {
         self.address
     }
 
-    /// Serves until `stopped` is true; pages are told before.
+    /// How many sides of identity cards have been drawn for pages.
+    pub fn drawings(&self) -> u64 {
+        self.shared.desk.drawings()
+    }
+
+    /// Serves until `stopped` is true; pages are told before. However this ends, no page stays connected to a service that
+    /// does not hear its reader any more.
     pub async fn run(&self, stopped: watch::Receiver<bool>) -> Result<()> {
+        let _closes = Closes(&self.shared.desk);
+        self.shared.desk.open();
         // In this order: pages that are accepted meanwhile are told as well.
         let accepting = self.accept();
         tokio::select! {
@@ -171,6 +192,15 @@ impl Server {
                 drop(stranger);
             });
         }
+    }
+}
+
+/// Closes the desk when it is dropped.
+struct Closes<'a>(&'a Desk);
+
+impl Drop for Closes<'_> {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
@@ -221,20 +251,28 @@ impl Shared {
                 "Connect with a WebSocket",
             );
         }
-        let Some(key) = key(request.headers()) else {
-            // What a technician sees who makes a browser accept the certificate.
-            return self.plain(
-                StatusCode::OK,
-                "证件阅读服务正在运行，请使用 WebSocket 连接 /echo",
-                "The document reader service is here: connect to /echo with a WebSocket",
-            );
+        let key = match handshake(request.headers()) {
+            Ok(Some(key)) => key,
+            Ok(None) => return self.here(),
+            Err(status) => {
+                let mut response =
+                    self.plain(status, "WebSocket 握手不正确", "This is no handshake of a WebSocket");
+                if status == StatusCode::UPGRADE_REQUIRED {
+                    let headers = response.headers_mut();
+                    headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+                }
+                return response;
+            }
         };
         if let Err(origin) = self.origins.check(request.headers()) {
-            tracing::warn!(
-                origin,
-                "a page of an origin that is not allowed was refused: service.document_reader.allowed_origins names those \
-                 that are"
-            );
+            if let Some(silenced) = self.refusals.tells(&origin) {
+                tracing::warn!(
+                    origin,
+                    silenced,
+                    "a page of an origin that is not allowed was refused: service.document_reader.allowed_origins \
+                     names those that are"
+                );
+            }
             return self.plain(
                 StatusCode::FORBIDDEN,
                 "不允许此来源的页面使用本服务",
@@ -248,14 +286,21 @@ impl Shared {
                 "Too many pages are connected: close some",
             );
         };
+        let Some(seat) = self.desk.admit() else {
+            return self.plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "服务正在停止，请稍后重新连接",
+                "The service is about to go: connect again later",
+            );
+        };
         let shared = Arc::clone(self);
         tokio::spawn(async move {
             match hyper::upgrade::on(&mut request).await {
                 Ok(upgraded) => {
-                    let io = TokioIo::new(upgraded);
+                    let (stream, taken) = Paced::new(TokioIo::new(upgraded));
                     let socket =
-                        WebSocketStream::from_raw_socket(io, Role::Server, Some(page::limits())).await;
-                    Page::new(socket, Arc::clone(&shared.desk)).run().await;
+                        WebSocketStream::from_raw_socket(stream, Role::Server, Some(page::limits())).await;
+                    Page::new(socket, taken, Arc::clone(&shared.desk), seat).run().await;
                 }
                 Err(error) => tracing::debug!(%error, "a page went before it was connected"),
             }
@@ -268,6 +313,12 @@ impl Shared {
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
         response
+    }
+
+    /// What a technician sees who makes a browser accept the certificate, and the doctor who looks whether it is us.
+    fn here(&self) -> Response<Full<Bytes>> {
+        let [chinese, english] = HERE;
+        self.plain(StatusCode::OK, chinese, english)
     }
 
     fn plain(
@@ -291,8 +342,9 @@ impl Shared {
     }
 }
 
-/// The key that answers the handshake of RFC 6455, if a request is one.
-fn key(headers: &HeaderMap) -> Option<HeaderValue> {
+/// The key that answers the handshake of RFC 6455 (section 4.2), if a request is one; `None` if it is not. The status with
+/// which to answer a handshake that is damaged or of another version.
+fn handshake(headers: &HeaderMap) -> std::result::Result<Option<HeaderValue>, StatusCode> {
     let names = |name: header::HeaderName, word: &str| {
         headers
             .get_all(name)
@@ -300,11 +352,16 @@ fn key(headers: &HeaderMap) -> Option<HeaderValue> {
             .filter_map(|value| value.to_str().ok())
             .any(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case(word)))
     };
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24)?;
-    let upgrade = names(header::CONNECTION, "upgrade") && names(header::UPGRADE, "websocket");
-    let version = headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13");
-    if !(upgrade && version) {
-        return None;
+    if !names(header::UPGRADE, "websocket") {
+        return Ok(None);
     }
-    HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
+    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        return Err(StatusCode::UPGRADE_REQUIRED);
+    }
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or(StatusCode::BAD_REQUEST)?;
+    let random = STANDARD.decode(key.as_bytes()).map_err(|_| StatusCode::BAD_REQUEST)?;
+    if random.len() != 16 || !names(header::CONNECTION, "upgrade") {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    HeaderValue::from_str(&derive_accept_key(key.as_bytes())).map(Some).map_err(|_| StatusCode::BAD_REQUEST)
 }

@@ -11,9 +11,10 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as Ws, Message, Utf8Bytes};
 
-use super::content;
 use super::desk::{Desk, Outgoing, Seat};
-use super::message::{Reply, notice, realtime, replies};
+use super::message::{Answer, Reply, notice, realtime, replies};
+use super::paced::Taken;
+use super::plate::Read;
 use super::request::{Order, Refused, Request, document_ids, number, switch, timeout};
 use super::settings::Settings;
 use crate::text::document_reader::{Constant, main_id};
@@ -24,7 +25,10 @@ pub const MESSAGE_BYTES: usize = 64 << 10;
 /// Commands a second that a page may give over time, and at once. One that gives more waits.
 const RATE: (f64, f64) = (100.0, 400.0);
 
-/// How long a page may take nothing of what it was sent.
+/// What a command that is answered with pictures counts for.
+const PICTURES_COST: f64 = 50.0;
+
+/// How long a page may take nothing of what it was sent. One that takes it slowly may.
 const STALLED: Duration = Duration::from_secs(20);
 
 /// Between two pings, and how long a page may say nothing at all.
@@ -56,11 +60,13 @@ pub(super) struct Page<S> {
     socket: WebSocketStream<S>,
     desk: Arc<Desk>,
     seat: Seat,
+    /// When the page took something last.
+    taken: Taken,
     trigger: Option<Trigger>,
     /// `RecogSpecified`: the kinds that the page wants to hear of; empty for any.
     only: Vec<u64>,
-    /// Whether the page was told of the last document: then it gets its pictures.
-    shown: bool,
+    /// The number of the document that the page was told of last, for its pictures.
+    shown: Option<u64>,
     /// The bits of the last `TakePhoto`, for a `Base64Image` that says none.
     bits: u64,
     /// Commands that it may still give at once, as of `counted`.
@@ -78,16 +84,17 @@ enum End {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Page<S> {
-    pub(super) fn new(socket: WebSocketStream<S>, desk: Arc<Desk>) -> Self {
-        let seat = desk.admit();
+    /// On a socket whose stream tells `taken` what the page takes.
+    pub(super) fn new(socket: WebSocketStream<S>, taken: Taken, desk: Arc<Desk>, seat: Seat) -> Self {
         let now = Instant::now();
         Self {
             socket,
             desk,
             seat,
+            taken,
             trigger: None,
             only: Vec::new(),
-            shown: false,
+            shown: None,
             bits: ALL_BITS,
             credit: RATE.1,
             counted: now,
@@ -158,13 +165,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Page<S> {
 
     /// Sends, unless the page takes nothing or is let go.
     async fn put(&mut self, message: Message) -> Result<(), End> {
-        let let_go = Arc::clone(&self.seat.let_go);
-        tokio::select! {
-            sent = tokio::time::timeout(STALLED, self.socket.send(message)) => match sent {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(_)) | Err(_) => Err(End::Gone),
-            },
-            () = let_go.notified() => Err(End::Gone),
+        let (let_go, taken) = (Arc::clone(&self.seat.let_go), self.taken.clone());
+        taken.now();
+        let mut sent = std::pin::pin!(self.socket.send(message));
+        loop {
+            let until = taken.last() + STALLED;
+            tokio::select! {
+                sent = &mut sent => return sent.map_err(|_| End::Gone),
+                () = let_go.notified() => return Err(End::Gone),
+                // Whatever it took meanwhile gives it time again.
+                () = tokio::time::sleep_until(until) => {
+                    if taken.last() + STALLED <= Instant::now() {
+                        return Err(End::Gone);
+                    }
+                }
+            }
         }
     }
 
@@ -180,9 +195,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Page<S> {
     async fn outgoing(&mut self, outgoing: Outgoing) -> Result<(), End> {
         match outgoing {
             Outgoing::Notice(text) => self.send(text).await,
-            Outgoing::Reading(id, messages) => self.reading(id, &messages).await,
-            Outgoing::Pictures(messages) if self.shown => self.send_all(&messages).await,
-            Outgoing::Pictures(_) => Ok(()),
+            Outgoing::Reading { number, kind, messages } => self.reading(number, kind, &messages).await,
+            Outgoing::Pictures(number, messages) if self.shown == Some(number) => {
+                self.send_all(&messages).await
+            }
+            Outgoing::Pictures(..) => Ok(()),
             Outgoing::Farewell(messages) => {
                 self.send_all(&messages).await?;
                 Err(End::Close(CloseCode::Restart, "the service restarts"))
@@ -191,15 +208,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Page<S> {
     }
 
     /// A document that was read, if it is of a kind that the page wants.
-    async fn reading(&mut self, id: u64, messages: &[Utf8Bytes]) -> Result<(), End> {
-        let wants = |ids: &[u64]| ids.is_empty() || ids.contains(&id);
-        let triggered = self.trigger.as_ref().is_none_or(|trigger| wants(&trigger.ids));
-        self.shown = wants(&self.only) && triggered;
-        if !self.shown {
+    async fn reading(&mut self, number: u64, kind: u64, messages: &[Utf8Bytes]) -> Result<(), End> {
+        let triggered = self.trigger.as_ref().is_none_or(|trigger| includes(&trigger.ids, kind));
+        if !(includes(&self.only, kind) && triggered) {
+            self.shown = None;
             return self.display(Constant::OtherDocument).await;
         }
+        self.shown = Some(number);
         self.trigger = None;
         self.send_all(messages).await
+    }
+
+    /// The document whose pictures the page may have now. Each way to pictures begins here: a message gets one answer
+    /// with pictures, which counts for many commands.
+    fn pictured(&mut self, read: Option<Arc<Read>>, turn: &mut Turn) -> Result<Arc<Read>, Constant> {
+        let read = read.ok_or(Constant::AcquireImageFailed)?;
+        if !includes(&self.only, main_id(read.reading.document.kind)) {
+            return Err(Constant::OtherDocument);
+        }
+        if Desk::rejects(&read.reading, &self.desk.settings()) {
+            return Err(Constant::DocumentRejected);
+        }
+        if std::mem::replace(&mut turn.pictured, true) {
+            return Err(Constant::TooManyCommands);
+        }
+        self.credit -= PICTURES_COST;
+        self.shown = Some(read.number);
+        read.tell();
+        Ok(read)
     }
 
     async fn send_all(&mut self, messages: &[Utf8Bytes]) -> Result<(), End> {
@@ -231,9 +267,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Page<S> {
         }
     }
 
-    fn reply(&self, order: &Order, result: Result<Value, Constant>) -> Reply {
+    fn reply(&self, order: &Order, result: Result<Answer, Constant>) -> Reply {
         let (succeeded, result) = match result {
-            Ok(result) => ("Y", result),
+            Ok(answer) => ("Y", answer),
             Err(why) => ("N", self.desk.texts.of(why).into()),
         };
         Reply {
@@ -245,7 +281,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Page<S> {
         }
     }
 
-    /// Carries out a message and answers it.
+    /// Carries out a message and answers it. What it sets is stored before anything is answered.
     async fn asked(&mut self, text: &str) -> Result<(), End> {
         let request = match Request::read(text) {
             Ok(request) => request,
@@ -253,79 +289,62 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Page<S> {
             Err(Refused::TooMany) => return self.refuse(Constant::TooManyCommands).await,
         };
         self.credit -= request.orders.len() as f64;
+        let settings = Settings::clone(&self.desk.settings());
+        let sets = request.orders.iter().filter(|order| order.is("Set"));
+        let changes: Vec<_> = sets.filter_map(|order| change(order).ok().flatten()).collect();
+        let stored = match self.desk.change(&changes).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "a setting of the document reader service could not be stored");
+                false
+            }
+        };
+        let mut turn = Turn { settings, stored, pictured: false, after: Vec::new() };
         let mut answers = Vec::with_capacity(request.orders.len());
-        let mut settings = Settings::clone(&self.desk.settings());
-        let mut changes: Vec<(usize, (String, bool))> = Vec::new();
-        let mut after = Vec::new();
         for order in &request.orders {
             if order.is("Set") {
-                let set = self.set(order, &mut settings);
-                if let Ok(Some(change)) = &set {
-                    changes.push((answers.len(), change.clone()));
-                }
-                answers.push(self.reply(order, set.map(|_| "".into())));
+                let set = self.set(order, &mut turn);
+                answers.push(self.reply(order, set.map(|()| "".into())));
             } else if order.is("Get") {
-                let got = self.get(order, &settings, &mut after).await;
+                let got = self.get(order, &mut turn).await;
                 let mut reply = self.reply(order, got);
                 if order.operand.to_ascii_lowercase().starts_with("webconstant") {
                     reply.operand = "WebConstant".into();
                     reply.param = Some(order.param.clone());
                 }
                 answers.push(reply);
-            } else if let Err(why) = self.notified(order, &mut after).await {
+            } else if let Err(why) = self.notified(order, &mut turn).await {
                 answers.push(self.reply(order, Err(why)));
             }
         }
-        let (places, changes): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
-        if !changes.is_empty()
-            && let Err(error) = self.desk.change(&changes).await
-        {
-            tracing::error!(%error, "a setting of the document reader service could not be stored");
-            for place in places {
-                let why = self.desk.texts.of(Constant::SettingNotStored).into();
-                (answers[place].succeeded, answers[place].result) = ("N", why);
-            }
-            after.push(realtime("AskForSupport", self.desk.texts.of(Constant::WebDescAskForSupport)));
+        if !stored {
+            let support = self.desk.texts.of(Constant::WebDescAskForSupport);
+            turn.after.push(realtime("AskForSupport", support));
         }
         if let Some(text) = replies(&answers, request.batch) {
             self.send(text).await?;
         }
-        self.send_all(&after).await
+        self.send_all(&turn.after).await
     }
 
-    /// `Set`: the switch that is to change, if the operand is one.
-    fn set(&mut self, order: &Order, settings: &mut Settings) -> Result<Option<(String, bool)>, Constant> {
-        let operand = order.operand.as_str();
-        let is = |name: &str| operand.eq_ignore_ascii_case(name);
-        if is("TakePhoto") {
+    /// `Set`. What it changes has been stored already, or could not be.
+    fn set(&mut self, order: &Order, turn: &mut Turn) -> Result<(), Constant> {
+        let Some((operand, on)) = change(order)? else {
             self.bits = bits(&order.param, ALL_BITS)?;
             // There is a picture where a document lies; it was taken when that was read.
-            return self.desk.lying().map(|_| None).ok_or(Constant::AcquireImageFailed);
-        }
-        if is("DGSource") {
-            return Err(Constant::NoRawData);
-        }
-        let param = match &order.param {
-            Value::Object(object) if is("Sid") => object
-                .iter()
-                .find(|(key, _)| key.eq_ignore_ascii_case("OnlyReadChip"))
-                .map(|(_, value)| value)
-                .ok_or(Constant::BadParam)?,
-            other => other,
+            return self.desk.lying().map(drop).ok_or(Constant::AcquireImageFailed);
         };
-        let place = settings.switch(operand).ok_or(Constant::NoSuchOperand)?;
-        let on = switch(param).ok_or(Constant::BadParam)?;
-        *place = on;
-        Ok(Some((operand.to_owned(), on)))
+        if !turn.stored {
+            return Err(Constant::SettingNotStored);
+        }
+        if let Some(switch) = turn.settings.switch(&operand) {
+            *switch = on;
+        }
+        Ok(())
     }
 
     /// `Get`.
-    async fn get(
-        &mut self,
-        order: &Order,
-        settings: &Settings,
-        after: &mut Vec<Utf8Bytes>,
-    ) -> Result<Value, Constant> {
+    async fn get(&mut self, order: &Order, turn: &mut Turn) -> Result<Answer, Constant> {
         let desk = Arc::clone(&self.desk);
         let reader = || desk.reader().ok_or(Constant::DeviceNotConnected);
         Ok(match order.operand.to_ascii_lowercase().as_str() {
@@ -346,42 +365,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Page<S> {
             }
             "base64image" => {
                 let wanted = bits(&order.param, self.bits)?;
-                let reading = desk.read().ok_or(Constant::AcquireImageFailed)?;
-                let images = content::images_by_bits(&reading, wanted);
+                let read = self.pictured(desk.last(self.shown), turn)?;
+                let images = desk.images(&read, Some(wanted)).await;
                 if images.is_empty() && wanted != 0 {
                     return Err(Constant::AcquireImageFailed);
                 }
-                images.into()
+                Answer::Images(images)
             }
             "imagemessage" => {
-                let reading = desk.lying().ok_or(Constant::AcquireImageFailed)?;
-                after.push(notice("Save", "Images", &desk.images(reading).await));
+                let read = self.pictured(desk.lying(), turn)?;
+                turn.after.push(notice("Save", "Images", &desk.images(&read, None).await));
                 "".into()
             }
             "takephotoocr" => {
                 self.bits = bits(&order.param, ALL_BITS)?;
-                let reading = desk.lying().ok_or(Constant::AcquireImageFailed)?;
-                after.extend(desk.messages(reading).await);
+                let read = self.pictured(desk.lying(), turn)?;
+                turn.after.extend(desk.messages(&read).await);
                 "".into()
             }
             // Whether a document lies on the reader.
             "cardposition" => if desk.lies_there() { "Y" } else { "N" }.into(),
             "takephoto" => {
-                let reading = desk.lying().ok_or(Constant::AcquireImageFailed)?;
-                content::images_by_bits(&reading, bits(&order.param, self.bits)?).into()
+                let wanted = bits(&order.param, self.bits)?;
+                let read = self.pictured(desk.lying(), turn)?;
+                Answer::Images(desk.images(&read, Some(wanted)).await)
             }
             "dgsource" => return Err(Constant::NoRawData),
-            "sid" => json!({ "OnlyReadChip": word(settings.only_read_chip) }),
+            "sid" => json!({ "OnlyReadChip": word(turn.settings.only_read_chip) }).into(),
             operand => {
-                let mut settings = settings.clone();
-                let on = *settings.switch(operand).ok_or(Constant::NoSuchOperand)?;
+                let on = *turn.settings.switch(operand).ok_or(Constant::NoSuchOperand)?;
                 word(on).into()
             }
         })
     }
 
     /// What a page notifies the service of; there is no answer but to what cannot be.
-    async fn notified(&mut self, order: &Order, after: &mut Vec<Utf8Bytes>) -> Result<(), Constant> {
+    async fn notified(&mut self, order: &Order, turn: &mut Turn) -> Result<(), Constant> {
         let (recognise, specified) = (
             order.operand.eq_ignore_ascii_case("ManualRecog"),
             order.operand.eq_ignore_ascii_case("RecogSpecified"),
@@ -410,19 +429,63 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Page<S> {
             _ => Vec::new(),
         };
         if self.desk.reader().is_none() {
-            after.push(realtime("Display", self.desk.texts.of(Constant::DeviceNotConnected)));
+            turn.after.push(realtime("Display", self.desk.texts.of(Constant::DeviceNotConnected)));
             return Ok(());
         }
-        match self.desk.lying() {
-            // It has been read already: the page is told once more.
-            Some(reading) if ids.is_empty() || ids.contains(&main_id(reading.document.kind)) => {
-                self.trigger = None;
-                after.extend(self.desk.messages(reading).await);
-            }
-            _ => self.trigger = Some(Trigger { until, ids }),
-        }
+        let lying = self.desk.lying().filter(|read| {
+            let kind = main_id(read.reading.document.kind);
+            includes(&ids, kind) && includes(&self.only, kind)
+        });
+        let Some(read) = lying else {
+            self.trigger = Some(Trigger { until, ids });
+            return Ok(());
+        };
+        // It has been read already: the page is told once more.
+        let read = self.pictured(Some(read), turn)?;
+        self.trigger = None;
+        turn.after.extend(self.desk.messages(&read).await);
         Ok(())
     }
+}
+
+/// A message that is being carried out.
+struct Turn {
+    /// The settings as of the command that is carried out.
+    settings: Settings,
+    /// Whether what the message sets was stored.
+    stored: bool,
+    /// Whether one of its commands was answered with pictures.
+    pictured: bool,
+    /// What goes to the page behind the answers.
+    after: Vec<Utf8Bytes>,
+}
+
+/// Whether a list of kinds of document is for this one; an empty one is for any.
+fn includes(kinds: &[u64], kind: u64) -> bool {
+    kinds.is_empty() || kinds.contains(&kind)
+}
+
+/// The switch that a `Set` changes; `None` for `TakePhoto`, which changes none.
+fn change(order: &Order) -> Result<Option<(String, bool)>, Constant> {
+    let operand = order.operand.as_str();
+    let is = |name: &str| operand.eq_ignore_ascii_case(name);
+    if is("TakePhoto") {
+        return Ok(None);
+    }
+    if is("DGSource") {
+        return Err(Constant::NoRawData);
+    }
+    let param = match &order.param {
+        Value::Object(object) if is("Sid") => object
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case("OnlyReadChip"))
+            .map(|(_, value)| value)
+            .ok_or(Constant::BadParam)?,
+        other => other,
+    };
+    Settings::default().switch(operand).ok_or(Constant::NoSuchOperand)?;
+    let on = switch(param).ok_or(Constant::BadParam)?;
+    Ok(Some((operand.to_owned(), on)))
 }
 
 fn word(on: bool) -> &'static str {

@@ -37,14 +37,17 @@ fn laid_out(fields: &[(&str, usize)]) -> Vec<u8> {
 
 impl Card {
     /// Names of the cards, as [`Card::named`] knows them.
-    pub const NAMES: &'static str = "resident, fingerprints, long-term, permit, foreigner, new-foreigner";
+    pub const NAMES: &'static str = "resident, fingerprints, long-term, no-last-day, permit, foreigner, \
+                                     new-foreigner";
 
     /// A card by its name: a resident's without and with fingerprints (and an additional address), one that is valid for a
-    /// long term, a residence permit for Hong Kong, Macao and Taiwan, a foreigner's of 2017 and of 2023.
+    /// long term, one whose last day is no day, a residence permit for Hong Kong, Macao and Taiwan, a foreigner's of 2017 and of 2023.
     pub fn named(name: &str) -> Option<Self> {
         Some(match name {
             "resident" => Self::resident("20380301"),
             "long-term" => Self::resident("长期"),
+            // There is no 31 February.
+            "no-last-day" => Self::resident("20380231"),
             "fingerprints" => {
                 let mut card = Self::resident("20380301");
                 // The head of GA 467's data: two fingers of 512 bytes.

@@ -28,6 +28,9 @@ const NOTICES: Duration = Duration::from_millis(10);
 /// Number of the module: 05.01-20120411-0000000001-0000000002.
 const MODULE_ID: [u8; 16] = [0x05, 0, 0x01, 0, 0x5b, 0x03, 0x33, 0x01, 0x01, 0, 0, 0, 0x02, 0, 0, 0];
 
+/// No SW3: what stands for an answer that does not come.
+const SILENT: u8 = 0x00;
+
 /// What goes wrong with one answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -73,10 +76,24 @@ impl FromStr for Fault {
 pub struct Quirks {
     /// It finds a card again that it has read: modules by the book do not, before the card is lifted.
     pub finds_again: bool,
-    /// It does not know the command that reads fingerprints.
-    pub no_fingerprints: bool,
+    /// What it does when it is to read fingerprints.
+    pub fingerprints: Fingerprints,
     /// Which lengths stand before what it reads.
     pub lengths: Lengths,
+}
+
+/// What a module does when it is to read fingerprints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fingerprints {
+    /// It reads them.
+    #[default]
+    Read,
+    /// It does not know the command (21).
+    Unknown,
+    /// It says nothing.
+    Silent,
+    /// It has an error that it cannot tell (24), and forgets that it has selected the card.
+    Stumbles,
 }
 
 /// The lengths before what a module reads.
@@ -98,19 +115,23 @@ pub enum Lengths {
 impl Quirks {
     /// Their numbers, as [`Quirks::number`] knows them.
     pub const NUMBERS: &'static str = "0 none, 1 three lengths always, 2 two lengths always, 3 lengths of zero, 4 no \
-                                       lengths, 5 no fingerprints, 6 finds a card again that it has read";
+                                       lengths, 5 no fingerprints, 6 finds a card again that it has read, 7 says nothing when it \
+                                       is to read fingerprints, 8 stumbles over them";
 
     /// The quirk of a number; `None` for none.
     pub fn number(number: u8) -> Option<Self> {
         let lengths = |lengths| Quirks { lengths, ..Quirks::default() };
+        let fingerprints = |fingerprints| Quirks { fingerprints, ..Quirks::default() };
         Some(match number {
             0 => Quirks::default(),
             1 => lengths(Lengths::Three),
             2 => lengths(Lengths::Two),
             3 => lengths(Lengths::Zero),
             4 => lengths(Lengths::Missing),
-            5 => Quirks { no_fingerprints: true, ..Quirks::default() },
+            5 => fingerprints(Fingerprints::Unknown),
             6 => Quirks { finds_again: true, ..Quirks::default() },
+            7 => fingerprints(Fingerprints::Silent),
+            8 => fingerprints(Fingerprints::Stumbles),
             _ => return None,
         })
     }
@@ -124,6 +145,8 @@ struct State {
     /// It was selected since it was laid down.
     known: bool,
     quirks: Quirks,
+    /// Looks for a card to come that miss it and change nothing.
+    misses: u32,
     /// Faults to come, each for an answer to a command, or to any.
     faults: VecDeque<(Option<[u8; 2]>, Fault)>,
     /// Every command that came, its code.
@@ -167,7 +190,7 @@ fn answer(status: u8, data: &[u8]) -> Vec<u8> {
 }
 
 impl State {
-    /// Status and data for a command.
+    /// Status and data for a command; [`SILENT`]: no answer.
     fn carry_out(&mut self, command: [u8; 2]) -> (u8, Vec<u8>) {
         match command {
             [0x10, 0xff] => {
@@ -177,6 +200,10 @@ impl State {
             [0x11, 0xff] => (0x90, Vec::new()),
             [0x12, 0xff] => (0x90, MODULE_ID.to_vec()),
             [0x20, 0x01] => {
+                if self.misses > 0 {
+                    self.misses -= 1;
+                    return (0x80, Vec::new());
+                }
                 let finds = self.card.is_some() && (self.quirks.finds_again || !self.known);
                 if !finds {
                     return (0x80, Vec::new());
@@ -198,8 +225,16 @@ impl State {
                 match command {
                     [_, 0x03] if card.address.is_empty() => (0x91, Vec::new()),
                     [_, 0x03] => (0x90, card.address.clone()),
-                    [_, 0x10] if self.quirks.no_fingerprints => (0x21, Vec::new()),
-                    [_, parameter] => (0x90, read(card, parameter == 0x10, self.quirks.lengths)),
+                    [_, 0x10] => match self.quirks.fingerprints {
+                        Fingerprints::Read => (0x90, read(card, true, self.quirks.lengths)),
+                        Fingerprints::Unknown => (0x21, Vec::new()),
+                        Fingerprints::Silent => (SILENT, Vec::new()),
+                        Fingerprints::Stumbles => {
+                            (self.found, self.selected) = (false, false);
+                            (0x24, Vec::new())
+                        }
+                    },
+                    _ => (0x90, read(card, false, self.quirks.lengths)),
                 }
             }
             _ => (0x21, Vec::new()),
@@ -303,6 +338,11 @@ impl Module {
         self.state().faults.push_back((command, fault));
     }
 
+    /// The next look for a card misses it: it lies at the edge of the field.
+    pub fn miss(&self) {
+        self.state().misses += 1;
+    }
+
     /// Nothing goes wrong any more.
     pub fn heal(&self) {
         self.state().faults.clear();
@@ -387,6 +427,7 @@ fn hear(bytes: &mut Vec<u8>, state: &mut State) -> Option<Vec<u8>> {
     let fault = fault.and_then(|index| state.faults.remove(index));
     let mut frame = answer(status, &data);
     match fault.map(|(_, fault)| fault) {
+        None if status == SILENT => frame.clear(),
         None => {}
         Some(Fault::Stray) => frame = [&[0x00, 0xaa, 0xaa][..], &frame, &[0xaa, 0xaa, 0xaa, 0x96]].concat(),
         Some(Fault::Check) => {

@@ -1,14 +1,10 @@
-//! Machine readable zones of travel documents (ICAO 9303): found in a document camera's picture, read and understood.
+//! Machine readable zones of travel documents (ICAO 9303): found in a document camera's picture and read.
 //!
-//! [`zone`] understands the lines, [`correct`] puts right what was misread where the check digits prove it, [`find`] looks
-//! for the lines in a picture, [`read`] reads them with the OCR-B model, [`plate`] knows
-//! whether anything lies before the camera.
+//! [`find`] looks for the lines in a picture, [`read`] reads them with the OCR-B model, [`plate`] knows whether anything
+//! lies before the camera; [`crate::document::mrz`] understands the lines.
 
-pub mod check;
-pub mod correct;
 pub mod find;
 pub mod plate;
 pub mod read;
-pub mod zone;
 
-pub use zone::{Layout, Zone};
+pub use crate::document::mrz::{Layout, Zone, check, correct, zone};

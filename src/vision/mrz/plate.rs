@@ -34,6 +34,8 @@ pub enum Plate {
 #[derive(Default)]
 pub struct PlateWatch {
     empty: Option<Glance>,
+    /// What the plate was before something that lay there, or new light on it, was taken for it.
+    former: Option<Glance>,
     /// What lay there before the plate was ever seen.
     first: Option<Glance>,
     last: Option<Glance>,
@@ -42,7 +44,8 @@ pub struct PlateWatch {
 }
 
 impl PlateWatch {
-    /// Knows no plate yet: the first still picture is taken for it, unless told otherwise with [`PlateWatch::occupied`].
+    /// Knows no plate yet: the first picture that is like the one before it, in its light too, is taken for it: a camera's
+    /// first ones are dark. Unless told otherwise with [`PlateWatch::occupied`].
     pub fn new() -> Self {
         Self::default()
     }
@@ -52,9 +55,13 @@ impl PlateWatch {
     pub fn look(&mut self, picture: &Grey, at: Instant) -> Plate {
         let glance = glance(picture);
         let moving = self.last.as_ref().is_some_and(|last| changed(last, &glance) >= MOVING);
+        let settled = self.last.as_ref().is_some_and(|last| differing(last, &glance, 1.0) < MOVING);
         self.last = Some(glance);
         let Some(empty) = &mut self.empty else {
             let Some(first) = &self.first else {
+                if !settled {
+                    return Plate::Moving;
+                }
                 self.empty = Some(glance);
                 return Plate::Empty;
             };
@@ -78,6 +85,11 @@ impl PlateWatch {
             self.same_since = None;
             return Plate::Moving;
         }
+        if self.former.as_ref().is_some_and(|former| changed(former, &glance) < COVERED) {
+            // What was taken for the plate is gone. It is forgotten: another document may lie just so.
+            (self.empty, self.former, self.same_since) = (self.former.take(), None, None);
+            return Plate::Empty;
+        }
         self.same_since.get_or_insert(at);
         Plate::Covered
     }
@@ -85,9 +97,14 @@ impl PlateWatch {
     /// There is no document in what lies there: when it has lain there for a minute it is the plate.
     pub fn no_document(&mut self, at: Instant) {
         if self.same_since.is_some_and(|since| at.saturating_duration_since(since) >= LEARNS_IN) {
-            self.empty = self.last;
-            self.same_since = None;
+            self.learn();
         }
+    }
+
+    /// What lies there now, or the light that falls on it, is the plate. The one that was is still known when it comes back.
+    pub fn learn(&mut self) {
+        self.former = self.former.take().or(self.empty);
+        (self.empty, self.same_since) = (self.last, None);
     }
 
     /// There is a document in the first picture already: the plate is what comes when it is gone.
@@ -128,7 +145,11 @@ fn changed(before: &Glance, now: &Glance) -> usize {
     // The quarter that changed least upwards and downwards is the light; the median would be a document that fills the view.
     ratios.sort_by(|one, other| (one - 1.0).abs().total_cmp(&(other - 1.0).abs()));
     let quarter = &ratios[..ratios.len() / 4];
-    let light = quarter.iter().sum::<f32>() / quarter.len().max(1) as f32;
+    differing(before, now, quarter.iter().sum::<f32>() / quarter.len().max(1) as f32)
+}
+
+/// How many cells differ in more than what a light that is so many times as strong does to them.
+fn differing(before: &Glance, now: &Glance, light: f32) -> usize {
     before
         .iter()
         .zip(now)
@@ -159,6 +180,7 @@ mod tests {
     fn a_document_is_noticed_when_it_lies_still_and_when_it_is_gone() {
         let (mut watch, now) = (PlateWatch::new(), Instant::now());
         let mut look = |light: f32, card: Option<(usize, usize)>| watch.look(&picture(light, card), now);
+        assert_eq!(look(1.0, None), Plate::Moving, "nothing is known of it yet");
         assert_eq!(look(1.0, None), Plate::Empty);
         assert_eq!(look(1.02, None), Plate::Empty);
         assert_eq!(look(1.0, Some((40, 40))), Plate::Moving);
@@ -183,9 +205,24 @@ mod tests {
     }
 
     #[test]
+    fn the_plate_is_learnt_when_the_light_has_settled() {
+        let (mut watch, now) = (PlateWatch::new(), Instant::now());
+        let mut look = |light: f32, card: Option<(usize, usize)>| watch.look(&picture(light, card), now);
+        // A camera's exposure settles: nothing, too dark, too light, right.
+        for light in [0.0, 0.2, 0.7, 1.3] {
+            assert_eq!(look(light, None), Plate::Moving, "{light}");
+        }
+        assert_eq!(look(1.0, None), Plate::Moving);
+        assert_eq!(look(1.0, None), Plate::Empty);
+        assert_eq!(look(1.0, Some((90, 60))), Plate::Moving);
+        assert_eq!(look(1.0, Some((90, 60))), Plate::Covered);
+    }
+
+    #[test]
     fn what_is_left_lying_becomes_the_plate() {
         let (mut watch, start) = (PlateWatch::new(), Instant::now());
         let card = Some((90, 60));
+        watch.look(&picture(1.0, None), start);
         watch.look(&picture(1.0, None), start);
         watch.look(&picture(1.0, card), start);
         assert_eq!(watch.look(&picture(1.0, card), start), Plate::Covered);
@@ -193,8 +230,10 @@ mod tests {
         assert_eq!(watch.look(&picture(1.0, card), start), Plate::Covered);
         watch.no_document(start + Duration::from_secs(61));
         assert_eq!(watch.look(&picture(1.0, card), start), Plate::Empty);
-        // Taking it away is then a change, and so the plate that was.
-        watch.look(&picture(1.0, None), start);
-        assert_eq!(watch.look(&picture(1.0, None), start), Plate::Covered);
+        // Without it the plate is the one that was, and it, laid down again, is a document.
+        assert_eq!(watch.look(&picture(1.0, None), start), Plate::Moving);
+        assert_eq!(watch.look(&picture(1.0, None), start), Plate::Empty);
+        watch.look(&picture(1.0, card), start);
+        assert_eq!(watch.look(&picture(1.0, card), start), Plate::Covered);
     }
 }

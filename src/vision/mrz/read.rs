@@ -1,4 +1,4 @@
-//! Reads machine readable zones: lines out of a picture, through the OCR-B model, to a [`Zone`].
+//! Reads machine readable zones: lines out of a picture, through the OCR-B model, to a [`crate::document::mrz::Zone`].
 //!
 //! The model (`models/ocrb`) sees a strip with one line and says for every four pixels which character has its middle
 //! there, or none. Characters stand at even distances (ICAO 9303-3, section 4.2), so that a line is read by laying the grid of
@@ -10,14 +10,12 @@ use jiff::civil::Date;
 use ort::session::Session;
 use ort::value::Tensor;
 
-use super::correct::{self, Corrected, undistinguished};
 use super::find::{Grey, Line, LineFinder};
-use super::zone::Layout;
+use crate::document::mrz::correct::{self, ALPHABET, Corrected, Shares};
 use crate::error::{Error, Kind, Result};
 use crate::vision::models::{Models, MrzModel, run_failed};
 
-/// The classes of the model, in its order; the one after them is "no character".
-const ALPHABET: &[u8; 37] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ<";
+/// The classes of the model: the characters of [`ALPHABET`] in its order, and behind them "no character".
 const CLASSES: usize = ALPHABET.len() + 1;
 /// Pixels of a strip for each step of the answer.
 const STEP: usize = 4;
@@ -31,12 +29,6 @@ const WIDTHS: [usize; 3] = [44, 36, 30];
 const LEAST_SHARE: f32 = 0.003;
 /// A line whose characters are less certain than this, on average, is none of a zone.
 const LEAST_CERTAINTY: f32 = 0.75;
-/// A character that no check digit covers and that is less certain than this leaves the zone unread.
-const DOUBTFUL: f32 = 0.6;
-/// A character that is less likely than this was not misread for another.
-const POSSIBLE: f32 = 0.03;
-/// Of two characters that no digit tells apart, the second may be at most this likely.
-const RIVAL: f32 = 0.3;
 /// Distance of two lines over the height of a capital: 6.35 mm to 2.46 mm, give or take a tilted page.
 const LINE_STEP: (f32, f32) = (1.8, 3.4);
 /// Distances of the grid that are tried, as shares of the one that is expected.
@@ -47,7 +39,7 @@ const DISTANCES: (f32, f32) = (0.86, 1.16);
 struct ReadLine {
     line: Line,
     /// For each place: the shares of the characters, without "none".
-    places: Vec<[f32; ALPHABET.len()]>,
+    places: Vec<Shares>,
     /// Mean share of the likeliest character of a place.
     certainty: f32,
     /// How well the grid explains the strip; higher is better, 0 at best.
@@ -117,9 +109,7 @@ impl ZoneReader {
     pub fn read(&mut self, picture: &Grey, today: Date, limit: Duration) -> Result<Sight> {
         let end = Instant::now() + limit;
         let lines = self.finder.find(picture);
-        let mut legible: Vec<ReadLine> = Vec::new();
-        // Which way up the page lies, once a line was legible.
-        let mut turned = None;
+        let mut legible = Legible::default();
         let mut sight = Sight::Nothing;
         for line in lines {
             if Instant::now() >= end {
@@ -127,7 +117,7 @@ impl ZoneReader {
             }
             let mut best: Option<(ReadLine, bool)> = None;
             for upside_down in [false, true] {
-                if turned.is_some_and(|turned| turned != upside_down) {
+                if legible.turned.is_some_and(|turned| turned != upside_down) {
                     continue;
                 }
                 if let Some(found) = self.read_line(picture, line, upside_down)?
@@ -140,15 +130,8 @@ impl ZoneReader {
             else {
                 continue;
             };
-            turned = Some(upside_down);
-            legible.push(found);
-            // From the first line to the last, as they are read.
-            legible.sort_by(|one, other| {
-                let (one, other) = (one.line.middle().1, other.line.middle().1);
-                if upside_down { other.total_cmp(&one) } else { one.total_cmp(&other) }
-            });
             // The lines of a zone are the longest of a page: the others need not be read.
-            for group in groups(&legible) {
+            for group in legible.take(found, upside_down) {
                 match understand(&group, today) {
                     Ok(read) => {
                         let lines = group.iter().map(|line| line.line).collect();
@@ -248,7 +231,7 @@ impl ZoneReader {
         for place in 0..width {
             let at = grid.at(place as f32).clamp(0.0, (self.answer.len() - 2) as f32);
             let (step, share) = (at as usize, at.fract());
-            let mut characters: [f32; ALPHABET.len()] = std::array::from_fn(|class| {
+            let mut characters: Shares = std::array::from_fn(|class| {
                 self.answer[step][class] * (1.0 - share) + self.answer[step + 1][class] * share
             });
             let sum = characters.iter().sum::<f32>().max(1e-6);
@@ -435,6 +418,33 @@ impl Grid {
     }
 }
 
+/// The lines of a picture that were legible.
+#[derive(Default)]
+struct Legible {
+    /// Those that were upright, and those that were upside down; each from the first to the last as they are read.
+    lines: [Vec<ReadLine>; 2],
+    /// Which way up the page lies. One line does not tell, which may be of something else that lies there: lines that
+    /// belong together do.
+    turned: Option<bool>,
+}
+
+impl Legible {
+    /// One line more; gives those that belong together, in the order in which they are read.
+    fn take(&mut self, found: ReadLine, upside_down: bool) -> Vec<Vec<&ReadLine>> {
+        let lines = &mut self.lines[usize::from(upside_down)];
+        lines.push(found);
+        lines.sort_by(|one, other| {
+            let (one, other) = (one.line.middle().1, other.line.middle().1);
+            if upside_down { other.total_cmp(&one) } else { one.total_cmp(&other) }
+        });
+        let groups = groups(lines);
+        if !groups.is_empty() {
+            self.turned = Some(upside_down);
+        }
+        groups
+    }
+}
+
 /// Lines that belong together: two or three below each other, of one length.
 fn groups(lines: &[ReadLine]) -> Vec<Vec<&ReadLine>> {
     let mut groups = Vec::new();
@@ -462,68 +472,8 @@ fn groups(lines: &[ReadLine]) -> Vec<Vec<&ReadLine>> {
 
 /// The zone that lines show. `Input` if it cannot be told for sure.
 fn understand(lines: &[&ReadLine], today: Date) -> Result<Corrected> {
-    let unread = || Error::new(Kind::Input, "the machine readable zone cannot be read for sure");
-    // The layout first, for it says where letters and where digits stand.
-    let first = best(&lines[0].places[0], |c| c.is_ascii_uppercase()).0;
-    let rough: Vec<String> = lines
-        .iter()
-        .map(|line| {
-            let mut text = "<".repeat(line.places.len());
-            text.replace_range(0..1, if first == b'V' { "V" } else { "P" });
-            text
-        })
-        .collect();
-    let layout = Layout::of(&rough)?;
-    let allowed = |line: usize, column: usize| {
-        move |c: u8| layout.allows(line, column, c) && ((line, column) != (0, 0) || c != b'<')
-    };
-    let mut texts = Vec::with_capacity(lines.len());
-    for (number, line) in lines.iter().enumerate() {
-        let text: String = (0..line.places.len())
-            .map(|column| char::from(best(&line.places[column], allowed(number, column)).0))
-            .collect();
-        texts.push(text);
-    }
-    let understood = correct::understand(&texts, today, |doubt| {
-        let share = ALPHABET.iter().position(|character| *character == doubt.other);
-        share.is_some_and(|class| lines[doubt.line].places[doubt.column][class] >= POSSIBLE)
-    })?;
-    // What the digits do not prove must be plain to see.
-    for (number, line) in lines.iter().enumerate() {
-        for (column, shares) in line.places.iter().enumerate() {
-            let found = understood.zone.lines[number].as_bytes()[column];
-            let (read, share) = best(shares, allowed(number, column));
-            let covered = layout.is_covered(number, column);
-            if !covered && share < DOUBTFUL {
-                return Err(unread());
-            }
-            if found == read
-                && let Some((rival, rival_share)) = second(shares, allowed(number, column))
-                && covered
-                && undistinguished(found, rival)
-                && rival_share > RIVAL * share
-            {
-                return Err(unread());
-            }
-        }
-    }
-    Ok(understood)
-}
-
-/// The likeliest character of those that are allowed, and its share among all.
-fn best(shares: &[f32; ALPHABET.len()], allowed: impl Fn(u8) -> bool) -> (u8, f32) {
-    let characters = ALPHABET.iter().zip(shares).filter(|(character, _)| allowed(**character));
-    characters.fold(
-        (b'<', 0.0),
-        |best, (character, share)| if *share > best.1 { (*character, *share) } else { best },
-    )
-}
-
-/// The second likeliest.
-fn second(shares: &[f32; ALPHABET.len()], allowed: impl Fn(u8) -> bool) -> Option<(u8, f32)> {
-    let (first, _) = best(shares, &allowed);
-    let (character, share) = best(shares, |character| character != first && allowed(character));
-    (share > 0.0).then_some((character, share))
+    let shares: Vec<&[Shares]> = lines.iter().map(|line| &line.places[..]).collect();
+    correct::understand(&shares, today)
 }
 
 #[cfg(test)]
@@ -563,49 +513,35 @@ mod tests {
         assert!(Grid::lay(&answer(30, 10.0, 3.9)[..80], 44, 3.87).is_none());
     }
 
-    /// Shares that are all on one character, or shared with another.
-    fn sure(character: u8, rival: Option<(u8, f32)>) -> [f32; ALPHABET.len()] {
-        let mut shares = [0.0; ALPHABET.len()];
-        let place = |character: u8| ALPHABET.iter().position(|c| *c == character).unwrap();
-        shares[place(character)] = 1.0 - rival.map_or(0.0, |(_, share)| share);
-        if let Some((rival, share)) = rival {
-            shares[place(rival)] = share;
-        }
-        shares
-    }
-
-    fn line(text: &str) -> ReadLine {
-        let places = text.bytes().map(|character| sure(character, None)).collect();
+    /// A line of the passport's width, upright or upside down, at a height.
+    fn line(y: f32, upside_down: bool) -> ReadLine {
+        let (from, to) = if upside_down { ((460.0, y), (0.0, y)) } else { ((0.0, y), (460.0, y)) };
         ReadLine {
-            line: Line { from: (0.0, 0.0), to: (100.0, 0.0), height: 2.0 },
-            places,
+            line: Line { from, to, height: 10.0 },
+            places: vec![[0.0; ALPHABET.len()]; 44],
             certainty: 1.0,
             fit: 0.0,
         }
     }
 
     #[test]
-    fn doubts_that_no_digit_settles_leave_the_zone_unread() {
-        let today = jiff::civil::date(2026, 11, 22);
-        let (upper, lower) = (
-            line("P<UTOERIKSSON<<ANNA<MARIA<<<<<<<<<<<<<<<<<<<"),
-            line("L898902C36UTO7408122F1204159ZE184226B<<<<<10"),
-        );
-        let zone = |upper: &ReadLine, lower: &ReadLine| understand(&[upper, lower], today);
-        assert_eq!(zone(&upper, &lower).unwrap().zone.number, "L898902C3");
-        // A letter of the name that may be another.
-        let mut doubtful = upper.clone();
-        doubtful.places[6] = sure(b'R', Some((b'P', 0.55)));
-        assert_eq!(zone(&doubtful, &lower).unwrap_err().kind(), Kind::Input);
-        // The L of the number may be a 1: they count the same.
-        let mut doubtful = lower.clone();
-        doubtful.places[0] = sure(b'L', Some((b'1', 0.4)));
-        assert_eq!(zone(&upper, &doubtful).unwrap_err().kind(), Kind::Input);
-        // Where a digit stands no letter is looked for, and what a digit proves may be doubtful.
-        let mut doubtful = lower.clone();
-        doubtful.places[13] = sure(b'T', Some((b'7', 0.4)));
-        doubtful.places[5] = sure(b'O', Some((b'0', 0.45)));
-        let read = zone(&upper, &doubtful).unwrap();
-        assert_eq!((&read.zone.number[..], read.corrections), ("L898902C3", 1));
+    fn one_line_does_not_tell_which_way_up_the_page_lies() {
+        let mut legible = Legible::default();
+        // A line of something else, upside down, before those of the page.
+        assert!(legible.take(line(400.0, true), true).is_empty());
+        assert_eq!(legible.turned, None);
+        assert!(legible.take(line(100.0, false), false).is_empty());
+        assert_eq!(legible.turned, None);
+        let groups = legible.take(line(76.0, false), false);
+        let heights: Vec<f32> = groups.iter().flatten().map(|line| line.line.middle().1).collect();
+        assert_eq!(heights, [76.0, 100.0]);
+        assert_eq!(legible.turned, Some(false));
+        // Upside down the lower line is the first.
+        let mut legible = Legible::default();
+        legible.take(line(76.0, true), true);
+        let groups = legible.take(line(100.0, true), true);
+        let heights: Vec<f32> = groups.iter().flatten().map(|line| line.line.middle().1).collect();
+        assert_eq!(heights, [100.0, 76.0]);
+        assert_eq!(legible.turned, Some(true));
     }
 }

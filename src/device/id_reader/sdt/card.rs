@@ -7,7 +7,9 @@
 use jiff::civil::Date;
 
 use crate::device::id_reader::codes;
-use crate::document::{Document, DocumentKind, Label, Reading, Source, Text};
+use crate::document::{Document, DocumentKind, LONG_TERM, Label, Reading, Source, Text};
+use crate::text::Language;
+use crate::text::document_reader::long_term;
 
 /// Bytes of the texts.
 pub const TEXT_BYTES: usize = 256;
@@ -109,8 +111,17 @@ fn date(text: &str) -> Option<Date> {
     Date::new(part(0..4)?.parse().ok()?, part(4..6)?.parse().ok()?, part(6..8)?.parse().ok()?).ok()
 }
 
-/// The texts of a card's chip; `None` if it has no number: that is no card.
-pub fn read(texts: &[u8]) -> Option<Reading> {
+/// Why texts are no card's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    /// They have no number.
+    NoNumber,
+    /// Where the last day stands is something that is no day, and does not say that there is none.
+    NoLastDay,
+}
+
+/// The texts of a card's chip.
+pub fn read(texts: &[u8]) -> Result<Reading, Unread> {
     let field = |at, bytes| text(texts, at, bytes);
     let layout = match field(248, 2).as_str() {
         "J" => Layout::HongKongMacaoTaiwan,
@@ -178,22 +189,27 @@ pub fn read(texts: &[u8]) -> Option<Reading> {
         }
     };
     if document.number.is_empty() {
-        return None;
+        return Err(Unread::NoNumber);
     }
     document.issuing_state = china();
     document.expires = date(&until);
+    let endless =
+        until.is_empty() || until == LONG_TERM || until.eq_ignore_ascii_case(long_term(Language::English));
+    if document.expires.is_none() && !endless {
+        return Err(Unread::NoLastDay);
+    }
     if document.name.is_empty() {
         document.name = std::mem::take(&mut document.latin_name);
     }
     let mut texts = document.texts(Source::Chip);
     if document.expires.is_none() {
-        // Whatever stands there instead of a date is shown as it does.
+        // What stands there instead of a day is shown as it does.
         texts.retain(|text| text.label != Label::Expires || !until.is_empty());
         for text in texts.iter_mut().filter(|text| text.label == Label::Expires) {
             text.content.clone_from(&until);
         }
     }
-    Some(Reading { document, texts, ..Reading::default() })
+    Ok(Reading { document, texts, ..Reading::default() })
 }
 
 /// Adds the additional address, from the data of an answer to
@@ -304,7 +320,36 @@ mod tests {
         // A character beyond the basic plane is two units: 𠮷 is U+20BB7.
         fields[0] = (0, "𠮷三");
         assert_eq!(read(&texts(&fields)).unwrap().document.name, "𠮷三");
-        assert!(read(&texts(&[(0, "张三")])).is_none(), "no number, no card");
+        assert_eq!(read(&texts(&[(0, "张三")])).err(), Some(Unread::NoNumber));
+    }
+
+    #[test]
+    fn a_last_day_that_is_none_is_not_endless() {
+        let read_until = |until: &'static str| {
+            let mut fields = RESIDENT;
+            fields[8] = (204, until);
+            read(&texts(&fields)).map(|reading| reading.document.expires)
+        };
+        assert_eq!(read_until("20380228"), Ok(day(2038, 2, 28)));
+        for endless in ["长期", "", "        "] {
+            assert_eq!(read_until(endless), Ok(None), "{endless:?}");
+        }
+        for unclear in ["20380231", "00000000", "2038", "203802", "2038022 ", "20380２28", "99999999", "永远"]
+        {
+            assert_eq!(read_until(unclear), Err(Unread::NoLastDay), "{unclear:?}");
+        }
+        // In every layout.
+        for letter in ["J", "I", "Y"] {
+            let mut fields = RESIDENT.to_vec();
+            fields[8] = (204, "20380231");
+            fields.push((248, letter));
+            assert_eq!(read(&texts(&fields)).err(), Some(Unread::NoLastDay), "{letter}");
+        }
+        // A blank is nothing that is said: it is not told as 长期.
+        let mut fields = RESIDENT;
+        fields[8] = (204, "");
+        let reading = read(&texts(&fields)).unwrap();
+        assert!(reading.texts.iter().all(|text| text.label != Label::Expires));
     }
 
     #[test]
@@ -468,7 +513,7 @@ mod tests {
                 prop_assert!((220..=256).contains(&parts.texts.len()));
                 prop_assert!([0, 1024].contains(&parts.photo.len()));
                 prop_assert!([0, 512, 1024].contains(&parts.fingerprints.len()));
-                if let Some(reading) = read(parts.texts) {
+                if let Ok(reading) = read(parts.texts) {
                     prop_assert!(!reading.document.number.is_empty());
                     let clean = |text: &Text| !text.content.chars().any(char::is_control);
                     prop_assert!(reading.texts.iter().all(clean));
@@ -478,7 +523,7 @@ mod tests {
 
         #[test]
         fn whatever_the_texts_say_they_are_read(texts in prop::collection::vec(any::<u8>(), 0..300)) {
-            if let Some(mut reading) = read(&texts) {
+            if let Ok(mut reading) = read(&texts) {
                 add_address(&mut reading, &texts);
                 prop_assert!(reading.document.number.chars().count() <= 18);
             }

@@ -20,6 +20,7 @@ use crate::config;
 use crate::device::serial_port::{Line, SerialPort};
 use crate::document::{DocumentKind, Happening};
 use crate::error::{Error, Kind, Result};
+use card::Unread;
 use frame::{Command, Found};
 
 /// What the module is called.
@@ -60,6 +61,7 @@ mod status {
     pub(super) const NOT_SELECTED: u8 = 0x81;
     pub(super) const UNKNOWN_COMMAND: u8 = 0x21;
     pub(super) const NOT_ALLOWED: u8 = 0x23;
+    pub(super) const UNTOLD: u8 = 0x24;
     pub(super) const WRONG_CARD: u8 = 0x40;
     pub(super) const SELF_TEST: u8 = 0x60;
     pub(super) const NOT_AUTHORISED: u8 = 0x66;
@@ -71,7 +73,7 @@ mod status {
             0x11 => "it received a wrong length",
             UNKNOWN_COMMAND => "it does not know the command",
             NOT_ALLOWED => "it may not do that",
-            0x24 => "an error that it cannot tell",
+            UNTOLD => "an error that it cannot tell",
             0x31 => "the card does not trust the module",
             0x32 => "the module does not trust the card",
             0x33 => "what it read is not what was signed",
@@ -141,8 +143,11 @@ pub struct Sdt {
     again: Option<Instant>,
     failed_looks: u32,
     hold: Hold,
-    /// Whether the module tells a card that it has selected from none, when it is asked for the additional address.
-    tells: Option<bool>,
+    /// The module was seen to tell a card that it has selected from none, when it is asked for the additional address. That it
+    /// does not is never known for sure: a card that it does not find may lie there.
+    tells: bool,
+    /// The module was seen to find a card again that it has read.
+    finds_again: bool,
     /// Whether it reads fingerprints.
     reads_fingerprints: bool,
     waiting: VecDeque<Happening>,
@@ -171,7 +176,8 @@ impl Sdt {
             again: None,
             failed_looks: 0,
             hold: Hold::Nothing,
-            tells: None,
+            tells: false,
+            finds_again: false,
             reads_fingerprints: true,
             waiting: VecDeque::new(),
             buffer: Vec::with_capacity(4096),
@@ -206,7 +212,7 @@ impl Sdt {
         until: Instant,
         fits: fn(u8, usize) -> bool,
     ) -> Result<Result<Reply, &'static str>, Failure> {
-        let (mut at, mut damaged) = (0, None);
+        let (mut at, mut damaged, mut late) = (0, None, 0);
         loop {
             let rest = self.buffer.get(at..).unwrap_or_default();
             let (done, found) = frame::read(rest);
@@ -235,7 +241,11 @@ impl Sdt {
             let wait = if begun { until.min(Instant::now() + PAUSE) } else { until };
             let mut bytes = [0; 512];
             let read = self.port.receive(&mut bytes, wait).map_err(Failure::Port)?;
-            if read > 0 && Instant::now() < until {
+            // What has come in time counts, however late it is looked at; a line that is never silent ends all the same.
+            if Instant::now() >= until {
+                late += read;
+            }
+            if read > 0 && late <= frame::LONGEST {
                 self.buffer.extend_from_slice(bytes.get(..read).unwrap_or_default());
                 // A line that is never silent does not fill the memory.
                 if at > 2 * frame::LONGEST {
@@ -282,7 +292,8 @@ impl Sdt {
                 Err(failure) => return Err(failure),
             };
         (self.ready, self.away, self.again, self.failed_looks) = (true, None, None, 0);
-        (self.hold, self.tells, self.reads_fingerprints) = (Hold::Nothing, None, true);
+        (self.tells, self.finds_again, self.reads_fingerprints) = (false, false, true);
+        self.hold = Hold::Nothing;
         Ok(Some(Happening::Online { name: NAME.to_owned(), serial }))
     }
 
@@ -334,8 +345,8 @@ impl Sdt {
         self.failed_looks = 0;
         match (self.hold, found) {
             (Hold::Nothing, false) => {
-                if self.tells.is_none() {
-                    self.tells = Some(!self.holds_a_card()?);
+                if !self.tells {
+                    self.tells = !self.holds_a_card()?;
                 }
                 Ok(None)
             }
@@ -347,12 +358,14 @@ impl Sdt {
                 Ok(Some(Happening::TakenAway))
             }
             (Hold::Old { unfound, .. }, true) => {
+                self.finds_again = true;
                 self.hold = Hold::Old { missed: 0, unfound };
                 Ok(None)
             }
             (Hold::Old { missed, unfound }, false) => {
-                if self.tells == Some(true) && self.holds_a_card()? {
-                    self.hold = Hold::Old { missed: 0, unfound: true };
+                if self.tells && self.holds_a_card()? {
+                    // One that finds it at other times has missed it.
+                    self.hold = Hold::Old { missed: 0, unfound: !self.finds_again };
                     return Ok(None);
                 }
                 if missed + 1 < LIFTED_AFTER {
@@ -385,11 +398,7 @@ impl Sdt {
         let mut why = String::new();
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
-                // One that was selected is not found, and can be selected all the same.
-                match self.find() {
-                    Ok(_) | Err(Failure::Line(_) | Failure::Refused(_)) => {}
-                    Err(failure) => return Err(failure),
-                }
+                self.find_again()?;
             }
             match self.attempt() {
                 Ok(read) => return Ok(read),
@@ -407,37 +416,68 @@ impl Sdt {
         Ok(Happening::Failed { why: format!("the identity card was not read: {why}") })
     }
 
+    fn select(&mut self) -> Result<(), Failure> {
+        let fits = |status, _| !matches!(status, status::FOUND | status::NO_CARD);
+        match self.ask(Command::Select, fits)?.status {
+            status::DONE => Ok(()),
+            other => Err(Failure::Refused(other)),
+        }
+    }
+
+    /// Finds once more. A card that was selected is not found, and can be selected all the same.
+    fn find_again(&mut self) -> Result<(), Failure> {
+        match self.find() {
+            Ok(_) | Err(Failure::Line(_) | Failure::Refused(_)) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// Selects and reads once.
     fn attempt(&mut self) -> Result<Happening, Failure> {
-        let selected =
-            self.ask(Command::Select, |status, _| !matches!(status, status::FOUND | status::NO_CARD))?;
-        if selected.status != status::DONE {
-            return Err(Failure::Refused(selected.status));
-        }
+        self.select()?;
         // What comes of another command is no card's data.
         let fits = |status, length| status != status::DONE || length >= card::TEXT_BYTES;
-        let mut read = None;
+        let (mut read, mut knows_them) = (None, true);
         if self.reads_fingerprints {
-            let reply = self.ask(Command::ReadFingerprints, fits)?;
-            match reply.status {
-                status::UNKNOWN_COMMAND | status::NOT_ALLOWED => self.reads_fingerprints = false,
-                // Of this card alone.
-                status::NOTHING_THERE => {}
-                _ => read = Some(reply),
+            // Modules without them know the command, or do not, or fall silent, or stumble. What the card says of itself counts
+            // whatever it is.
+            match self.ask(Command::ReadFingerprints, fits) {
+                Ok(reply) => match reply.status {
+                    status::UNKNOWN_COMMAND | status::NOT_ALLOWED => self.reads_fingerprints = false,
+                    // Of this card alone.
+                    status::NOTHING_THERE => {}
+                    status::UNTOLD => knows_them = false,
+                    _ => read = Some(reply),
+                },
+                Err(Failure::Line(_)) => knows_them = false,
+                Err(failure) => return Err(failure),
             }
         }
         let reply = match read {
             Some(reply) => reply,
-            None => self.ask(Command::ReadBase, fits)?,
+            None => {
+                if !knows_them {
+                    self.find_again()?;
+                    self.select()?;
+                }
+                self.ask(Command::ReadBase, fits)?
+            }
         };
         if reply.status != status::DONE {
             return Err(Failure::Refused(reply.status));
         }
+        self.reads_fingerprints &= knows_them;
         let Some(parts) = card::parts(self.data(&reply)) else {
             return Err(Failure::Line("data that is no identity card's"));
         };
-        let Some(mut reading) = card::read(parts.texts) else {
-            return Err(Failure::Line("a card without a number"));
+        let mut reading = match card::read(parts.texts) {
+            Ok(reading) => reading,
+            Err(Unread::NoNumber) => return Err(Failure::Line("a card without a number")),
+            // It is what the card says: it says it again.
+            Err(Unread::NoLastDay) => {
+                let why = "the identity card was not read: its last day cannot be understood";
+                return Ok(Happening::Failed { why: why.into() });
+            }
         };
         reading.fingerprints = parts.fingerprints.to_vec();
         let photo: Option<[u8; card::PHOTO_BYTES]> = parts.photo.try_into().ok();

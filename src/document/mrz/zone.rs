@@ -33,10 +33,10 @@ pub enum Layout {
 }
 
 /// Line and columns.
-pub(super) type Place = (usize, Range<usize>);
+pub(crate) type Place = (usize, Range<usize>);
 
 /// Characters that a digit covers, in the order in which they are counted, and where the digit stands.
-pub(super) struct Checked {
+pub(crate) struct Checked {
     /// In words, for a technician.
     pub what: &'static str,
     /// What is counted.
@@ -128,7 +128,7 @@ impl Layout {
     }
 
     /// The digits of a zone, the composite one last. `lines` says where a long number ends.
-    pub(super) fn checks(self, lines: &[Vec<u8>]) -> Vec<Checked> {
+    pub(crate) fn checks(self, lines: &[Vec<u8>]) -> Vec<Checked> {
         let after = |(line, columns): Place| (line, columns.end);
         let mut checks = Vec::with_capacity(5);
         let (number, digit) = (self.number(), self.number_digit());
@@ -166,7 +166,7 @@ impl Layout {
     }
 
     /// Whether a check digit covers a place, or it is one.
-    pub(super) fn is_covered(self, line: usize, column: usize) -> bool {
+    pub(crate) fn is_covered(self, line: usize, column: usize) -> bool {
         let within = |(row, columns): &Place| *row == line && columns.contains(&column);
         let blank = vec![vec![b'0'; self.width()]; self.lines()];
         self.checks(&blank).iter().any(|check| check.digit == (line, column) || check.over.iter().any(within))
@@ -186,7 +186,7 @@ impl Layout {
     }
 
     /// What may stand at a place, whatever the check digits say.
-    pub(super) fn allows(self, line: usize, column: usize, character: u8) -> bool {
+    pub(crate) fn allows(self, line: usize, column: usize, character: u8) -> bool {
         let within = |place: Place| place.0 == line && place.1.contains(&column);
         let letter = character.is_ascii_uppercase() || character == b'<';
         let digit = character.is_ascii_digit() || character == b'<';
@@ -215,13 +215,13 @@ impl Layout {
 }
 
 /// The characters of places, in their order.
-pub(super) fn characters<'a>(lines: &'a [Vec<u8>], places: &'a [Place]) -> impl Iterator<Item = u8> + 'a {
+pub(crate) fn characters<'a>(lines: &'a [Vec<u8>], places: &'a [Place]) -> impl Iterator<Item = u8> + 'a {
     places.iter().flat_map(|(line, columns)| lines[*line][columns.clone()].iter().copied())
 }
 
 impl Checked {
     /// Whether the digit is right.
-    pub(super) fn holds(&self, lines: &[Vec<u8>]) -> bool {
+    pub(crate) fn holds(&self, lines: &[Vec<u8>]) -> bool {
         let found = lines[self.digit.0][self.digit.1];
         found == check::digit(characters(lines, &self.over))
             || (found == b'<' && self.may_be_absent && characters(lines, &self.over).all(|c| c == b'<'))
@@ -229,7 +229,7 @@ impl Checked {
 }
 
 /// Lines as bytes, all of which may stand in a zone.
-pub(super) fn bytes(lines: &[impl AsRef<str>]) -> Vec<Vec<u8>> {
+pub(crate) fn bytes(lines: &[impl AsRef<str>]) -> Vec<Vec<u8>> {
     lines.iter().map(|line| line.as_ref().as_bytes().to_vec()).collect()
 }
 
@@ -365,8 +365,9 @@ impl Zone {
     pub fn key_information(&self) -> String {
         let text = |(line, columns): Place| &self.lines[line][columns];
         let mut number = text(self.layout.number()).to_owned();
-        if self.number.len() > number.len() {
-            number.clone_from(&self.number);
+        // As printed, with the fillers within it.
+        if let Some((line, rest)) = self.layout.long_number(&bytes(&self.lines)) {
+            number.push_str(text((line, rest.start..rest.end - 1)));
         }
         let mut information = String::with_capacity(40);
         for field in [&number[..], text(self.layout.birthday()), text(self.layout.expiry())] {
@@ -555,6 +556,19 @@ mod tests {
         assert_eq!(card.optional, ["", ""]);
         assert_eq!((card.birthday, card.expires), (Some(day(1934, 7, 12)), Some(day(1995, 7, 12))));
         assert_eq!(card.key_information(), "D23145890734934071279507122");
+    }
+
+    #[test]
+    fn a_long_number_keeps_the_fillers_within_it_for_the_keys() {
+        // The digits were counted apart from this program, by the rule of part 3, section 4.9.
+        let lines = [
+            "I<UTOD2<145890<7346<<<<<<<<<<<",
+            "3407127M9507122UTO<<<<<<<<<<<0",
+            "STEVENSON<<PETER<JOHN<<<<<<<<<",
+        ];
+        let card = Zone::parse(&lines, TODAY).unwrap();
+        assert_eq!(card.number, "D2145890734");
+        assert_eq!(card.key_information(), "D2<145890734634071279507122");
     }
 
     #[test]
