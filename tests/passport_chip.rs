@@ -641,6 +641,13 @@ fn nothing_about_the_person_is_shown() {
         shown += &format!("{error} {error:?}");
     }
     shown += &at_the_gate();
+    // What is of no use in a list is told by its place.
+    let folder = tempfile::tempdir().unwrap();
+    let part = |body: &str| format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+    let useful = base64(Authority::new("Authority under test").unwrap().certificate());
+    std::fs::write(folder.path().join("list.pem"), part(&useful) + &part("MANhYmM=") + &part(&useful))
+        .unwrap();
+    assert_eq!(Trust::load(folder.path()).unwrap().len(), 2);
     let log = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
     for said in [
         "a travel document's chip was read",
@@ -648,6 +655,7 @@ fn nothing_about_the_person_is_shown() {
         "the lines of the page are not those of the chip",
         "the chip of a document could not be read",
         "documents.csca_dir is empty",
+        "list.pem certificate=2 ",
     ] {
         assert!(log.contains(said), "{said}: {log}");
     }
@@ -695,6 +703,11 @@ fn security_objects_that_openssl_has_signed_are_genuine() {
     }
 }
 
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
 #[test]
 fn authorities_are_read_from_a_folder() {
     let folder = tempfile::tempdir().unwrap();
@@ -707,8 +720,7 @@ fn authorities_are_read_from_a_folder() {
     std::fs::write(folder.path().join("notes.txt"), b"nothing").unwrap();
     let pem = |name: &str| {
         let der = std::fs::read(format!("tests/passport_chip/{name}.csca.der")).unwrap();
-        use base64::Engine as _;
-        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        let text = base64(&der);
         let lines: Vec<&str> =
             text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
         format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
