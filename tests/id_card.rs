@@ -979,7 +979,9 @@ async fn a_card_is_presented_once_each_time_and_nothing_of_it_is_told() {
     assert!(credentials.len() >= 2, "{credentials:?}");
     // The services have heard the same, with the facts.
     let mut numbers = Vec::new();
-    while let Ok(happening) = happenings.try_recv() {
+    while numbers.len() < 4 {
+        // They hear of it right behind the event.
+        let happening = tokio::time::timeout(PATIENCE, happenings.recv()).await.expect("it is told").unwrap();
         if let Happening::Read(reading) = happening {
             numbers.push(reading.document.number.clone());
         }
