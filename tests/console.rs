@@ -324,10 +324,8 @@ fn garbage_on_the_line_does_nothing_and_harms_nothing() {
     }
     // Two pauses are two lone Esc: whatever was open is closed, and the menu is there.
     let mut menu = console.sees_within(Duration::from_millis(400), |screen| screen.contains("q  Leave"));
-    for _ in 0..40 {
-        if menu.is_ok() {
-            break;
-        }
+    let until = std::time::Instant::now() + PATIENCE;
+    while menu.is_err() && std::time::Instant::now() < until {
         console.type_in("\x1b");
         menu = console.sees_within(Duration::from_millis(400), |screen| screen.contains("q  Leave"));
     }

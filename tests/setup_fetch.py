@@ -630,8 +630,10 @@ class Fetch(unittest.TestCase):
                      "os.replace(top / 'pids.new', top / 'pids')\ntry: child.wait()\nexcept KeyboardInterrupt: sys.exit(130)")
         for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
             with self.subTest(signal=number):
+                # Whoever runs the tests in the background has Ctrl-C ignored.
                 running = subprocess.Popen(self.command("--for", "test"), env=self.environment, stdout=subprocess.DEVNULL,
-                                           stderr=subprocess.PIPE, text=True)
+                                           stderr=subprocess.PIPE, text=True,
+                                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
                 self.addCleanup(running.kill)
                 end = time.monotonic() + 60
                 while not (self.top / "pids").exists():

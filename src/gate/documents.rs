@@ -94,12 +94,12 @@ impl Documents {
 }
 
 impl Inner {
-    /// What the reader is asked for now. Here, and nowhere else, wishes are merged: where documents open the gate, all that
+    /// What the reader is asked for now. Here, and nowhere else, wishes are merged: where documents are asked for, all that
     /// proves one is read, whatever a service wants; otherwise what the service wants. Bar codes are for services alone.
     pub(super) fn wanted(&self) -> Wanted {
         let service = self.documents.state().service;
         let service = service.unwrap_or(Wanted { bar_code: false, ..Wanted::default() });
-        if self.settings.load().rules.mode.takes_documents() {
+        if self.asks_for_documents() {
             return Wanted { bar_code: service.bar_code, ..Wanted::default() };
         }
         service

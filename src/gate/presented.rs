@@ -251,8 +251,8 @@ fn refused_anyway(gate: &Inner, document: &Document) -> Option<Reason> {
         | Reason::ClockLost
         | Reason::DocumentExpired
         | Reason::DocumentNotYetValid => true,
-        // It is, unless it is somebody's whose face has been seen.
-        Reason::WrongOrder => false,
+        // Both turn on what is left out here: a face that has been seen, or that there is a photo.
+        Reason::WrongOrder | Reason::OutOfSchedule => false,
         _ => !gate.document_asked.load(Ordering::Relaxed),
     };
     whoever.then_some(reason)

@@ -24,6 +24,7 @@ use super::announce;
 use super::passage::{Finished, Stored, WithoutAnswer, carry_out, open_for};
 use super::record::{self, Happened};
 use super::sighting::{Compared, Sighting, Snap, VisibleFace};
+use crate::access::decide::plain_number;
 use crate::access::{
     Credential, CredentialKind, FaceCredential, FaceMatch, HolderMatch, LastPassage, Liveness, Opens,
     PassMode, Person, PersonKey, Reason, Verdict, known_as, subject, weigh,
@@ -101,6 +102,14 @@ impl Shown {
     fn has_document(&self) -> bool {
         self.credentials.iter().any(|one| one.kind() == CredentialKind::Document)
     }
+
+    /// Whether the document of this number is among them, however it is spaced.
+    fn holds(&self, number: &str) -> bool {
+        self.credentials.iter().any(|one| {
+            matches!(one, Credential::Document(document)
+                if plain_number(&document.number).eq(plain_number(number)))
+        })
+    }
 }
 
 /// What was presented without a face.
@@ -133,6 +142,8 @@ struct Offered {
 struct Session {
     /// When the face was in a frame last.
     seen: Instant,
+    /// The face was lost from view while a credential was waited for: it will not be seen again under this track.
+    gone: bool,
     /// What was presented before the credential that is being weighed.
     shown: Shown,
     /// The face as it was compared last, and the time before, unless it was judged an attack since.
@@ -179,6 +190,7 @@ impl Session {
     fn new(seen: Instant) -> Self {
         Self {
             seen,
+            gone: false,
             shown: Shown::default(),
             faces: [None, None],
             tries: None,
@@ -194,8 +206,14 @@ impl Session {
         matches!(self.state, State::Awaiting(CredentialKind::Document, _))
     }
 
+    /// Whether a document that is laid down may be theirs: the first time, or once more while their face is waited for.
+    fn may_lay_down(&self) -> bool {
+        self.is_asked_for_document()
+            || (matches!(self.state, State::Awaiting(CredentialKind::Face, _)) && self.shown.has_document())
+    }
+
     fn is_in_view(&self, now: Instant) -> bool {
-        now < self.seen + IN_VIEW
+        !self.gone && now < self.seen + IN_VIEW
     }
 }
 
@@ -293,7 +311,7 @@ impl Sessions {
                 },
                 _ = tick.tick() => self.time_passes(),
             }
-            let asked = self.visitors.values().any(Session::is_asked_for_document);
+            let asked = self.visitors.values().any(Session::may_lay_down);
             self.gate.document_asked.store(asked, Ordering::Relaxed);
             // Only now: one that panics with each turn makes none.
             heartbeat.beat();
@@ -318,12 +336,28 @@ impl Sessions {
             self.look_at(face, &sighting);
         }
         for track in &sighting.lost {
-            if let Some(session) = self.visitors.get(track) {
+            if let Some(session) = self.visitors.get_mut(track) {
                 // One who was asked for a card has turned to the reader: that session ends by its timeout.
-                if !matches!(session.state, State::Awaiting(..)) {
+                if matches!(session.state, State::Awaiting(..)) {
+                    session.gone = true;
+                    self.leave_document(*track);
+                } else {
                     self.visitors.remove(track);
                 }
             }
+        }
+    }
+
+    /// Whoever has gone from view, over a reader perhaps, comes back as another track: the document for which their face is
+    /// waited lies there for whoever it is like.
+    fn leave_document(&mut self, track: u64) {
+        let Some(session) = self.visitors.get(&track).filter(|session| session.gone) else { return };
+        let State::Awaiting(next @ CredentialKind::Face, until) = session.state else { return };
+        if session.shown.has_document()
+            && self.loose.is_none()
+            && let Some(Session { shown, .. }) = self.visitors.remove(&track)
+        {
+            self.put_loose(Loose { until, shown, next });
         }
     }
 
@@ -331,7 +365,7 @@ impl Sessions {
         let settings = self.gate.settings.load_full();
         let captured = Instant::from_std(sighting.captured);
         let session = self.visitors.entry(face.track).or_insert_with(|| Session::new(captured));
-        session.seen = captured;
+        (session.seen, session.gone) = (captured, false);
         match &face.template {
             _ if face.judgement == Judgement::Attack && settings.face.live_level > 0 => {
                 session.faces = [None, None];
@@ -540,8 +574,13 @@ impl Sessions {
     fn put_loose(&mut self, loose: Loose) {
         if loose.next == CredentialKind::Face {
             for (track, session) in &mut self.visitors {
-                if session.state == State::Settled {
-                    self.gate.settled.look_again(*track);
+                match &mut session.state {
+                    State::Settled => self.gate.settled.look_again(*track),
+                    // Whoever was asked may have laid it down: they are not late while it is compared with them.
+                    State::Awaiting(CredentialKind::Document, until) if loose.shown.has_document() => {
+                        *until = (*until).max(loose.until);
+                    }
+                    _ => {}
                 }
             }
         }
@@ -607,6 +646,9 @@ impl Sessions {
                 if joins_loose {
                     self.take_loose();
                 }
+                if let (Verdict::Pass { .. }, Some(track)) = (&verdict, track) {
+                    self.forget_former(track, presented, shown.photo.as_ref());
+                }
                 // A face alone has its verdict at once, with a sentence.
                 let alone = presented.len() == 1;
                 let taken = presented.last().map(Credential::kind);
@@ -617,6 +659,32 @@ impl Sessions {
                 );
                 self.close(track, shown, verdict, captured, at);
             }
+        }
+    }
+
+    /// Who passes as `track` may have been asked for their document as another, before they turned to the reader: that one
+    /// is not late.
+    fn forget_former(&mut self, track: u64, presented: &[Credential], photo: Option<&Arc<HolderPhoto>>) {
+        let (now, threshold, names) = (Instant::now(), self.photo_threshold(), known_as(presented));
+        let former = |other: u64, session: &Session| {
+            let named = known_as(&session.shown.credentials).iter().any(|key| names.contains(key));
+            let alike = || {
+                let tries = photo.and_then(|photo| self.seen_before(other, photo, now));
+                tries.is_some_and(|tries| tries.best() >= threshold)
+            };
+            other != track
+                && session.is_asked_for_document()
+                && !session.is_in_view(now)
+                && (named || alike())
+        };
+        let former: Vec<u64> = self
+            .visitors
+            .iter()
+            .filter(|(other, session)| former(**other, session))
+            .map(|(other, _)| *other)
+            .collect();
+        for other in former {
+            self.visitors.remove(&other);
         }
     }
 

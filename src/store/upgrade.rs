@@ -293,12 +293,12 @@ mod v3_to_v4 {
             Some(path) => Some(open_reader(Path::new(path))?),
             None => None,
         };
-        let mut unreadable = 0_u64;
-        let changed = changed(reader.as_ref().unwrap_or(db), seal, &mut unreadable).unwrap_or_else(|_| {
+        let (mut unreadable, mut wrong) = (0_u64, Vec::new());
+        // What was found before a page that cannot be read is mended all the same.
+        if find(reader.as_ref().unwrap_or(db), seal, &mut unreadable, &mut wrong).is_err() {
             unreadable += 1;
-            Vec::new()
-        });
-        for (row, hash) in changed {
+        }
+        for (row, hash) in wrong {
             db.prepare_cached("UPDATE people SET id_number_hash = ?2 WHERE id = ?1")
                 .and_then(|mut update| update.execute(params![row, hash]))
                 .at(|| "an identity number cannot be made findable")?;
@@ -313,12 +313,16 @@ mod v3_to_v4 {
         Ok(())
     }
 
-    /// The rows whose hash is not as it must be, and what it must be.
-    fn changed(db: &Connection, seal: &Seal, unreadable: &mut u64) -> Result<Vec<(i64, Option<[u8; 16]>)>> {
+    /// Finds the rows whose hash is not as it must be, and what it must be; on an error, those before it.
+    fn find(
+        db: &Connection,
+        seal: &Seal,
+        unreadable: &mut u64,
+        wrong: &mut Vec<(i64, Option<[u8; 16]>)>,
+    ) -> Result<()> {
         let sql = format!("SELECT {}, id_number_hash FROM people", people::COLUMNS);
         let mut statement = db.prepare(&sql)?;
         let mut rows = statement.query([])?;
-        let mut changed = Vec::new();
         while let Some(row) = rows.next()? {
             let Ok((number, person)) = people::read(row, seal) else {
                 *unreadable += 1;
@@ -327,10 +331,10 @@ mod v3_to_v4 {
             let stored: Option<Vec<u8>> = row.get("id_number_hash")?;
             let (_, right) = people::hashes(seal, &person);
             if stored != right.map(Vec::from) {
-                changed.push((number.0, right));
+                wrong.push((number.0, right));
             }
         }
-        Ok(changed)
+        Ok(())
     }
 }
 

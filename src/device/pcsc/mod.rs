@@ -160,7 +160,8 @@ impl Reader {
 
     /// Waits for a card that this has not given out yet, and [connects](Self::connect) it; one that stands in the reader at
     /// the first call counts. `None` if none comes `within` the time. A card that does not announce itself is an error,
-    /// once; one that cannot be connected is not given out by that.
+    /// once; one that cannot be connected is not given out by that. A card that is not quite in, or is out again, is waited for
+    /// as one that is not there.
     pub fn wait_card(&mut self, within: Duration) -> Result<Option<PcscCard>> {
         let until = Instant::now() + within;
         // A card that was seen already is no news to wait for.
@@ -168,9 +169,17 @@ impl Reader {
         loop {
             match self.presence(left)? {
                 Presence::Card(number) if number != self.given => {
-                    let card = self.connect()?;
-                    self.given = number;
-                    return Ok(Some(card));
+                    let remaining = until.saturating_duration_since(Instant::now());
+                    match self.connect() {
+                        Ok(card) => {
+                            self.given = number;
+                            return Ok(Some(card));
+                        }
+                        Err(error) if is_out(&error) && !remaining.is_zero() => {
+                            left = remaining.min(LISTED_AGAIN)
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
                 Presence::Mute(number) if number != self.given => {
                     self.given = number;
@@ -252,6 +261,12 @@ fn none_is(part: &str, names: &[String]) -> String {
 
 fn shown(name: &CStr) -> String {
     name.to_string_lossy().into_owned()
+}
+
+/// Whether it was no card any more that could be connected.
+fn is_out(error: &Error) -> bool {
+    let fault = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Fault>());
+    matches!(fault, Some(Fault::RemovedCard | Fault::NoSmartcard))
 }
 
 /// Whether nothing more can be asked of the service with the handles that there are.

@@ -7,7 +7,6 @@ use tokio::time::Instant;
 
 use super::announce;
 use super::{HolderPhoto, Looked, Offered, Sessions, State, Tries};
-use crate::access::decide::plain_number;
 use crate::access::{
     Credential, CredentialKind, CredentialOrder, DocumentCredential, HolderMatch, Person, PersonKind,
     known_as,
@@ -33,6 +32,7 @@ impl Sessions {
         let found = self.gate.store.people_by_id_number(&read.number);
         let Some(owners) = owners(found, "a document") else { return announce::document_unread(&self.gate) };
         let has_photo = photo.as_ref().is_some_and(|photo| photo.template.is_some());
+        self.lift(&read.number);
         let credential = read_as(read, owners, has_photo);
         let track = self.at_the_reader(&credential, photo.as_ref());
         // A face that came before the document does not count where it must come after it.
@@ -53,16 +53,31 @@ impl Sessions {
             self.lift_loose(&credential.number);
         }
         self.present(track, Credential::Document(credential), at, photo, holder);
+        // They may have gone meanwhile.
+        if let Some(track) = track {
+            self.leave_document(track);
+        }
+    }
+
+    /// The same document, laid down again while its visitor's face is waited for, begins anew: it is one document, and
+    /// opens once.
+    fn lift(&mut self, number: &str) {
+        for session in self.visitors.values_mut() {
+            if let State::Awaiting(CredentialKind::Face, until) = session.state
+                && session.shown.holds(number)
+            {
+                session.shown.credentials.retain(|one| one.kind() != CredentialKind::Document);
+                (session.shown.photo, session.tries) = (None, None);
+                session.state = State::Awaiting(CredentialKind::Document, until);
+            }
+        }
     }
 
     /// A reader holds one document: another than `number` that nobody's face has answered for is there no more, and the
     /// same one, laid down again, begins anew.
     fn lift_loose(&mut self, number: &str) {
         let Some(loose) = self.loose.as_ref().filter(|loose| loose.shown.has_document()) else { return };
-        let same = loose.shown.credentials.iter().any(|one| {
-            matches!(one, Credential::Document(document)
-                if plain_number(&document.number).eq(plain_number(number)))
-        });
+        let same = loose.shown.holds(number);
         if let Some(loose) = self.take_loose().filter(|_| !same) {
             self.time_out(None, loose.shown, true);
         }
@@ -99,11 +114,14 @@ impl Sessions {
     /// it may be that of somebody who was not asked yet: then it is whose face turns out to be.
     ///
     /// Whoever is out of view can be recognised by what was seen of them, and by nothing that comes: their track may have
-    /// ended. Where the face must come first, it is of somebody who was asked and is still there, or out of order.
+    /// ended. Where the face must come first, it is of somebody who was asked, or out of order; where it must come last, what
+    /// was seen before does not count.
     fn at_the_reader(&self, document: &DocumentCredential, photo: Option<&Arc<HolderPhoto>>) -> Option<u64> {
         let now = Instant::now();
         let threshold = self.photo_threshold();
-        let face_first = self.gate.settings.load().rules.document_order == CredentialOrder::FaceFirst;
+        let order = self.gate.settings.load().rules.document_order;
+        let (face_first, face_last) =
+            (order == CredentialOrder::FaceFirst, order == CredentialOrder::FaceLast);
         let owners = || document.person.iter().chain(&document.also);
         let asked = self.visitors.iter().filter_map(|(track, session)| match session.state {
             State::Awaiting(CredentialKind::Document, until) => {
@@ -121,7 +139,10 @@ impl Sessions {
                 };
                 let is_theirs = match session.is_in_view(now) {
                     true => may_be || face_first,
-                    false => proven || (is_owner && !document.has_photo),
+                    false => {
+                        let may_do = proven || (face_first && may_be) || (is_owner && !document.has_photo);
+                        may_do && !face_last
+                    }
                 };
                 is_theirs.then_some((is_owner, alike, until, *track))
             }
@@ -134,7 +155,7 @@ impl Sessions {
     }
 
     /// What was seen of a visitor's face before, beside the photo of a document; `None` if there is nothing to compare.
-    fn seen_before(&self, track: u64, photo: &Arc<HolderPhoto>, at: Instant) -> Option<Tries> {
+    pub(super) fn seen_before(&self, track: u64, photo: &Arc<HolderPhoto>, at: Instant) -> Option<Tries> {
         let mut tries = None;
         for face in self.visitors.get(&track)?.faces.iter().flatten() {
             Tries::look(&mut tries, photo, face, &self.gate.calibration, at)?;

@@ -3,7 +3,7 @@
 use jiff::civil::date;
 
 use super::*;
-use crate::access::CredentialOrder;
+use crate::access::{CredentialOrder, DayRule, ExtendedSchedule};
 use crate::document::Document;
 use crate::gate::sessions::HolderPhoto;
 use crate::store::{PictureKind, Record};
@@ -424,6 +424,71 @@ async fn whoever_was_asked_and_looks_away_is_still_the_holder() {
 }
 
 #[tokio::test]
+async fn whoever_bends_over_the_reader_and_is_lost_comes_back_as_the_holder() {
+    // The face must come last: what was seen before does not count, and its track has ended.
+    let mut gate = gate(PassMode::Document, CredentialOrder::FaceLast);
+    gate.faces.insert(1, face(90.0));
+    assert_eq!(word(&gate.watch(0, 1, &STRANGER).await), "?document");
+    gate.see(4000, &[], &[1]).await;
+    assert!(gate.verdict_now().await.is_none());
+    gate.lay_down(document(), photo()).await;
+    assert_eq!(gate.verdict_word().await, "?face");
+    gate.faces.insert(2, face(90.0));
+    let passed = gate.watch(5000, 2, &STRANGER).await;
+    assert_eq!((word(&passed).as_str(), passed.fields["track"].as_u64()), ("document_holder", Some(2)));
+    assert!(gate.verdict_now().await.is_none());
+    assert!(!gate.inner.document_asked.load(Ordering::Relaxed), "who was asked is who has passed");
+    // In any order, and where the face must come first: lost after it was laid down, and before.
+    for order in [CredentialOrder::Any, CredentialOrder::FaceFirst] {
+        for lost_first in [false, true] {
+            let mut gate = super::holder::gate(PassMode::Document, order);
+            gate.faces.insert(1, face(60.0));
+            assert_eq!(word(&gate.watch(0, 1, &STRANGER).await), "?document");
+            // One frame is like the photo, which is not enough.
+            gate.faces.insert(1, face(72.0));
+            gate.see(4000, &[(1, STRANGER)], &[]).await;
+            for lost in [lost_first, !lost_first] {
+                if lost {
+                    gate.see(4100, &[], &[1]).await;
+                    assert!(gate.verdict_now().await.is_none());
+                } else {
+                    gate.lay_down(document(), photo()).await;
+                    assert_eq!(gate.verdict_word().await, "?face", "{order:?}, lost first: {lost_first}");
+                }
+            }
+            gate.faces.insert(2, face(90.0));
+            let passed = gate.watch(5000, 2, &STRANGER).await;
+            let track = passed.fields["track"].as_u64();
+            assert_eq!(
+                (word(&passed).as_str(), track),
+                ("document_holder", Some(2)),
+                "{order:?} {lost_first}"
+            );
+            assert_eq!(gate.inner.store.counts().unwrap().records, 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_document_that_is_laid_down_twice_opens_once() {
+    let mut gate = gate(PassMode::Document, CredentialOrder::FaceFirst);
+    gate.faces.insert(1, face(60.0));
+    assert_eq!(word(&gate.watch(0, 1, &STRANGER).await), "?document");
+    for _ in 0..2 {
+        gate.lay_down(document(), photo()).await;
+        assert_eq!(gate.verdict_word().await, "?face");
+    }
+    gate.faces.insert(1, face(90.0));
+    assert_eq!(word(&gate.watch(5000, 1, &STRANGER).await), "document_holder");
+    gate.event("record").await;
+    for frame in 0..10 {
+        gate.see(6000 + 100 * frame, &[(1, STRANGER)], &[]).await;
+    }
+    assert!(gate.verdict_now().await.is_none());
+    assert_eq!(gate.inner.store.counts().unwrap().records, 1);
+}
+
+#[tokio::test]
 async fn two_documents_in_a_row_are_two_visitors() {
     let mut gate = gate(PassMode::Document, CredentialOrder::Any);
     gate.lay_down(document(), photo()).await;
@@ -627,6 +692,17 @@ async fn a_photo_is_not_looked_at_where_it_changes_nothing() {
             picture
         );
     }
+    // At night it is the hour that refuses, not the photo, which is looked at as by day.
+    let never = ExtendedSchedule {
+        id: String::new(),
+        name: String::new(),
+        weekly: std::array::from_fn(|_| DayRule::Never),
+        holidays: Vec::new(),
+    };
+    let closed = |settings: &mut Settings| settings.rules.schedule = Some(never);
+    let gate_at_night = gate_with(PassMode::Document, CredentialOrder::Any, closed, config::Gate::default());
+    gate_at_night.inner.portraits.close();
+    assert_eq!(gate_at_night.present(&picture).await.unwrap_err().kind(), Kind::Stopped);
     // Somebody with a mode of their own was asked: then it counts.
     let mut gate = gate(PassMode::Face, CredentialOrder::Any);
     let rows = gate.enrol(Person { mode: Some(PassMode::Document), ..person("1") }).await;
