@@ -28,6 +28,13 @@ pub enum DocumentKind {
     SocialSecurity,
 }
 
+impl DocumentKind {
+    /// Whether it is a card whose chip the module for identity cards reads.
+    pub fn is_identity_card(self) -> bool {
+        matches!(self, Self::Resident | Self::Foreigner | Self::HongKongMacaoTaiwan)
+    }
+}
+
 /// Where a text of a document comes from; the document reader service tells it as `Source`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Source {

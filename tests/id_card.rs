@@ -313,9 +313,29 @@ fn a_module_that_stumbles_over_fingerprints_is_read_without_them() {
         assert_eq!(document.additional_address, "北京市海淀区某街2号", "quirk {quirk}");
         assert_eq!(reading.fingerprints.len(), 0);
         read_card(&module, &mut reader, "resident");
+        read_card(&module, &mut reader, "fingerprints");
         let asked = module.heard().iter().filter(|command| **command == READ).count();
-        assert_eq!(asked, 1, "quirk {quirk}: it is not asked again for what it cannot do");
+        assert_eq!(asked, 2, "quirk {quirk}: it is not asked a third time for what it cannot do");
     }
+}
+
+#[test]
+fn one_damaged_answer_about_fingerprints_is_forgiven() {
+    let (module, mut reader) = fitted();
+    let mut fingerprints = |fault: Option<Fault>| {
+        fault.into_iter().for_each(|fault| module.fault(Some(READ), fault));
+        let reading = read_card(&module, &mut reader, "fingerprints");
+        assert_eq!(reading.document.number, "11010519491231002X");
+        reading.fingerprints.len()
+    };
+    // Never two in a row.
+    for fault in [Fault::Silent, Fault::Status(0x24)] {
+        assert_eq!(fingerprints(Some(fault)), 0, "{fault:?}");
+        assert_eq!(fingerprints(None), 1024, "{fault:?}");
+    }
+    assert_eq!(fingerprints(Some(Fault::Silent)), 0);
+    assert_eq!(fingerprints(Some(Fault::Silent)), 0);
+    assert_eq!(fingerprints(None), 0, "it is not asked any more");
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn basic_access_and_active_authentication_of_older_passports() {
     for (active, extended, announced, original) in [
         (Active::Rsa, true, true, Some(true)),
         (Active::Rsa, true, false, Some(true)),
-        (Active::Rsa, false, false, None),
+        (Active::Rsa, false, false, Some(false)),
         (Active::Curve(13), false, false, Some(true)),
     ] {
         let read = issue_and_read(Options {
@@ -96,7 +96,7 @@ fn basic_access_and_active_authentication_of_older_passports() {
         let untried = "active authentication cannot be tried: a signature of 256 bytes does not come";
         assert_eq!(
             read.notes.iter().any(|note| note.starts_with(untried)),
-            original.is_none(),
+            original == Some(false),
             "{:?}",
             read.notes
         );
@@ -234,10 +234,10 @@ fn only_an_authority_is_believed_and_in_its_time() {
     let nowhere = Authority::with("Nowhere", VALID, Some(Flaw::NoCountry)).unwrap();
     let signed = signed_by(&nowhere, SignedBy::default());
     assert_eq!(signed, Signed::UnknownSigner("Nowhere ()".to_owned()));
-    // A signer from before its authority, or from after it.
+    // A signer from before its authority, whose certificate was issued anew, and one from after it.
     let day = |year| date(year, 1, 1).at(0, 0, 0, 0);
     let authority = Authority::with("Authority under test", (day(2010), day(2020)), None).unwrap();
-    for (from, genuine) in [(2009, false), (2010, true), (2019, true), (2021, false)] {
+    for (from, genuine) in [(2001, true), (2010, true), (2019, true), (2021, false)] {
         let signed = SignedBy { valid: (day(from), day(2040)), ..SignedBy::default() };
         assert_eq!(signed_by(&authority, signed) == Signed::Genuine, genuine, "{from}");
     }
@@ -282,6 +282,27 @@ fn what_opens_it_must_be_signed_as_well() {
 }
 
 #[test]
+fn a_signed_file_that_says_nothing_of_pace_contradicts_nothing() {
+    // PACE with integrated mapping (0.4.0.127.0.7.2.2.4.4.2), which is not known here: it opens with BAC.
+    let oid = [0x04, 0x00, 0x7f, 0x00, 0x07, 0x02, 0x02, 0x04, 0x04, 0x02];
+    let way = object(0x30, &[&object(6, &[&oid]), &object(2, &[&[2]]), &object(2, &[&[12]])]);
+    let access = object(0x31, &[&way]);
+    let silent = "DG14 says nothing of PACE: EF.CardAccess is not proved";
+    // DG14 is there for chip authentication, or not at all; where it does say something of PACE, it must be that.
+    let with = Options { pace: None, ..Options::default() };
+    let without = Options { chip_authentication: None, ..with.clone() };
+    for options in [with, without] {
+        let read =
+            read_changed(options, |passport| passport.with_file(files::CARD_ACCESS.id, access.clone()));
+        assert_eq!((read.opened, read.signed), (Opened::Bac, Some(Signed::Genuine)));
+        assert_eq!(read.notes, [silent]);
+    }
+    let read = read_changed(Options::default(), |passport| passport.with_file(files::CARD_ACCESS.id, access));
+    assert_eq!(read.signed, Some(Signed::Changed("EF.CardAccess".to_owned())));
+    assert!(!read.notes.iter().any(|note| note == silent), "{:?}", read.notes);
+}
+
+#[test]
 fn a_document_without_ef_com_shows_that_it_is_no_copy() {
     let read = read_changed(Options::default(), |passport| passport.without_file(files::COM.id));
     assert_eq!(read.reading.chip, Some(GENUINE), "{:?}", read.notes);
@@ -321,7 +342,7 @@ fn a_reader_that_knows_no_extended_length_reads_in_short_pieces() {
     trust.add(authority.certificate()).unwrap();
     let of_numbers = Options { chip_authentication: None, active: Some(Active::Rsa), ..Options::default() };
     for (options, original, fails) in
-        [(Options::default(), Some(true), 1), (of_numbers, None, 1), (Options::default(), None, 99)]
+        [(Options::default(), Some(true), 1), (of_numbers, Some(false), 1), (Options::default(), None, 99)]
     {
         let passport = Passport::issue(&authority, options).unwrap();
         let mut failed = 0;
@@ -343,7 +364,72 @@ fn a_reader_that_knows_no_extended_length_reads_in_short_pieces() {
         assert_eq!(failed, 1);
         assert_eq!(read.reading.chip, Some(ChipVerdict { signed: Some(true), original }), "{:?}", read.notes);
         assert_eq!(read.reading.document.photo.as_deref(), Some(passport.photo()));
-        assert_eq!(read.notes.len(), usize::from(original.is_none()));
+        let said = "active authentication cannot be tried: a signature of 256 bytes does not come from the chip: the reader \
+                    fails on commands of extended length, take one that knows them";
+        let notes = if original == Some(true) { Vec::new() } else { vec![said.to_owned()] };
+        assert_eq!(read.notes, notes);
+    }
+}
+
+/// What comes of a passport whose chip says this when it is to sign a random number, and how often it is asked.
+fn read_evading(options: Options, said: [u8; 2]) -> (ChipReading, usize) {
+    let authority = Authority::new("Authority under test").unwrap();
+    let passport = Passport::issue(&authority, options).unwrap();
+    let mut trust = Trust::none();
+    trust.add(authority.certificate()).unwrap();
+    let mut asked = 0;
+    let mut card = Behind(passport.chip(), |chip: &mut VirtualChip, apdu: &[u8]| {
+        let answer = chip.transmit(apdu);
+        if apdu[1] == 0x88 {
+            asked += 1;
+            return Ok(said.to_vec());
+        }
+        answer
+    });
+    let read = read(&mut card, passport.key(), &trust, &wanted()).unwrap();
+    (read, asked)
+}
+
+#[test]
+fn a_copy_that_evades_active_authentication_is_refused() {
+    for pace in [Options::default().pace, None] {
+        for said in [[0x67, 0x00], [0x61, 0x10]] {
+            let of_curve = |announced| Options {
+                pace,
+                chip_authentication: None,
+                active: Some(Active::Curve(13)),
+                announced,
+                ..Options::default()
+            };
+            for announced in [true, false] {
+                let (read, asked) = read_evading(of_curve(announced), said);
+                assert_eq!(asked, 1, "it always fits");
+                let verdict = ChipVerdict { signed: Some(true), original: Some(false) };
+                assert_eq!(read.reading.chip, Some(verdict), "{said:02x?} {:?}", read.notes);
+                assert!(read.notes[0].ends_with("it would fit, this may be a copy"), "{:?}", read.notes);
+            }
+            // A long signature, of a chip that says that it knows extended length, and of one that does not say so.
+            for (announced, note) in
+                [(true, "it would fit, this may be a copy"), (false, "the reader must know extended length")]
+            {
+                let options = Options { active: Some(Active::Rsa), ..of_curve(announced) };
+                let (read, asked) = read_evading(options, said);
+                assert_eq!(asked, 2, "in both lengths");
+                assert_eq!(read.reading.chip.unwrap().original, Some(false), "{said:02x?}");
+                let (begin, end) =
+                    ("active authentication cannot be tried: a signature of 256 bytes does not come", note);
+                let said = &read.notes[0];
+                assert!(said.starts_with(begin) && said.ends_with(end), "{said}");
+            }
+            // It has shown by chip authentication that it is none.
+            let proved =
+                Options { chip_authentication: Options::default().chip_authentication, ..of_curve(true) };
+            assert_eq!(
+                read_evading(proved, said).0.reading.chip.unwrap().original,
+                Some(true),
+                "{said:02x?}"
+            );
+        }
     }
 }
 
@@ -366,7 +452,7 @@ fn nothing_is_fetched_plainly_under_secure_messaging() {
     });
     let read = read(&mut card, passport.key(), &trust, &wanted()).unwrap();
     assert_eq!(asked, 2, "in both lengths");
-    assert_eq!(read.reading.chip, Some(ChipVerdict { signed: Some(true), original: None }));
+    assert_eq!(read.reading.chip, Some(ChipVerdict { signed: Some(true), original: Some(false) }));
     assert!(read.notes[0].starts_with("active authentication cannot be tried"), "{:?}", read.notes);
 }
 

@@ -275,25 +275,31 @@ impl Eye {
         happened: &mut VecDeque<Happening>,
     ) -> Result<()> {
         let sight = self.sight(today)?;
-        let State::Done { number, looks } = &mut self.state else { return Ok(()) };
+        self.looked_again(sight, frame, happened);
+        Ok(())
+    }
+
+    fn looked_again(&mut self, sight: Sight, frame: &Frame, happened: &mut VecDeque<Happening>) {
+        let State::Done { number, looks } = &mut self.state else { return };
         let Sight::Zone(found) = sight else {
-            *looks -= 1;
-            if *looks == 0 && number.is_some() {
+            *looks = looks.saturating_sub(1);
+            // Lines that cannot be read are a document's all the same.
+            let there = sight == Sight::Unread;
+            if *looks == 0 && number.is_some() && !there {
                 // The document is gone, and what is left is the plate in another light.
                 self.plate.learn();
                 self.state = State::Waiting;
                 happened.push_back(Happening::TakenAway);
             }
-            return Ok(());
+            return;
         };
         *looks = 0;
         if number.as_ref() == Some(&found.read.zone.number) {
-            return Ok(());
+            return;
         }
         let reading = self.reading(frame, found);
         self.state = State::Done { number: Some(reading.document.number.clone()), looks: 0 };
         happened.extend([Happening::TakenAway, Happening::Detected, Happening::Read(Arc::new(reading))]);
-        Ok(())
     }
 
     /// The reading of a zone, with the picture of the page and the printed photo where a face is found in it.
@@ -401,13 +407,37 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_document_that_is_left_lying_is_glanced_at_only() {
+    fn reader() -> DocumentCamera {
         let models = std::env::var_os("MENSHEN_MODELS")
             .map_or_else(|| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models"), Into::into);
         let models = Models::open(&models, "auto").unwrap_or_else(|error| panic!("{error}; run make setup"));
         let config = config::Camera::new(CameraRole::Document, "files:/nonexistent".to_owned());
-        let mut reader = DocumentCamera::new(0, config, models, 1, Arc::new(SystemClock));
+        DocumentCamera::new(0, config, models, 1, Arc::new(SystemClock))
+    }
+
+    #[test]
+    fn a_document_whose_lines_are_seen_and_not_read_still_lies_there() {
+        let mut eye = reader().eye().unwrap();
+        let frame = Still(Arc::default()).capture(Vec::new()).unwrap();
+        let number = Some("L898902C3".to_owned());
+        for (last, gone) in [(Sight::Unread, false), (Sight::Nothing, true)] {
+            eye.state = State::Done { number: number.clone(), looks: LOOKS_AGAIN };
+            let mut happened = VecDeque::new();
+            for _ in 1..LOOKS_AGAIN {
+                eye.looked_again(Sight::Nothing, &frame, &mut happened);
+                assert!(happened.is_empty() && !eye.state.is_idle());
+            }
+            eye.looked_again(last, &frame, &mut happened);
+            assert!(eye.state.is_idle());
+            assert_eq!(matches!(eye.state, State::Waiting), gone);
+            assert_eq!(matches!(happened.make_contiguous(), [Happening::TakenAway]), gone);
+            assert_eq!(happened.is_empty(), !gone);
+        }
+    }
+
+    #[test]
+    fn a_document_that_is_left_lying_is_glanced_at_only() {
+        let mut reader = reader();
         let counts = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
         let eye = reader.eye().unwrap();
         let camera = Box::new(Still(Arc::clone(&counts)));

@@ -32,8 +32,14 @@ const HARMLESS: [u8; 5] = [0x10, 0x11, 0x12, 0x1f, 0x20];
 const ANY_PURPOSE: &[u8] = &[0x55, 0x1d, 0x25, 0x00];
 const DOCUMENTS: &[u8] = &[0x67, 0x81, 0x08, 0x01, 0x01, 0x01];
 
-/// Bits of the key usage: digitalSignature is the first, keyCertSign the sixth.
-const SIGNS_DATA: u8 = 0x80;
+/// Extensions of ICAO (part 12 section 7.1.1.6), under 2.23.136.1.1.6, that restrict nothing that is asked here: the change of an
+/// authority's name, and the kinds of documents that a signer signs.
+const OF_DOCUMENTS: [u8; 6] = [0x67, 0x81, 0x08, 0x01, 0x01, 0x06];
+const HARMLESS_OF_DOCUMENTS: [u8; 2] = [1, 2];
+
+/// Bits of the key usage: digitalSignature is the first, contentCommitment (nonRepudiation), which some signers have alone,
+/// the second, keyCertSign the sixth.
+const SIGNS_DATA: u8 = 0xc0;
 const SIGNS_CERTIFICATES: u8 = 0x04;
 
 /// A certificate.
@@ -212,6 +218,7 @@ impl Certificate {
                     self.purposes = Some(named);
                 }
                 [0x55, 0x1d, last] if HARMLESS.contains(last) => {}
+                [group @ .., last] if *group == OF_DOCUMENTS && HARMLESS_OF_DOCUMENTS.contains(last) => {}
                 _ if critical => {
                     let what =
                         format!("it has the critical extension {} that is not known here", dotted(oid));
@@ -312,6 +319,43 @@ mod tests {
             assert_eq!(time_of(0x17, wrong.as_bytes()), None, "{wrong}");
         }
         assert_eq!(time_of(0x18, b"00000101000000Z"), None);
+    }
+
+    fn authority() -> Certificate {
+        let authority = crate::simulate::passport::Authority::new("Authority under test").unwrap();
+        Certificate::read(authority.certificate()).unwrap()
+    }
+
+    #[test]
+    fn a_signer_signs_data_or_commits_to_content() {
+        let mut signer = authority();
+        signer.authority = false;
+        // RFC 5280 section 4.2.1.3: bit 0 is the highest.
+        for (usage, signs) in
+            [(0x80, true), (0x40, true), (0xc0, true), (0x20, false), (0x06, false), (0x00, false)]
+        {
+            signer.usage = Some(usage);
+            assert_eq!(signer.no_signer().is_none(), signs, "{usage:02x}");
+        }
+    }
+
+    #[test]
+    fn critical_extensions_of_icao_are_known() {
+        for (oid, refused) in [
+            // 2.23.136.1.1.6.1, .2 and .3, and 2.23.136.1.1.7.1.
+            (&[0x67, 0x81, 0x08, 0x01, 0x01, 0x06, 0x01][..], None),
+            (&[0x67, 0x81, 0x08, 0x01, 0x01, 0x06, 0x02], None),
+            (&[0x67, 0x81, 0x08, 0x01, 0x01, 0x06, 0x03], Some("2.23.136.1.1.6.3")),
+            (&[0x67, 0x81, 0x08, 0x01, 0x01, 0x07, 0x01], Some("2.23.136.1.1.7.1")),
+        ] {
+            let mut certificate = authority();
+            let extension =
+                object(0x30, &[&object(6, &[oid]), &object(1, &[&[0xff]]), &object(4, &[&[5, 0]])]);
+            certificate.extensions(&extension).unwrap();
+            let said =
+                refused.map(|oid| format!("it has the critical extension {oid} that is not known here"));
+            assert_eq!(certificate.no_authority(), said);
+        }
     }
 
     proptest! {

@@ -163,8 +163,14 @@ pub fn read(card: &mut dyn Card, key: &AccessKey, trust: &Trust, wanted: &Wanted
                 Signed::OtherState(issuer.country.clone())
             }
             // Anybody can change how a chip is opened, unless it is signed as well (part 11 section 4.2).
-            _ if !is_signed(&access, dg14.as_deref()) => Signed::Changed(files::CARD_ACCESS.name.to_owned()),
-            _ => signed,
+            _ => match is_signed(&access, dg14.as_deref()) {
+                Some(false) => Signed::Changed(files::CARD_ACCESS.name.to_owned()),
+                Some(true) => signed,
+                None => {
+                    notes.push("DG14 says nothing of PACE: EF.CardAccess is not proved".to_owned());
+                    signed
+                }
+            },
         }
     });
     let verdict = match &signed {
@@ -212,10 +218,12 @@ pub fn read(card: &mut dyn Card, key: &AccessKey, trust: &Trust, wanted: &Wanted
     Ok(ChipReading { reading, opened, signed, notes })
 }
 
-/// Whether DG14, which is signed, has all that EF.CardAccess says of PACE.
-fn is_signed(access: &SecurityInfos, dg14: Option<&[u8]>) -> bool {
+/// Whether DG14, which is signed, has all that EF.CardAccess says of PACE; `None` where it says nothing of it, as that of some
+/// states: only a contradiction shows that somebody has changed it.
+fn is_signed(access: &SecurityInfos, dg14: Option<&[u8]>) -> Option<bool> {
     let signed = dg14.and_then(|dg14| SecurityInfos::read(value(dg14, 0x6e).ok()?).ok()).unwrap_or_default();
-    access.pace_as_written.iter().all(|pace| signed.pace_as_written.contains(pace))
+    let (access, signed) = (&access.pace_as_written, signed.pace_as_written);
+    (access.is_empty() || !signed.is_empty()).then(|| access.iter().all(|pace| signed.contains(pace)))
 }
 
 /// Opens a chip: with PACE where it has it, else with BAC. Answers with what EF.CardAccess says too.
@@ -276,8 +284,9 @@ fn required(chip: &mut Chip<'_>, file: File) -> Result<Vec<u8>> {
     chip.read(file)?.ok_or_else(|| malformed(format_args!("it has no {}", file.name)))
 }
 
-/// Whether the chip is no copy; `None` where it has nothing to show it with, and where that could not be tried: the notes say
-/// which.
+/// Whether the chip is no copy; `None` where it has nothing to show it with, or chip authentication alone in a form that is
+/// not known here: the notes say so. Whoever copies a chip can make the copy answer so that active authentication cannot be
+/// tried: what is not shown then is refused.
 fn original(
     chip: &mut Chip<'_>,
     dg14: Option<&[u8]>,
@@ -316,7 +325,10 @@ fn original(
                 }
             }
             Err(error) if chip.gone() => return Err(error),
-            Err(error) => notes.push(format!("active authentication cannot be tried: {error}")),
+            Err(error) => {
+                original.get_or_insert(false);
+                notes.push(format!("active authentication cannot be tried: {error}"));
+            }
         }
     }
     Ok(original)

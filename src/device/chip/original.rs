@@ -54,11 +54,17 @@ pub(crate) fn active(chip: &mut Chip<'_>, dg15: &[u8], infos: Option<&SecurityIn
             Ok(_) | Err(_) => break,
         }
     }
+    let why = if chip.short_only() {
+        "the reader fails on commands of extended length, take one that knows them"
+    } else if longest <= SHORT || chip.long() {
+        // As far as the chip itself says.
+        "it would fit, this may be a copy"
+    } else {
+        "the reader must know extended length"
+    };
     Err(Error::new(
         Kind::Device,
-        format!(
-            "a signature of {longest} bytes does not come from the chip: the reader must know extended length"
-        ),
+        format!("a signature of {longest} bytes does not come from the chip: {why}"),
     ))
 }
 

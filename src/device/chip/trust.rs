@@ -146,15 +146,16 @@ impl Trust {
         self.authorities.is_empty()
     }
 
-    /// The authority that issued a certificate: of the same country, valid when the certificate begins to be, and the
-    /// signature says so. Names are not compared: states write them differently in different certificates. A certificate
-    /// that names no country has no issuer.
+    /// The authority that issued a certificate: of the same country, not past its end when the certificate begins to be
+    /// valid, and the signature says so. When it begins does not count: states issue an authority's certificate anew, for the
+    /// same key and with a later beginning. Names are not compared: states write them differently in different
+    /// certificates. A certificate that names no country has no issuer.
     pub fn issuer(&self, certificate: &Certificate) -> Option<&Certificate> {
         let country = &certificate.issuer.country;
         let of_country = |authority: &&Certificate| {
             !country.is_empty()
                 && authority.subject.country == *country
-                && authority.valid_at(certificate.from)
+                && certificate.from <= authority.until
         };
         // The one whose key is named comes first; of a country with many, the others need no arithmetic then.
         let named = |authority: &&Certificate| {

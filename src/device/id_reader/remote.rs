@@ -117,6 +117,8 @@ struct Line {
     serial: String,
     /// Texts whose pictures may still come, and until when they are waited for.
     half: Option<(Reading, Instant)>,
+    /// Whether the service said of any of them where it comes from.
+    sources_told: bool,
     /// A document lies there, as far as is known; whether it was read.
     lying: Option<bool>,
     /// Whether the service refuses to tell that a document was taken away.
@@ -135,11 +137,11 @@ pub fn open(name: &str) -> Result<Box<dyn IdReader>> {
     }))
 }
 
-/// Dials the service that `name` names, once, and lets go of it. `Config` if that is no address, `Network` if no document
-/// reader service answers there.
+/// Dials the service that `name` names, once, and lets go of it; its settings, which it has for all its pages, stay as they
+/// are. `Config` if that is no address, `Network` if no document reader service answers there.
 pub fn ask(name: &str) -> Result<()> {
     let address = Address::parse(name)?;
-    match Line::dial(&address, Wanted::default()) {
+    match Line::connect(&address, Wanted::default()) {
         Ok(_) => Ok(()),
         Err(why) => Err(Error::new(Kind::Network, away(&address, &why))),
     }
@@ -215,7 +217,8 @@ impl Remote {
 }
 
 impl Line {
-    fn dial(address: &Address, wanted: Wanted) -> Result<Self, String> {
+    /// A connection over which nothing was said yet.
+    fn connect(address: &Address, wanted: Wanted) -> Result<Self, String> {
         let failed = |error: io::Error| format!("no connection ({error}): is it running?");
         let addresses = (address.host.as_str(), address.port).to_socket_addrs().map_err(failed)?;
         let mut outcome = Err("its name has no address".to_owned());
@@ -237,7 +240,7 @@ impl Line {
             .map_err(|error| format!("what answers there is no document reader service ({error})"))?;
         socket.get_ref().set_read_timeout(Some(LOOK)).map_err(failed)?;
         let now = Instant::now();
-        let mut line = Self {
+        Ok(Self {
             socket,
             wanted,
             asked: now,
@@ -246,9 +249,14 @@ impl Line {
             name: String::new(),
             serial: String::new(),
             half: None,
+            sources_told: false,
             lying: None,
             silent: false,
-        };
+        })
+    }
+
+    fn dial(address: &Address, wanted: Wanted) -> Result<Self, String> {
+        let mut line = Self::connect(address, wanted)?;
         let mut commands = Vec::new();
         let states = ["DeviceConnected", "DeviceNotConnected", "DeviceOffLine", "DeviceReconnected"];
         for name in states.into_iter().chain(FAILURES.map(|(_, name)| name)) {
@@ -443,6 +451,7 @@ impl Line {
         if self.lying != Some(false) {
             self.detected(happened);
         }
+        self.sources_told = texts::tells_sources(fields);
         let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
         match texts::reading(fields, today) {
             Ok(reading) => self.half = Some((reading, Instant::now())),
@@ -464,7 +473,9 @@ impl Line {
                 chip_photo: picture("ChipHead"),
                 card_photo: picture("SidHead"),
             };
-            texts::chip_was_read(reading);
+            if !self.sources_told {
+                texts::chip_was_read(reading);
+            }
             let pictures = &reading.pictures;
             reading.document.photo = pictures.card_photo.as_ref().or(pictures.chip_photo.as_ref()).cloned();
         }
@@ -517,6 +528,7 @@ fn jpeg(url: &str) -> Option<Arc<[u8]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::Source;
 
     #[test]
     fn an_address_is_checked() {
@@ -699,6 +711,46 @@ mod tests {
         status("Device is connected");
         status("anything else");
         assert!(matches!(next(&mut remote), Happening::Offline { .. }));
+    }
+
+    #[test]
+    fn asking_whether_a_service_is_there_changes_none_of_its_settings() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let name = format!("{PREFIX}ws://{}/echo", listener.local_addr().unwrap());
+        let service = std::thread::spawn(move || {
+            let mut socket = tokio_tungstenite::tungstenite::accept(listener.accept().unwrap().0).unwrap();
+            let mut heard = Vec::new();
+            while let Ok(message) = socket.read() {
+                heard.push(message);
+            }
+            heard
+        });
+        ask(&name).unwrap();
+        assert_eq!(service.join().unwrap(), []);
+    }
+
+    #[test]
+    fn what_the_service_says_of_where_texts_come_from_counts() {
+        let photo = STANDARD.encode([0xFF, 0xD8]);
+        let said = |name: Value, photo: &str| {
+            let (mut remote, mut service) = connected();
+            let fields = json!({ "CARD_MAINID": "2", "公民身份号码": "11010519491231002X", "姓名": name });
+            let param = json!({ "Fields": fields, "Images": { "SidHead": photo } });
+            tell(&mut service, "Save", "DocInfoAllInOne", param);
+            assert!(matches!(next(&mut remote), Happening::Detected));
+            let Happening::Read(reading) = next(&mut remote) else { panic!("a reading") };
+            assert_eq!(reading.pictures.card_photo.is_some(), !photo.is_empty());
+            let name = reading.texts.iter().find(|text| text.content == "张三").unwrap();
+            name.source
+        };
+        let from = |source: &str| json!({ "Content": "张三", "Source": source });
+        // It reads the page, and has the chip's photo besides.
+        assert_eq!(said(from("VIZ"), &photo), Source::Viz);
+        assert_eq!(said(from("RFID"), &photo), Source::Chip);
+        // It does not say: the chip's photo shows that the chip was read.
+        assert_eq!(said(json!("张三"), &photo), Source::Chip);
+        assert_eq!(said(from(""), &photo), Source::Chip);
+        assert_eq!(said(json!("张三"), ""), Source::Viz);
     }
 
     #[test]

@@ -17,11 +17,6 @@ use crate::document::{Document, DocumentKind, LONG_TERM, Label, Reading, Source}
 use crate::text::Language;
 use crate::text::document_reader::{Constant, kind, label, long_term, main_id, name_parts, sex};
 
-/// Whether a document is a card whose chip the module for identity cards reads.
-fn is_identity_card(kind: DocumentKind) -> bool {
-    matches!(kind, DocumentKind::Resident | DocumentKind::Foreigner | DocumentKind::HongKongMacaoTaiwan)
-}
-
 fn source_name(source: Source) -> &'static str {
     match source {
         Source::Viz => "VIZ",
@@ -129,7 +124,7 @@ pub(super) fn fields(reading: &Reading, settings: &Settings, texts: &Texts) -> F
     let language = texts.language();
     let document = &reading.document;
     let what = document.kind;
-    let card = is_identity_card(what);
+    let card = what.is_identity_card();
     let wanted = |source: Source| match source {
         Source::Viz => settings.viz && !(card && settings.only_read_chip),
         Source::Mrz => !(card && settings.only_read_chip),
@@ -226,14 +221,14 @@ fn data_url(jpeg: &[u8]) -> Arc<str> {
 /// The chip's photo of an identity card.
 fn card_photo(reading: &Reading) -> Option<&Arc<[u8]>> {
     let of_card =
-        is_identity_card(reading.document.kind).then_some(reading.document.photo.as_ref()).flatten();
+        reading.document.kind.is_identity_card().then_some(reading.document.photo.as_ref()).flatten();
     reading.pictures.card_photo.as_ref().or(of_card)
 }
 
 /// The chip's photo of a travel document.
 fn chip_photo(reading: &Reading) -> Option<&Arc<[u8]>> {
     let of_chip =
-        (!is_identity_card(reading.document.kind)).then_some(reading.document.photo.as_ref()).flatten();
+        (!reading.document.kind.is_identity_card()).then_some(reading.document.photo.as_ref()).flatten();
     reading.pictures.chip_photo.as_ref().or(of_chip)
 }
 
@@ -320,7 +315,7 @@ impl Album {
         pictures: &Pictures,
         bits: Option<u64>,
     ) -> Images {
-        let page = settings.viz && !(is_identity_card(kind) && settings.only_read_chip);
+        let page = settings.viz && !(kind.is_identity_card() && settings.only_read_chip);
         let asked = |name: &str| {
             let bit = match name {
                 "White" => 0,

@@ -325,6 +325,8 @@ impl Desk {
     /// Listens to the reader until `stopped` is true; then tells the pages that the service goes.
     pub(super) async fn run(self: &Arc<Self>, mut stopped: watch::Receiver<bool>) {
         let mut happenings = self.gate.documents();
+        // What lay there before may have been taken away while nobody listened.
+        self.state().plate.clear();
         self.catch_up().await;
         loop {
             let forget = self.state().plate.forgets_at();

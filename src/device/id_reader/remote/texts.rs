@@ -218,13 +218,17 @@ fn validity(text: &str, latest: Option<Date>) -> Option<(Option<Date>, Option<Da
     }
 }
 
-fn is_identity_card(kind: DocumentKind) -> bool {
-    matches!(kind, DocumentKind::Resident | DocumentKind::Foreigner | DocumentKind::HongKongMacaoTaiwan)
+/// Whether the service says of any text where it comes from.
+pub(super) fn tells_sources(fields: &Map<String, Value>) -> bool {
+    fields
+        .values()
+        .any(|value| value.get("Source").and_then(Value::as_str).is_some_and(|said| !said.is_empty()))
 }
 
-/// With the chip's photo of an identity card come the chip's texts, where the service says nothing of their source.
+/// With the chip's photo of an identity card come the chip's texts. Only for a service that says nothing of their source
+/// ([`tells_sources`]).
 pub(super) fn chip_was_read(reading: &mut Reading) {
-    let card = is_identity_card(reading.document.kind) && reading.pictures.card_photo.is_some();
+    let card = reading.document.kind.is_identity_card() && reading.pictures.card_photo.is_some();
     if card && reading.texts.iter().all(|text| text.source == Source::Viz) {
         reading.texts.iter_mut().for_each(|text| text.source = Source::Chip);
     }
@@ -277,7 +281,7 @@ pub(super) fn reading(fields: &Map<String, Value>, today: Date) -> Result<Readin
             Some("VIZ") => (Source::Viz, 3),
             _ if name.ends_with("MRZ") => (Source::Mrz, 1),
             // Of a card that may have been photographed: the chip's photo shows that it was read (`chip_was_read`).
-            _ if is_identity_card(kind) => (Source::Viz, 2),
+            _ if kind.is_identity_card() => (Source::Viz, 2),
             _ if mrz.is_empty() => (Source::Chip, 2),
             _ => (Source::Mrz, 2),
         };

@@ -49,6 +49,9 @@ const FAILED_LOOKS: u32 = 3;
 /// Attempts to read a card: while it is laid down it may be too far away.
 const ATTEMPTS: u32 = 3;
 
+/// Cards in a row over whose fingerprints a module stumbles before it is not asked for them any more: one may be noise.
+const STUMBLES: u32 = 2;
+
 /// Looks in a row without the card after which it has been lifted.
 const LIFTED_AFTER: u32 = 2;
 
@@ -150,6 +153,8 @@ pub struct Sdt {
     finds_again: bool,
     /// Whether it reads fingerprints.
     reads_fingerprints: bool,
+    /// Cards in a row over whose fingerprints it has stumbled.
+    stumbles: u32,
     waiting: VecDeque<Happening>,
     /// What came in, with the data of the last answer.
     buffer: Vec<u8>,
@@ -179,6 +184,7 @@ impl Sdt {
             tells: false,
             finds_again: false,
             reads_fingerprints: true,
+            stumbles: 0,
             waiting: VecDeque::new(),
             buffer: Vec::with_capacity(4096),
         }
@@ -292,7 +298,7 @@ impl Sdt {
                 Err(failure) => return Err(failure),
             };
         (self.ready, self.away, self.again, self.failed_looks) = (true, None, None, 0);
-        (self.tells, self.finds_again, self.reads_fingerprints) = (false, false, true);
+        (self.tells, self.finds_again, self.reads_fingerprints, self.stumbles) = (false, false, true, 0);
         self.hold = Hold::Nothing;
         Ok(Some(Happening::Online { name: NAME.to_owned(), serial }))
     }
@@ -466,7 +472,8 @@ impl Sdt {
         if reply.status != status::DONE {
             return Err(Failure::Refused(reply.status));
         }
-        self.reads_fingerprints &= knows_them;
+        self.stumbles = if knows_them { 0 } else { self.stumbles + 1 };
+        self.reads_fingerprints &= self.stumbles < STUMBLES;
         let Some(parts) = card::parts(self.data(&reply)) else {
             return Err(Failure::Line("data that is no identity card's"));
         };
