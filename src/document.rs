@@ -219,7 +219,7 @@ pub struct Pictures {
     pub card_photo: Option<Arc<[u8]>>,
 }
 
-/// What is known of a chip's genuineness (ICAO 9303 part 11). Each part is `None` where there was nothing to try.
+/// What is known of a chip's genuineness (ICAO 9303 part 11). Each part is `None` where that stays open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ChipVerdict {
     /// Passive authentication: the data is what the issuing state has signed.
