@@ -219,12 +219,13 @@ pub struct Pictures {
     pub card_photo: Option<Arc<[u8]>>,
 }
 
-/// What is known of a chip's genuineness (ICAO 9303 part 11). Each part is `None` where it was not tried.
+/// What is known of a chip's genuineness (ICAO 9303 part 11). Each part is `None` where that stays open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ChipVerdict {
     /// Passive authentication: the data is what the issuing state has signed.
     pub signed: Option<bool>,
-    /// Active or chip authentication: the chip is no copy.
+    /// Active or chip authentication: the chip is no copy. Active authentication that could not be tried counts as failed,
+    /// unless chip authentication has shown it.
     pub original: Option<bool>,
 }
 

@@ -521,6 +521,30 @@ async fn what_pages_have_switched_off_is_not_to_be_had_by_another_way() {
     site.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_lay_there_before_the_service_ran_again_does_not_lie_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut site = Site::start(folder.path()).await;
+    let mut page = site.page().await;
+    site.lay_down(resident());
+    page.notice("Save", "Images").await;
+    assert_eq!(page.get("CardPosition", Value::Null).await, "Y");
+    site.stop.send_replace(true);
+    (&mut site.served).await.unwrap().unwrap();
+    // Nobody listens.
+    site.happened(Happening::TakenAway);
+    let (stop, stopped) = watch::channel(false);
+    let runs = Arc::clone(&site.server);
+    site.stop = stop;
+    site.served = tokio::spawn(async move { runs.run(stopped).await });
+    let mut page = site.page().await;
+    assert_eq!(page.get("CardPosition", Value::Null).await, "N");
+    let trigger = json!({ "Type": "Notify", "Command": "Trigger", "Operand": "ManualRecog", "Param": { "Timeout": 0.1 } });
+    page.send(trigger).await;
+    assert_eq!(page.notice("Display", "RealtimeMessage").await, "识别超时，未读到证件");
+    site.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trigger_waits_for_its_document() {
     let folder = tempfile::tempdir().unwrap();
