@@ -353,12 +353,18 @@ def present_card(site, number):
     for attempt in range(1, 8):
         mark = page.mark()
         sent = send_card(site.gate, number)
-        answer = page.events.wait(
-            "the gate's word on a card",
-            lambda e: e.get("kind") == "verdict" or (e.get("kind") == "reader" and e.get("state") == "damaged"), mark)
+        try:
+            answer = page.events.wait(
+                "the gate's word on a card",
+                lambda e: e.get("kind") == "verdict" or (e.get("kind") == "reader" and e.get("state") == "damaged"),
+                mark, PATIENCE / 6)
+        except Failed as failure:
+            # What disturbs the line is told once, until a frame comes whole.
+            answer = failure
+            continue
         if answer["kind"] == "verdict":
             return f"{sent}, {attempt} tries"
-    raise Failed(f"seven frames of a card were damaged: {answer}")
+    raise Failed(f"no frame of a card came whole in seven tries: {answer}")
 
 
 def send_card(gate, number, width=34):
