@@ -9,7 +9,7 @@ use super::sighting;
 use crate::clock::SharedClock;
 use crate::config;
 use crate::device::camera::{self, Camera};
-use crate::device::code_reader::picture::Decoder;
+use crate::device::code_reader::picture;
 use crate::device::id_reader::{IdReader, Wanted};
 use crate::document::mrz::correct::Corrected;
 use crate::document::{Happening, Pictures, Reading};
@@ -339,10 +339,7 @@ impl Eye {
 /// What a QR or bar code on the page says.
 fn bar_code(page: &Grey) -> Option<String> {
     let size = (u32::try_from(page.width).ok()?, u32::try_from(page.height).ok()?);
-    let (mut decoder, now) = (Decoder::default(), Instant::now());
-    // What reads bars wants them twice, so that no stripes that walk by are one. A page lies still, and the second look is
-    // at the same picture.
-    decoder.decode(&page.data, size, now).or_else(|| decoder.decode(&page.data, size, now))
+    picture::on_page(&page.data, size)
 }
 
 /// The part of the page around a face.

@@ -33,32 +33,37 @@ pub struct Decoder {
 impl Decoder {
     /// The code in a picture of brightnesses, `width * height` of them line by line, that was taken at a moment. A bar
     /// code is told when it has been read in a second picture as well.
-    pub fn decode(&mut self, luma: &[u8], (width, height): (u32, u32), at: Instant) -> Option<String> {
-        if width == 0 || height == 0 || luma.len() as u64 != u64::from(width) * u64::from(height) {
-            return None;
+    pub fn decode(&mut self, luma: &[u8], size: (u32, u32), at: Instant) -> Option<String> {
+        let (text, format) = find(luma, size)?;
+        if matches!(format, BarcodeFormat::QR_CODE | BarcodeFormat::DATA_MATRIX) {
+            return Some(text);
         }
-        let mut hints = DecodeHints {
-            PossibleFormats: Some(FORMATS.clone()),
-            TryHarder: Some(true),
-            ..DecodeHints::default()
-        };
-        // An error is a picture without a code.
-        let found =
-            rxing::helpers::detect_in_luma_slice_with_hints(luma, width, height, None, &mut hints).ok()?;
-        let text = found.getText();
-        if text.is_empty() || text.len() > CODE_BYTES {
-            return None;
-        }
-        match found.getBarcodeFormat() {
-            BarcodeFormat::QR_CODE | BarcodeFormat::DATA_MATRIX => Some(text.to_owned()),
-            BarcodeFormat::CODE_39 if text.len() < LEAST_LETTERS => None,
-            _ => {
-                let again = self.once.take().is_some_and(|(known, seen)| {
-                    known == text && at.saturating_duration_since(seen) < READ_TWICE_WITHIN
-                });
-                self.once = Some((text.to_owned(), at));
-                again.then(|| text.to_owned())
-            }
-        }
+        let again = self.once.take().is_some_and(|(known, seen)| {
+            known == text && at.saturating_duration_since(seen) < READ_TWICE_WITHIN
+        });
+        self.once = Some((text.clone(), at));
+        again.then_some(text)
     }
+}
+
+/// The code in the picture of a page that lies still, as for [`Decoder::decode`]: another look would see the same.
+pub fn on_page(luma: &[u8], size: (u32, u32)) -> Option<String> {
+    find(luma, size).map(|(text, _)| text)
+}
+
+fn find(luma: &[u8], (width, height): (u32, u32)) -> Option<(String, BarcodeFormat)> {
+    if width == 0 || height == 0 || luma.len() as u64 != u64::from(width) * u64::from(height) {
+        return None;
+    }
+    let mut hints = DecodeHints {
+        PossibleFormats: Some(FORMATS.clone()),
+        TryHarder: Some(true),
+        ..DecodeHints::default()
+    };
+    // An error is a picture without a code.
+    let found =
+        rxing::helpers::detect_in_luma_slice_with_hints(luma, width, height, None, &mut hints).ok()?;
+    let (text, format) = (found.getText(), *found.getBarcodeFormat());
+    let least = if format == BarcodeFormat::CODE_39 { LEAST_LETTERS } else { 1 };
+    (least..=CODE_BYTES).contains(&text.len()).then(|| (text.to_owned(), format))
 }
