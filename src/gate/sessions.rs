@@ -657,7 +657,7 @@ impl Sessions {
                     taken.filter(|kind| !alone || *kind != CredentialKind::Face),
                     None,
                 );
-                self.close(track, shown, verdict, captured, at);
+                self.close(track, shown, verdict, captured, at, false);
             }
         }
     }
@@ -699,20 +699,8 @@ impl Sessions {
         stored.map(|at| LastPassage { at, elapsed: None })
     }
 
-    /// Carries out a verdict beside the task.
+    /// Carries out a verdict beside the task. `superseded` is as for [`Sessions::time_out`].
     fn close(
-        &mut self,
-        track: Option<u64>,
-        shown: Shown,
-        verdict: Verdict,
-        captured: Instant,
-        at: Timestamp,
-    ) {
-        self.close_as(track, shown, verdict, captured, at, false);
-    }
-
-    /// The same; `superseded` is as for [`Sessions::time_out`].
-    fn close_as(
         &mut self,
         track: Option<u64>,
         shown: Shown,
@@ -1014,7 +1002,7 @@ impl Sessions {
         // A stranger who was offered to show a document and did not is a stranger, not a late visitor.
         let reason = if nobody { Reason::Stranger } else { Reason::Timeout };
         let verdict = Verdict::Refuse { person, reason };
-        self.close_as(track, shown, verdict, Instant::now(), self.gate.clock.now(), superseded);
+        self.close(track, shown, verdict, Instant::now(), self.gate.clock.now(), superseded);
     }
 
     /// Hands every record in memory to the store, at a stop.
