@@ -7,10 +7,12 @@
 //! completes what that one did not know of when it comes back. A store that says nothing of the kind to this
 //! program is refused, because writing to it could destroy what we do not know. docs/design.md has the rules.
 
+use std::path::Path;
+
 use rusqlite::Connection;
 
 use super::seal::{KEY_CHECK, Place, Seal};
-use super::sqlite::{APPLICATION_ID, At, number};
+use super::sqlite::{APPLICATION_ID, At, number, open_reader};
 use crate::error::{Context, Error, Kind, Result};
 
 /// The schema of a fresh store.
@@ -182,10 +184,7 @@ fn put_note(db: &Connection, key: &str, number: i64) -> Result<()> {
 
 /// Times and results of records in clear, and what is asked for again.
 mod v1_to_v2 {
-    use std::path::Path;
-
     use super::*;
-    use crate::store::sqlite::open_reader;
     use crate::store::{RecordFacts, next_number, records};
 
     /// As version 2 had them, whatever later versions make of them.
@@ -207,11 +206,7 @@ mod v1_to_v2 {
 
     /// Notes the times of all records: those that are noted already get the same again.
     pub(super) fn complete(db: &Connection, seal: &Seal) -> Result<()> {
-        // On a connection of its own: one that has met a damaged page writes nothing more in its transaction.
-        let reader = match db.path().filter(|path| !path.is_empty()) {
-            Some(path) => Some(open_reader(Path::new(path))?),
-            None => None,
-        };
+        let reader = reader_beside(db)?;
         let reader = reader.as_ref().unwrap_or(db);
         let mut unreadable = 0_u64;
         for record in numbers(reader) {
@@ -277,22 +272,15 @@ mod v2_to_v3 {
 
 /// Identity numbers are found however they are spaced.
 mod v3_to_v4 {
-    use std::path::Path;
-
     use rusqlite::params;
 
     use super::*;
     use crate::store::people;
-    use crate::store::sqlite::open_reader;
 
     /// Makes the hashes of all identity numbers anew. Where a number has no blanks within it is the same as before, so
     /// that older versions find it too.
     pub(super) fn complete(db: &Connection, seal: &Seal) -> Result<()> {
-        // On a connection of its own: one that has met a damaged page writes nothing more in its transaction.
-        let reader = match db.path().filter(|path| !path.is_empty()) {
-            Some(path) => Some(open_reader(Path::new(path))?),
-            None => None,
-        };
+        let reader = reader_beside(db)?;
         let (mut unreadable, mut wrong) = (0_u64, Vec::new());
         // What was found before a page that cannot be read is mended all the same.
         if find(reader.as_ref().unwrap_or(db), seal, &mut unreadable, &mut wrong).is_err() {
@@ -336,6 +324,12 @@ mod v3_to_v4 {
         }
         Ok(())
     }
+}
+
+/// A connection of its own for what is read during an upgrade: one that has met a damaged page writes nothing more in its
+/// transaction. `None` of a store in memory.
+fn reader_beside(db: &Connection) -> Result<Option<Connection>> {
+    db.path().filter(|path| !path.is_empty()).map(|path| open_reader(Path::new(path))).transpose()
 }
 
 fn mark(db: &Connection, version: i64) -> Result<()> {
