@@ -4,6 +4,7 @@
 
 mod support {
     pub mod gate;
+    pub mod passport;
     pub mod vision;
 }
 
@@ -11,15 +12,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use jiff::civil::date;
-use menshen::clock::{Clock as _, ManualClock, SystemClock};
+use menshen::clock::{Clock as _, SystemClock};
 use menshen::config;
-use menshen::device::chip::{self, Trust};
-use menshen::device::id_reader::{IdReader, Wanted};
 use menshen::document::mrz::Zone;
 use menshen::document::{Document, DocumentKind, Happening, Reading};
 use menshen::eval::document_photo;
 use menshen::event::Event;
-use menshen::gate::passport_reader::{ChipField, PassportReader};
 use menshen::gate::settings::Settings;
 use menshen::simulate::Entry;
 use menshen::simulate::passport::{Authority, Options, Passport, passport_lines};
@@ -29,6 +27,7 @@ use menshen::vision::Picture;
 use menshen::vision::enrolment::Examiner;
 use serde_json::{Value, json};
 use support::gate::{Running, base64, platform};
+use support::passport::laid_down;
 
 /// The documents' own sample of a number.
 const NUMBER: &str = "420381200010013857";
@@ -287,31 +286,6 @@ async fn the_holder_of_a_document_passes_and_the_platform_has_all_of_it() {
     assert_eq!(platform.violations(), [""; 0]);
 }
 
-/// A page under a camera, and beneath it a chip.
-struct Laid(Option<Reading>, Option<Passport>);
-
-impl IdReader for Laid {
-    fn name(&self) -> &str {
-        "page"
-    }
-
-    fn look(&mut self, _: &Wanted) -> menshen::Result<Option<Happening>> {
-        Ok(self.0.take().map(|page| Happening::Read(Arc::new(page))))
-    }
-
-    fn period(&self) -> std::time::Duration {
-        std::time::Duration::ZERO
-    }
-}
-
-impl ChipField for Laid {
-    fn chip(&mut self, _: std::time::Duration) -> menshen::Result<Option<Box<dyn chip::Card>>> {
-        Ok(self.1.take().map(|passport| Box::new(passport.chip()) as Box<dyn chip::Card>))
-    }
-
-    fn anew(&mut self) {}
-}
-
 /// Whoever makes a chip with the number of somebody of the list and with their own photo is not let in by it, where no
 /// authority is configured that could say whose chip it is; by the same chip of a believed authority they would be.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -333,18 +307,7 @@ async fn a_home_made_chip_is_nobodys_ticket() {
         running.watch(&support::vision::file("clips/p03-a"));
         expect(&mut running, "?document").await;
         let page = Zone::parse(&lines, date(2027, 3, 1)).unwrap().into_reading();
-        let certificate = authority.certificate().to_vec();
-        let authorities = Box::new(move || {
-            let mut trust = Trust::none();
-            if believed {
-                trust.add(&certificate)?;
-            }
-            Ok(trust)
-        });
-        let clock = ManualClock::new("2027-03-01T12:00:00Z".parse().unwrap());
-        let (page, chip) = (Laid(Some(page), None), Laid(None, Some(passport.clone())));
-        let mut reader = PassportReader::new(Box::new(page), Box::new(chip), authorities, clock);
-        let happened = reader.look(&Wanted::default()).unwrap().unwrap();
+        let happened = laid_down(page, &passport, believed.then_some(&authority)).unwrap();
         assert!(matches!(happened, Happening::Read(_)), "{happened:?}");
         for happening in [Happening::Detected, happened, Happening::TakenAway] {
             running.gate.happened(happening);

@@ -1,6 +1,10 @@
 //! Chips of passports from end to end: the virtual passport is read over its commands, with every way of opening and signing
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
 //! that is known, and with every fault.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the failure report")]
+
+// By its path: rustfmt would look for `support` in the folder of this file's name, which holds data.
+#[path = "support/passport.rs"]
+mod passport;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -8,7 +12,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::civil::{DateTime, date};
-use menshen::clock::ManualClock;
 use menshen::device::chip::card::Card;
 use menshen::device::chip::cipher::Cipher;
 use menshen::device::chip::hash::Hash;
@@ -19,16 +22,15 @@ use menshen::device::chip::signature::Scheme;
 use menshen::device::chip::sod::SecurityObject;
 use menshen::device::chip::tlv::object;
 use menshen::device::chip::{AccessKey, ChipReading, Opened, Signed, Trust, Wanted, read};
-use menshen::device::id_reader::{self, IdReader};
 use menshen::document::mrz::Zone;
-use menshen::document::{ChipVerdict, DocumentKind, Happening, Label, Source};
-use menshen::gate::passport_reader::{ChipField, PassportReader};
+use menshen::document::{ChipVerdict, DocumentKind, Label, Source};
 use menshen::simulate::card;
 use menshen::simulate::passport::{
     Active, Authority, Fault, Flaw, Options, Passport, SignedBy, VALID, VirtualChip, passport_lines,
 };
 use menshen::vision::picture::Picture;
 use menshen::{Error, Kind, Result};
+use passport::laid_down;
 
 /// A day on which the specimen is valid.
 const NOW: DateTime = date(2027, 3, 1).at(12, 0, 0, 0);
@@ -657,31 +659,6 @@ impl std::io::Write for Logged {
     }
 }
 
-/// A page, and beneath it a chip.
-struct Laid(Option<Happening>, Option<Passport>);
-
-impl IdReader for Laid {
-    fn name(&self) -> &str {
-        "page"
-    }
-
-    fn look(&mut self, _: &id_reader::Wanted) -> Result<Option<Happening>> {
-        Ok(self.0.take())
-    }
-
-    fn period(&self) -> Duration {
-        Duration::ZERO
-    }
-}
-
-impl ChipField for Laid {
-    fn chip(&mut self, _: Duration) -> Result<Option<Box<dyn Card>>> {
-        Ok(self.1.take().map(|passport| Box::new(passport.chip()) as Box<dyn Card>))
-    }
-
-    fn anew(&mut self) {}
-}
-
 /// Passports with and without faults, their pages and others', with and without somebody to believe, in a reader of passports:
 /// what becomes of them, as it is shown.
 fn at_the_gate() -> String {
@@ -693,19 +670,7 @@ fn at_the_gate() -> String {
         others[0] = others[0].replace("ANNA", "ANNE");
         for (lines, believed) in [(passport.lines(), true), (passport.lines(), false), (&others, true)] {
             let page = Zone::parse(lines, NOW.date()).unwrap().into_reading();
-            let certificate = authority.certificate().to_vec();
-            let authorities = Box::new(move || {
-                let mut trust = Trust::none();
-                if believed {
-                    trust.add(&certificate)?;
-                }
-                Ok(trust)
-            });
-            let clock = ManualClock::new("2027-03-01T12:00:00Z".parse().unwrap());
-            let page = Laid(Some(Happening::Read(Arc::new(page))), None);
-            let field = Laid(None, Some(passport.clone()));
-            let mut reader = PassportReader::new(Box::new(page), Box::new(field), authorities, clock);
-            shown += &format!("{:?}\n", reader.look(&id_reader::Wanted::default()).unwrap());
+            shown += &format!("{:?}\n", laid_down(page, &passport, believed.then_some(&authority)));
         }
     }
     shown
